@@ -1,0 +1,1 @@
+"""Renders a report from its JSON, the one truth."""

@@ -1,0 +1,1 @@
+"""What a node demands, and what it says of the check results."""

@@ -1,0 +1,1 @@
+"""Reading what a provider hands in, with bounds and without executing anything."""

@@ -1,0 +1,1 @@
+"""Statements, the transparency ledger and the content-addressed store."""

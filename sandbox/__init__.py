@@ -1,0 +1,1 @@
+"""Runs untrusted tool containers under recorded limits."""
