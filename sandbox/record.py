@@ -1,0 +1,190 @@
+"""What happened in a sandbox run, as one JSON record.
+
+Three things are kept apart: the exit code of the tool, whether the kernel ran out of memory, and who ended the run.
+What was not observed is said to be not observed; an empty list of observations alone never means "did nothing":
+`SandboxRun.tried_nothing` is the only right question.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pratique.digests import Digest
+from sandbox.spec import SandboxSpec
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EndedBy(StrEnum):
+    """Who or what ended the run."""
+
+    EXIT = "exit"
+    DEADLINE = "deadline"
+    LOG_CAP = "log-cap"
+    OUT_OF_MEMORY = "out-of-memory"
+    OUTPUT_CAP = "output-cap"
+    KILLED = "killed"
+    NOT_STARTED = "not-started"
+    ENGINE_LOST = "engine-lost"
+    INTERRUPTED = "interrupted"
+
+
+class Observed(StrEnum):
+    """Whether the network attempts of the run were seen."""
+
+    NOT_ASKED = "not-asked"
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    """The watcher ended early, or there was more than it writes down."""
+    IMPOSSIBLE = "impossible"
+
+
+class Sample(_Frozen):
+    """Resource use `t` seconds after the start: bytes of memory, seconds of CPU since the start."""
+
+    t: float
+    memory: int
+    cpu: float
+
+
+class InputDigest(_Frozen):
+    """An input as it was copied: digest of the list of its files' paths, sizes and digests."""
+
+    target: str
+    digest: Digest
+    files: int
+    size: int
+
+
+class OutputFile(_Frozen):
+    """A file that was taken over: path relative to the output directory, bytes, digest."""
+
+    path: str
+    size: int
+    sha256: Digest
+
+
+class RefusedEntry(_Frozen):
+    """An entry of the output directory that was not taken over, and why (`symlink`, `hard-link`, `too-large` …)."""
+
+    path: str
+    reason: str
+
+
+class ObservationKind(StrEnum):
+    """What was tried."""
+
+    DNS = "dns"
+    TCP = "tcp"
+    UDP = "udp"
+    IP = "ip"
+    """Any other protocol over IP (ICMP, SCTP, raw)."""
+    PAYLOAD = "payload"
+    """First bytes sent over an opened TCP connection."""
+
+
+class Observation(_Frozen):
+    """One attempt: the name asked for or that the address was given for, address, port, and what else is known.
+
+    For `PAYLOAD`, `name` is the TLS server name or HTTP host where there is one and `detail` the first bytes,
+    non-printable ones escaped.
+    """
+
+    kind: ObservationKind
+    name: str = ""
+    address: str = ""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    detail: str = ""
+    t: float = 0.0
+
+
+class HostFacts(_Frozen):
+    """The machine and the engine, as far as a replay needs them."""
+
+    cpu_model: str = ""
+    cpu_flags: str = ""
+    cpus: int = 0
+    memory: int = 0
+    kernel: str = ""
+    architecture: str = ""
+    engine: str = ""
+    engine_version: str = ""
+    runtime: str = ""
+    runtime_version: str = ""
+    cgroup_version: str = ""
+    cgroup_driver: str = ""
+    storage_driver: str = ""
+    security: tuple[str, ...] = ()
+
+
+class SandboxRun(_Frozen):
+    """Everything known about one run. Times in seconds, sizes in bytes; None where a figure could not be taken."""
+
+    run_id: str
+    purpose: str
+    image_id: str
+    argv: tuple[str, ...]
+    entrypoint: tuple[str, ...] = ()
+    environment: dict[str, str] = Field(default_factory=dict)
+    working_dir: str = ""
+    spec: SandboxSpec
+    spec_digest: Digest
+    inputs: tuple[InputDigest, ...] = ()
+    uid: int | None = None
+    cpuset: str = ""
+
+    exit_code: int | None = None
+    ended_by: EndedBy
+    detail: str = ""
+    oom_killed: bool = False
+
+    started: datetime
+    seconds: float = 0.0
+    """Wall time of the tool itself, by the engine's clock."""
+    queue_seconds: float = 0.0
+    create_seconds: float = 0.0
+    start_seconds: float = 0.0
+    harvest_seconds: float = 0.0
+    total_seconds: float = 0.0
+
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
+    peak_pids: int | None = None
+    samples: tuple[Sample, ...] = ()
+
+    log_bytes: int = 0
+    """Bytes that the tool wrote, also those beyond the cap that were counted before it was stopped."""
+    log_truncated: bool = False
+    log_digest: Digest
+    """Digest of the log file as kept."""
+
+    outputs: tuple[OutputFile, ...] = ()
+    output_bytes: int = 0
+    refused: tuple[RefusedEntry, ...] = ()
+    refused_more: int = 0
+    """Refused entries beyond those listed."""
+
+    observed: Observed = Observed.NOT_ASKED
+    observed_detail: str = ""
+    observations: tuple[Observation, ...] = ()
+    tier: int = 0
+    """0: what the engine tells; 1: peaks from a control group of its own, limits enforced a second time."""
+    host: HostFacts = HostFacts()
+
+    @property
+    def succeeded(self) -> bool:
+        """The tool ended by itself with exit code 0, was not short of memory and nothing it left was refused."""
+        return self.ended_by is EndedBy.EXIT and self.exit_code == 0 and not self.oom_killed and not self.refused
+
+    @property
+    def tried_nothing(self) -> bool | None:
+        """True and False only where the network was observed to the end; None where that is not known."""
+        if self.observations:
+            return False
+        return True if self.observed is Observed.COMPLETE else None
