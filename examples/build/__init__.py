@@ -1,0 +1,1 @@
+"""Builds the example tools into OCI images and submissions, without a registry and bit for bit reproducibly."""
