@@ -14,7 +14,7 @@ from installer.sources import WheelFile
 
 
 def fetch_wheels(requirements: Path, directory: Path) -> list[Path]:
-    """Wheels of `requirements` (every line with its hashes); a source distribution is built with the pinned setuptools."""
+    """Wheels of `requirements` (all with hashes); a source distribution is built with the pinned setuptools."""
     directory.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--require-hashes", "--no-build-isolation", "--wheel-dir", str(directory), "-r", str(requirements)]

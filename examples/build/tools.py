@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pratique.bounds import load_yaml
 from examples.build import layers
 from examples.build.layout import ImageSettings, write_layout
 from examples.build.packages import fetch_wheels, python_tag, unpack
+from pratique.bounds import load_yaml
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 SUBMITTED = ("metadata", "test", "evidence", "docs", "submission.yaml")
