@@ -20,18 +20,7 @@ PREFIX = "usr/local"
 SITE_PACKAGES = "opt/site-packages"
 
 _SKIPPED_STDLIB = frozenset(
-    [
-        "__pycache__",
-        "test",
-        "tests",
-        "idlelib",
-        "tkinter",
-        "turtledemo",
-        "lib2to3",
-        "ensurepip",
-        "site-packages",
-        "dist-packages",
-    ]
+    ("__pycache__", "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "site-packages")
 )
 _SKIPPED_SUFFIXES = (".pyc", ".a", ".o")
 # glibc keeps these as stubs that older wheels still name as needed
