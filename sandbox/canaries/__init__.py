@@ -1,0 +1,177 @@
+"""Canaries and the scanner that finds them in whatever a tool lets out.
+
+Found: the marker plain (any case), reversed, cut to its first or last 12 characters; as base64 (every alignment,
+URL-safe too), base32, base85, hexadecimal, percent- and backslash-escaped, as a list of character codes, as UTF-16, as
+an array of integers or floats (pixels); each also wrapped over lines or put in quotes and lists; and all of this inside
+gzip, zlib, zip, bzip2, xz, PNG and nested base64 or hexadecimal, so also inside NIfTI.gz, DICOM, pickle and npz.
+
+**Cannot be found**: what was encrypted, combined with a key (XOR), hashed, permuted, spread over a picture's low bits,
+rescaled as numbers, interleaved with other text (a logger's time stamp in the middle of a marker), deflated without a
+header, compressed by a method that Python does not ship, or spelled in a code of its own. A clean scan says that none
+of the forms above is there, never that nothing came out.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+
+from pratique.errors import CouldNotDecide
+from sandbox.canaries.search import PatternIndex
+from sandbox.canaries.tokens import Canary, CanaryKind, CanaryMint
+from sandbox.canaries.unpack import Bounds, Part, packed_parts
+
+__all__ = ["Bounds", "Canary", "CanaryKind", "CanaryMint", "Hit", "Scan", "Scanner", "scan"]
+
+_POOLED_BELOW = 1 << 16
+_POOL_BYTES = 4 << 20
+_WORTH_A_LEVEL = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A canary found: `encoding` reads from the outside in (`gzip > base64`), `offset` is in the outermost bytes.
+
+    For what was packed the offset is where the packed part begins; for encoded text, where its 8 MiB window begins.
+    """
+
+    canary: Canary
+    encoding: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What was found, and what could not be looked into (empty when all was): only a complete scan can be clean."""
+
+    hits: tuple[Hit, ...]
+    incomplete: tuple[str, ...] = ()
+
+
+class Scanner:
+    """Looks for one set of canaries in any number of buffers and files (preparing it takes about 4 ms a canary)."""
+
+    def __init__(self, canaries: Sequence[Canary], bounds: Bounds | None = None) -> None:
+        self._index = PatternIndex(canaries)
+        self._bounds = bounds or Bounds()
+
+    def scan(self, data: bytes | memoryview) -> Scan:
+        """Find the canaries in `data`."""
+        look = _Look(self._index, self._bounds)
+        look.into(data, "", lambda offset: offset, self._bounds.depth)
+        return Scan(tuple(look.hits.values()), tuple(dict.fromkeys(look.incomplete)))
+
+    def scan_file(self, path: Path) -> Scan:
+        """Find the canaries in the regular file at `path`, which is mapped, not read whole.
+
+        Raises `CouldNotDecide` where it cannot be opened or is no regular file (links are not followed).
+        """
+        return self.scan(_mapped(path))
+
+
+def scan(data: bytes | Path, canaries: Sequence[Canary]) -> tuple[Hit, ...]:
+    """Find `canaries` in bytes or a file; raises `CouldNotDecide` when none is found but not all could be read."""
+    scanner = Scanner(canaries)
+    result = scanner.scan_file(data) if isinstance(data, Path) else scanner.scan(data)
+    if result.incomplete and not result.hits:
+        raise CouldNotDecide(
+            "not everything could be searched for canaries",
+            cause="; ".join(result.incomplete),
+            next_step="Let the tool write plain files, or archives within the scanner's bounds.",
+        )
+    return result.hits
+
+
+@dataclass(slots=True)
+class _Pool:
+    """Small parts of one kind, searched together: the cost of a search is per call, not per byte."""
+
+    parts: list[Part] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, part: Part) -> None:
+        self.parts.append(part)
+        self.size += len(part.data) + 1
+
+    def emptied(self) -> tuple[bytes, list[int], list[int]]:
+        """The parts with a zero byte after each, where each begins in that, and where it began before."""
+        data = b"".join(part.data + b"\0" for part in self.parts)
+        starts = list(accumulate((len(part.data) + 1 for part in self.parts), initial=0))
+        origins = [part.offset for part in self.parts]
+        self.parts, self.size = [], 0
+        return data, starts, origins
+
+
+class _Look:
+    """One scan: what it found so far, and how much more it may unpack."""
+
+    def __init__(self, index: PatternIndex, bounds: Bounds) -> None:
+        self.hits: dict[tuple[Canary, str], Hit] = {}
+        self.incomplete: list[str] = []
+        self._index = index
+        self._bounds = bounds
+        self._left = bounds.total_bytes
+
+    def into(self, data: bytes | memoryview, how: str, locate: Callable[[int], int], depth: int) -> None:
+        """Search `data`, then everything packed in it; `locate` turns its offsets into outermost ones."""
+        for match in self._index.search(data):
+            encoding = f"{how} > {match.encoding}" if how else match.encoding
+            self.hits.setdefault((match.canary, encoding), Hit(match.canary, encoding, locate(match.offset)))
+        pools: dict[str, _Pool] = {}
+        for part in packed_parts(data, self._bounds):
+            if not self._admit(part, depth):
+                break
+            inner = f"{how} > {part.how}" if how else part.how
+            if len(part.data) >= _POOLED_BELOW:
+                origin = locate(part.offset)
+                self.into(part.data, inner, lambda _, origin=origin: origin, depth - 1)  # type: ignore[misc]
+                continue
+            pool = pools.setdefault(inner, _Pool())
+            pool.add(part)
+            if pool.size > _POOL_BYTES:
+                self._pooled(pool, inner, locate, depth)
+        for inner, pool in pools.items():
+            self._pooled(pool, inner, locate, depth)
+
+    def _admit(self, part: Part, depth: int) -> bool:
+        """Whether `part` may be looked into and the walk go on; what is left out is noted as incomplete."""
+        if part.cut:
+            self.incomplete.append(part.cut)
+        if depth == 0:
+            if len(part.data) >= _WORTH_A_LEVEL:
+                self.incomplete.append(f"packed more than {self._bounds.depth} levels deep")
+            return False
+        self._left -= len(part.data)
+        if self._left < 0:
+            self.incomplete.append(f"unpacks to more than {self._bounds.total_bytes} bytes in all")
+        return self._left >= 0
+
+    def _pooled(self, pool: _Pool, how: str, locate: Callable[[int], int], depth: int) -> None:
+        if not pool.parts:
+            return
+        data, starts, origins = pool.emptied()
+
+        def outer(offset: int) -> int:
+            return locate(origins[min(max(bisect_right(starts, offset) - 1, 0), len(origins) - 1)])
+
+        self.into(data, how, outer, depth - 1)
+
+
+def _mapped(path: Path) -> memoryview:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise CouldNotDecide(f"cannot open {path.name} to search it", cause=str(error)) from error
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise CouldNotDecide(f"{path.name} is not a regular file")
+        return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) if found.st_size else b"")
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,281 @@
+"""The canary scanner: what it must find, what it must not, and its bounds."""
+
+from __future__ import annotations
+
+import base64
+import bz2
+import gzip
+import io
+import lzma
+import os
+import pickle
+import random
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pratique.errors import CouldNotDecide
+from sandbox.canaries import Bounds, CanaryKind, CanaryMint, Scanner, scan
+
+MINT = CanaryMint(seed=7)
+CANARIES = tuple(MINT.token(CanaryKind.IDENTIFIER, f"patients.csv#row {row}") for row in range(12))
+NUMBER = MINT.number(CanaryKind.IDENTIFIER, "patients.csv#number")
+LEAKED = CANARIES[5]
+TEXT = LEAKED.value
+PLAIN = TEXT.encode()
+SCANNER = Scanner((*CANARIES, NUMBER))
+AROUND = b"Traceback (most recent call last): ValueError: "
+
+
+def zipped(data: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("notes.txt", data * 3)
+    return stream.getvalue()
+
+
+def png(mode: str) -> bytes:
+    from PIL import Image
+
+    steps = np.random.default_rng(0).integers(0, 3, (64, 64))
+    pixels = (np.cumsum(steps, axis=1) % 255).astype(np.uint8)
+    pixels[10, 20 : 20 + len(PLAIN)] = list(PLAIN)
+    if mode == "RGB":
+        pixels = np.stack([pixels] * 3, axis=-1)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+FORMS = {
+    "plain": AROUND + PLAIN,
+    "lower case": AROUND + PLAIN.lower(),
+    "mixed case": AROUND + TEXT.title().encode(),
+    "reversed": AROUND + PLAIN[::-1],
+    "first 12 characters": AROUND + PLAIN[:12] + b"...",
+    "last 12 characters": AROUND + PLAIN[-12:],
+    "base64 at alignment 0": base64.b64encode(PLAIN),
+    "base64 at alignment 1": base64.b64encode(b"a" + PLAIN + b"zz"),
+    "base64 at alignment 2": base64.b64encode(b"ab" + PLAIN + b"z"),
+    "base64 of lower case": base64.b64encode(b"id=" + PLAIN.lower()),
+    "base64 url-safe": base64.urlsafe_b64encode(b"\xff\xfe\xfd" + PLAIN + b"\xff" * 9),
+    "base64 reversed": base64.b64encode(b"id=" + PLAIN)[::-1],
+    "base64 of the reverse": base64.b64encode(PLAIN[::-1]),
+    "base64 of utf-16": base64.b64encode(TEXT.encode("utf-16")),
+    "base64 wrapped and indented": b"\r\n    ".join(
+        base64.b64encode(AROUND + PLAIN)[n : n + 7] for n in range(0, 92, 7)
+    ),
+    "base64 twice": base64.b64encode(base64.b64encode(AROUND + PLAIN)),
+    "base32": base64.b32encode(b"abc" + PLAIN),
+    "base85": base64.b85encode(b"ab" + PLAIN + b"xyz"),
+    "ascii85": base64.a85encode(b"abc" + PLAIN + b"xyz"),
+    "hex": PLAIN.hex().encode(),
+    "hex, upper case": PLAIN.hex().upper().encode(),
+    "hex with colons": PLAIN.hex(":").encode(),
+    "hex dump with spaces": PLAIN.hex(" ", 2).encode(),
+    "url": "".join(f"%{byte:02X}" for byte in PLAIN).encode(),
+    "json escapes": "".join(f"\\u{byte:04X}" for byte in PLAIN).encode(),
+    "python escapes": "".join(f"\\x{byte:02x}" for byte in PLAIN).encode(),
+    "list of codes": str(list(PLAIN)).encode(),
+    "list of hex codes": str([hex(byte) for byte in PLAIN]).encode(),
+    "utf-16": TEXT.encode("utf-16"),
+    "utf-16 big-endian": TEXT.encode("utf-16-be"),
+    "utf-32": TEXT.encode("utf-32"),
+    "split over lines": b"\n".join(PLAIN[n : n + 3] for n in range(0, len(PLAIN), 3)),
+    "one character a line, quoted": b'",\n"'.join(bytes([byte]) for byte in PLAIN),
+    "dashes": b"-".join(PLAIN[n : n + 4] for n in range(0, len(PLAIN), 4)),
+    "pixels, 16 bit": np.array(list(PLAIN), dtype="<i2").tobytes(),
+    "pixels, float": np.array(list(PLAIN), dtype="<f4").tobytes(),
+    "pixels, double, big-endian": np.array(list(PLAIN), dtype=">f8").tobytes(),
+    "gzip": gzip.compress(AROUND + PLAIN),
+    "gzip in the middle": os.urandom(999) + gzip.compress(PLAIN) + os.urandom(99),
+    "gzip cut off": gzip.compress(AROUND + PLAIN)[:-9],
+    "gzip with a wrong checksum": gzip.compress(AROUND + PLAIN)[:-8] + b"xxxxxxxx",
+    "second gzip member": gzip.compress(b"nothing here") + gzip.compress(PLAIN),
+    "zlib": zlib.compress(AROUND + PLAIN, 9),
+    "zlib, fast": zlib.compress(AROUND + PLAIN, 1),
+    "zip": zipped(PLAIN),
+    "zip without its directory": zipped(PLAIN)[:-60],
+    "bzip2": bz2.compress(PLAIN),
+    "xz": lzma.compress(AROUND + PLAIN),
+    "lzma alone": lzma.compress(AROUND + PLAIN, format=lzma.FORMAT_ALONE),
+    "base64 of gzip": base64.b64encode(gzip.compress(PLAIN)),
+    "base64 of zlib after letters": b"payload" + base64.b64encode(zlib.compress(PLAIN)),
+    "hex of zlib": zlib.compress(PLAIN).hex().encode(),
+    "gzip of base64 of zlib": gzip.compress(base64.b64encode(zlib.compress(PLAIN))),
+    "pickle": pickle.dumps({"id": TEXT, "data": [1, 2]}),
+    "zlib in a pickle": pickle.dumps({"id": zlib.compress(PLAIN)}),
+    "grey png": png("L"),
+    "colour png": png("RGB"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_finds_the_marker(form: str) -> None:
+    """The marker is found in this form, and no other marker with it."""
+    found = SCANNER.scan(FORMS[form])
+    assert {hit.canary for hit in found.hits} == {LEAKED}
+    assert not found.incomplete
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        NUMBER.value.encode(),
+        f"{int(NUMBER.value):.18e}".encode(),
+        f"{float(NUMBER.value)}".encode(),
+        f"{int(NUMBER.value):,}".encode(),
+        struct.pack("<q", int(NUMBER.value)),
+        struct.pack(">d", float(NUMBER.value)),
+        base64.b64encode(b"xx" + NUMBER.value.encode()),
+        np.array([1, int(NUMBER.value)]).tobytes(),
+    ],
+    ids=["plain", "exponent", "float", "thousands", "int64", "float64", "base64", "array"],
+)
+def test_finds_a_numeric_marker(data: bytes) -> None:
+    """A numeric identifier is found as text and as binary number."""
+    assert {hit.canary for hit in SCANNER.scan(data).hits} == {NUMBER}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"x",
+        bytes(100_000),
+        b"b" * 100_000,
+        random.Random(3).randbytes(3_000_000),
+        base64.b64encode(random.Random(4).randbytes(1_000_000)),
+        b"site,age\nA,64\n" * 10_000,
+        PLAIN[:11],
+        bytes(byte ^ 0x5A for byte in PLAIN),
+    ],
+    ids=[
+        "empty",
+        "one byte",
+        "zeros",
+        "one letter",
+        "random",
+        "random base64",
+        "csv",
+        "11 characters",
+        "XOR: cannot be found",
+    ],
+)
+def test_finds_nothing(data: bytes) -> None:
+    """What does not hold a marker in a known form is clean."""
+    assert SCANNER.scan(data).hits == ()
+
+
+def test_offsets_point_at_the_marker() -> None:
+    """Plain, split and packed markers are located in the outermost bytes."""
+    packed = gzip.compress(PLAIN)
+    assert SCANNER.scan(b"\n" * 1000 + PLAIN).hits[0].offset == 1000
+    assert SCANNER.scan(b"\n" * 1000 + b" ".join(bytes([b]) for b in PLAIN)).hits[0].offset == 1000
+    hit = SCANNER.scan(bytes(500) + packed).hits[0]
+    assert (hit.offset, hit.encoding) == (500, "gzip > plain")
+
+
+def test_finds_a_marker_across_a_window_border() -> None:
+    """A marker that lies across two windows of the search is found, split far apart too."""
+    for start in (8 * 2**20 - 5, 8 * 2**20 - 19):
+        assert SCANNER.scan(bytes(start) + PLAIN + bytes(10)).hits[0].offset == start
+    apart = PLAIN[:10] + b"\n" * (9 * 2**20) + PLAIN[10:]
+    assert [hit.encoding for hit in SCANNER.scan(apart).hits] == ["plain, split"]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (gzip.compress(bytes(3_000_000)), "unpacks to more than"),
+        (b"".join(gzip.compress(bytes(900_000)) for _ in range(4)), "in all"),
+        (gzip.compress(gzip.compress(gzip.compress(gzip.compress(gzip.compress(os.urandom(999)))))), "levels deep"),
+        (b"".join(zlib.compress(bytes([n])) + b"\n" for n in range(200)), "places look like"),
+        (b"\x28\xb5\x2f\xfd" + bytes(50), "zstd"),
+        (b"PK\x03\x04\x14\x00\x01\x00" + bytes(30), "encrypted"),
+        (b"PK\x03\x04\x14\x00\x00\x00\x5f\x00" + bytes(30), "method 95"),
+    ],
+    ids=["bomb", "many bombs", "too deep", "too many streams", "zstd", "encrypted zip", "unknown zip method"],
+)
+def test_says_what_it_could_not_look_into(data: bytes, words: str) -> None:
+    """Beyond its bounds a scan is incomplete, never clean."""
+    bounds = Bounds(total_bytes=3_000_000, part_bytes=1_000_000, depth=4, tries=100)
+    found = Scanner(CANARIES, bounds).scan(data)
+    assert any(words in reason for reason in found.incomplete), found.incomplete
+
+
+def test_scan_raises_when_it_cannot_know() -> None:
+    """The short form raises instead of returning an empty, incomplete answer."""
+    with pytest.raises(CouldNotDecide, match="not everything"):
+        scan(b"7z\xbc\xaf\x27\x1c" + bytes(20), CANARIES)
+    assert scan(b"7z\xbc\xaf\x27\x1c" + PLAIN, CANARIES)
+    assert scan(b"", CANARIES) == ()
+
+
+def test_scans_files_but_follows_no_link(tmp_path: Path) -> None:
+    """A file is scanned where it lies; links, directories and pipes are not decided about."""
+    file = tmp_path / "log"
+    file.write_bytes(PLAIN)
+    (tmp_path / "empty").touch()
+    (tmp_path / "link").symlink_to(file)
+    os.mkfifo(tmp_path / "pipe")
+    assert scan(file, CANARIES)[0].canary == LEAKED
+    assert scan(tmp_path / "empty", CANARIES) == ()
+    for name in ("link", "pipe", "absent", "."):
+        with pytest.raises(CouldNotDecide):
+            scan(tmp_path / name, CANARIES)
+
+
+def test_canaries_come_from_the_seed_alone() -> None:
+    """Equal seed and place give equal markers; another seed, place or kind gives another."""
+    again = CanaryMint(7).token(CanaryKind.IDENTIFIER, "patients.csv#row 5")
+    assert again == LEAKED
+    assert len({canary.value for canary in CANARIES}) == len(CANARIES)
+    assert CanaryMint(8).token(CanaryKind.IDENTIFIER, "patients.csv#row 5").value != TEXT
+    assert MINT.token(CanaryKind.TEXT, "patients.csv#row 5").value != TEXT
+
+
+@given(st.integers(0, 2**64), st.text(max_size=20))
+def test_every_token_is_long_and_begins_with_a_letter(seed: int, place: str) -> None:
+    """No token is short, numeric-looking or in need of quoting."""
+    token = CanaryMint(seed).token(CanaryKind.TEXT, place).value
+    number = CanaryMint(seed).number(CanaryKind.TEXT, place).value
+    assert len(token) == 20
+    assert token.isalnum()
+    assert token[0].isalpha()
+    assert len(number) == 15
+    assert float(number) == int(number)
+    assert number[-1] != "0"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200), st.binary(max_size=200), st.sampled_from(["b64", "gz", "z", "b32", "plain", "hex"]))
+def test_finds_the_marker_between_any_bytes(before: bytes, after: bytes, form: str) -> None:
+    """Whatever surrounds the marker, it is found."""
+    whole = before + PLAIN + after
+    packed = {
+        "b64": base64.b64encode(whole),
+        "gz": gzip.compress(whole),
+        "z": zlib.compress(whole),
+        "b32": base64.b32encode(whole),
+        "plain": whole,
+        "hex": whole.hex().encode(),
+    }[form]
+    assert LEAKED in {hit.canary for hit in SCANNER.scan(packed).hits}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.binary(max_size=300),
+    st.sampled_from([b"\x1f\x8b\x08", b"x\x9c", b"PK\x03\x04", b"\x89PNG\r\n\x1a\n", b"BZh91AY&SY"]),
+)
+def test_never_raises_on_hostile_bytes(noise: bytes, magic: bytes) -> None:
+    """Damaged streams of every kind end the scan normally."""
+    SCANNER.scan(noise + magic + noise)
+    SCANNER.scan(magic + b"\x00\x00\x00\x0dIHDR\xff\xff\xff\xff\xff\xff\xff\xff\x10\x06\x00\x00\x00" + noise)
