@@ -1,0 +1,150 @@
+"""Does a transparency-log entry record this very signature: its content, its bytes and its signer?
+
+A log entry that is genuine but belongs to another signature proves nothing (CVE-2022-36056), so the canonical body is
+compared field by field with the bundle. Kinds of entry: https://github.com/sigstore/rekor/tree/main/pkg/types, and for
+Rekor v2 `hashedrekord 0.0.2`. An envelope's own hash in `dsse` and `intoto` entries cannot be checked (the envelope's
+JSON is not canonical); payload hash, signature and signer can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from checks.provenance.bundle import Content, Envelope, LogEntry, decode_base64
+from checks.provenance.keys import PublicKey, digest_with, hash_of, load_public_key, spki
+from checks.provenance.steps import StepFailed
+from pratique.bounds import MIB, strict_json
+from pratique.errors import InvalidInput
+
+_HASH_NAMES = {"sha256": "SHA2_256", "sha384": "SHA2_384", "sha512": "SHA2_512"}
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A signature as it must appear in the log: who signed (certificate or key) and the bytes that were signed."""
+
+    content: Content
+    key: PublicKey
+    certificate: x509.Certificate | None
+    message: bytes | None
+    message_sha256: bytes
+
+    @property
+    def signature(self) -> bytes:
+        return self.content.signature
+
+
+def require_entry_of(entry: LogEntry, signed: Signed) -> str:
+    """What kind of entry it is, once its body was found to record exactly `signed` (the lesson of CVE-2022-36056)."""
+    try:
+        body = strict_json(entry.body, where="canonicalizedBody", max_bytes=16 * MIB)
+        if not isinstance(body, dict) or (body.get("kind"), body.get("apiVersion")) != (entry.kind, entry.version):
+            raise StepFailed("the entry's body is of another kind than the bundle says")
+        same = _KINDS[entry.kind, entry.version](body["spec"], signed)
+    except InvalidInput as error:
+        raise StepFailed(f"the entry's body cannot be read: {error}") from error
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        if (entry.kind, entry.version) not in _KINDS:
+            raise StepFailed(f"log entries of the kind {entry.kind[:40]} {entry.version[:20]} are not read") from error
+        raise StepFailed(f"the entry's body lacks a field: {str(error)[:100]}") from error
+    if not same:
+        raise StepFailed("the log entry records another signature, content or signer than this bundle has")
+    return f"{entry.kind} {entry.version}, index {entry.log_index}, records this content, signature and signer"
+
+
+def _hashedrekord_v1(spec: Any, signed: Signed) -> bool:
+    stated, signature = spec["data"]["hash"], spec["signature"]
+    return (
+        stated == {"algorithm": "sha256", "value": signed.message_sha256.hex()}
+        and decode_base64(signature["content"], "signature.content") == signed.signature
+        and _is_signer(signature["publicKey"]["content"], signed)
+    )
+
+
+def _hashedrekord_v2(spec: Any, signed: Signed) -> bool:
+    record = spec["hashedRekordV002"]
+    data, signature = record["data"], record["signature"]
+    algorithm = hash_of(signed.key)
+    if algorithm is None:
+        return False
+    digest = signed.message_sha256 if isinstance(algorithm, hashes.SHA256) else _digest(signed, algorithm)
+    verifier = signature["verifier"]
+    if signed.certificate:
+        raw = decode_base64(verifier["x509Certificate"]["rawBytes"], "verifier")
+        is_signer = raw == _der(signed.certificate) and "publicKey" not in verifier
+    else:
+        raw = decode_base64(verifier["publicKey"]["rawBytes"], "verifier")
+        is_signer = raw == spki(signed.key) and "x509Certificate" not in verifier
+    return (
+        data["algorithm"] == _HASH_NAMES[algorithm.name]
+        and decode_base64(data["digest"], "data.digest") == digest
+        and decode_base64(signature["content"], "signature.content") == signed.signature
+        and is_signer
+    )
+
+
+def _dsse_v1(spec: Any, signed: Signed) -> bool:
+    if not isinstance(signed.content, Envelope):
+        return False
+    (recorded,) = spec["signatures"] if len(spec["signatures"]) == 1 else ({"signature": "", "verifier": ""},)
+    return (
+        _is_payload(spec["payloadHash"], signed.content)
+        and decode_base64(recorded["signature"], "signature") == signed.signature
+        and _is_signer(recorded["verifier"], signed)
+    )
+
+
+def _intoto_v2(spec: Any, signed: Signed) -> bool:
+    if not isinstance(signed.content, Envelope):
+        return False
+    content = spec["content"]
+    envelope = content["envelope"]
+    if envelope["payloadType"] != signed.content.payload_type or len(envelope["signatures"]) != 1:
+        return False
+    recorded = envelope["signatures"][0]
+    # Rekor keeps `sig` as base64 of the envelope's own base64 text.
+    inner = decode_base64(recorded["sig"], "sig").decode("ascii", errors="replace")
+    return (
+        _is_payload(content["payloadHash"], signed.content)
+        and decode_base64(inner, "sig") == signed.signature
+        and _is_signer(recorded["publicKey"], signed)
+    )
+
+
+_KINDS = {
+    ("hashedrekord", "0.0.1"): _hashedrekord_v1,
+    ("hashedrekord", "0.0.2"): _hashedrekord_v2,
+    ("dsse", "0.0.1"): _dsse_v1,
+    ("intoto", "0.0.2"): _intoto_v2,
+}
+
+
+def _is_payload(stated: Any, envelope: Envelope) -> bool:
+    return bool(stated == {"algorithm": "sha256", "value": hashlib.sha256(envelope.payload).hexdigest()})
+
+
+def _is_signer(text: Any, signed: Signed) -> bool:
+    """Whether base64 PEM `text` is the signer's certificate or key, compared as DER."""
+    pem = decode_base64(text, "verifier")
+    if not signed.certificate:
+        return spki(load_public_key(pem)) == spki(signed.key)
+    try:
+        return _der(x509.load_pem_x509_certificate(pem)) == _der(signed.certificate)
+    except ValueError as error:
+        raise StepFailed("the entry's signer is not a certificate") from error
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.DER)
+
+
+def _digest(signed: Signed, algorithm: hashes.HashAlgorithm) -> bytes:
+    if signed.message is None:
+        raise StepFailed("the signed message itself would be needed for this hash")
+    return digest_with(algorithm, signed.message)

@@ -1,0 +1,91 @@
+"""Public keys: loading them strictly and verifying signatures with the hash that belongs to each kind of key.
+
+The pairing of key and hash is Sigstore's algorithm registry
+(https://github.com/sigstore/architecture-docs/blob/main/algorithm-registry.md).
+"""
+
+from __future__ import annotations
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+
+from checks.provenance.steps import StepFailed
+
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+_CURVES: dict[str, hashes.HashAlgorithm] = {
+    "secp256r1": hashes.SHA256(),
+    "secp384r1": hashes.SHA384(),
+    "secp521r1": hashes.SHA512(),
+}
+
+
+def load_public_key(data: bytes) -> PublicKey:
+    """The public key in `data` (PEM or DER SubjectPublicKeyInfo); raises `StepFailed` for any other thing."""
+    load = (
+        serialization.load_pem_public_key if data.lstrip().startswith(b"-----") else serialization.load_der_public_key
+    )
+    try:
+        key = load(data)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise StepFailed(f"not a public key: {str(error)[:200]}") from error
+    return usable(key)
+
+
+def usable(key: object) -> PublicKey:
+    """`key` where it is of a kind that Sigstore allows (ECDSA on NIST curves, RSA from 2048 bits, Ed25519)."""
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return key
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES:
+        return key
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048:
+        return key
+    raise StepFailed(f"a public key of a kind that is not accepted ({type(key).__name__.strip('_')})")
+
+
+def hash_of(key: PublicKey) -> hashes.HashAlgorithm | None:
+    """The hash that signatures by `key` are made with; None for Ed25519, which signs the message itself."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return _CURVES[key.curve.name]
+    return hashes.SHA256() if isinstance(key, rsa.RSAPublicKey) else None
+
+
+def spki(key: PublicKey) -> bytes:
+    """`key` as DER SubjectPublicKeyInfo."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def is_signed(key: PublicKey, signature: bytes, message: bytes) -> bool:
+    """Whether `signature` is `key`'s over `message`."""
+    try:
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            key.verify(signature, message)
+        elif isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+        else:
+            key.verify(signature, message, ec.ECDSA(_CURVES[key.curve.name]))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def is_signed_sha256(key: PublicKey, signature: bytes, digest: bytes) -> bool:
+    """Whether `signature` is `key`'s over a message whose SHA-256 is `digest`; False for keys with another hash."""
+    if not isinstance(hash_of(key), hashes.SHA256):
+        return False
+    prehashed = utils.Prehashed(hashes.SHA256())
+    try:
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, digest, ec.ECDSA(prehashed))
+        elif isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, digest, padding.PKCS1v15(), prehashed)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def digest_with(algorithm: hashes.HashAlgorithm, message: bytes) -> bytes:
+    """Digest of `message`."""
+    context = hashes.Hash(algorithm)
+    context.update(message)
+    return context.finalize()

@@ -1,0 +1,174 @@
+"""Telling what the signatures showed: findings that teach, measurements for rules, evidence with every step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from checks.interface import CheckResult, Evidence, EvidenceStore, Finding, Level, Measurement, status_of
+from checks.provenance.steps import CHECK, RISKS, VERSION, Outcome, Step, StepName
+from checks.provenance.trust import COSIGN_SIGN, Identity, ManagedKey, Trust
+from checks.provenance.verifier import SignatureReport
+from pratique.clock import rfc3339
+from pratique.digests import Digest
+
+
+def result(
+    reports: Sequence[SignatureReport], image_digest: Digest, trust: Trust, store: EvidenceStore | None
+) -> CheckResult:
+    """The check's result from the reports of all signatures."""
+    signatures = [report for report in reports if report.verified and report.predicate_type == COSIGN_SIGN]
+    shortfall = _shortfall(signatures, trust)
+    findings: list[Finding] = list(shortfall)
+    findings += _missing_attestations(reports, trust)
+    for report in reports:
+        findings += _findings(report, tolerated=not shortfall and not trust.refuse_broken, enough=not shortfall)
+    summary = _summary(signatures, reports, findings)
+    return CheckResult(
+        check=CHECK,
+        version=VERSION,
+        status=status_of(findings),
+        summary=summary,
+        findings=tuple(findings),
+        measurements=_measurements(reports, signatures),
+        evidence=_evidence(reports, image_digest, store),
+        inputs={f"signature:{report.name}": report.bundle_digest for report in reports},
+    )
+
+
+def _shortfall(signatures: Sequence[SignatureReport], trust: Trust) -> list[Finding]:
+    """What is missing for the signers that the policy needs; nothing when it is met."""
+    if trust.need == "all":
+        accepted = {signer for report in signatures for signer in report.accepted_by}
+        missing = [str(signer) for signer in trust.signers if signer not in accepted]
+        if not missing:
+            return []
+        message = f"Not everyone who must sign did: missing {'; '.join(missing[:5])}."
+    else:
+        distinct = {(report.signer, report.issuer) for report in signatures}
+        if len(distinct) >= trust.need:
+            return []
+        message = f"{len(distinct)} of the {trust.need} trusted signers that the policy needs signed this image."
+    known = "; ".join(str(signer) for signer in trust.signers[:5])
+    fix = f"Have the image signed by: {known}. cosign sign --bundle evidence/image.sigstore.json IMAGE@sha256:…"
+    return [Finding(rule_id=f"{CHECK}/too-few-signers", level=Level.ERROR, message=message, fix=fix, risks=RISKS)]
+
+
+def _missing_attestations(reports: Sequence[SignatureReport], trust: Trust) -> list[Finding]:
+    there = {report.predicate_type for report in reports if report.verified}
+    return [
+        Finding(
+            rule_id=f"{CHECK}/missing-attestation",
+            level=Level.ERROR,
+            message=f"No verified attestation of the type {wanted}.",
+            fix=f"Attest it and submit the bundle: cosign attest --type {wanted} --bundle OUT IMAGE@sha256:…",
+            risks=RISKS,
+        )
+        for wanted in trust.attestations
+        if wanted not in there
+    ]
+
+
+def _findings(report: SignatureReport, *, tolerated: bool, enough: bool) -> list[Finding]:
+    """One finding per failed step, then one that tells how every step ended."""
+    failed = report.failed
+    harmless = enough and (tolerated or _is_harmless(failed))
+    level = Level.WARNING if harmless else Level.ERROR
+    told = [
+        Finding(
+            rule_id=f"{CHECK}/{step.name}",
+            level=level,
+            message=step.detail,
+            where=report.name,
+            fix=step.fix,
+            risks=RISKS,
+        )
+        for step in failed
+    ]
+    if not failed and not report.verified:
+        told.append(_incomplete(report, level))
+    steps = "; ".join(f"{step.name} {_words(step)}" for step in report.steps)
+    verdict = "verified" if report.verified else "not verified"
+    message = f"{report.form}, {verdict}. {steps}."
+    return [*told, Finding(rule_id=f"{CHECK}/steps", level=Level.NOTE, message=message, where=report.name, risks=RISKS)]
+
+
+def _incomplete(report: SignatureReport, level: Level) -> Finding:
+    missing = ", ".join(step.name for step in report.steps if step.outcome is not Outcome.PASSED)
+    return Finding(
+        rule_id=f"{CHECK}/incomplete",
+        level=level,
+        message=f"What the policy demands was not all there: {missing}.",
+        where=report.name,
+        fix="Sign again with the Sigstore instance that the node trusts.",
+        risks=RISKS,
+    )
+
+
+def _is_harmless(failed: Sequence[Step]) -> bool:
+    """Whether a signature merely does not count: by someone not trusted, or an attestation nobody asked for."""
+    return bool(failed) and {step.name for step in failed} <= {StepName.IDENTITY, StepName.STATEMENT}
+
+
+def _words(step: Step) -> str:
+    return f"{step.outcome}: {step.detail}" if step.outcome is not Outcome.PASSED else f"passed ({step.detail})"
+
+
+def _summary(
+    signatures: Sequence[SignatureReport], reports: Sequence[SignatureReport], findings: Sequence[Finding]
+) -> str:
+    errors = [finding for finding in findings if finding.level is Level.ERROR]
+    if not errors:
+        signers = ", ".join(sorted({report.signer for report in signatures}))
+        return f"Signed by {signers}; every step of the verification passed."
+    first = next((finding for finding in errors if finding.where), errors[0])
+    where = f"{first.where}: " if first.where else ""
+    return f"{len(signatures)} of {len(reports)} signatures count. {where}{first.message}"
+
+
+def _measurements(reports: Sequence[SignatureReport], signatures: Sequence[SignatureReport]) -> tuple[Measurement, ...]:
+    first = signatures[0] if signatures else None
+    return (
+        Measurement(name="signatures", value=len(reports), method="signatures submitted"),
+        Measurement(name="verified", value=len(signatures), method="image signatures whose every step passed"),
+        Measurement(name="attestations", value=sum(r.verified for r in reports) - len(signatures)),
+        Measurement(
+            name="signer", value=first.signer if first else "", method="subject of the first verified signature"
+        ),
+        Measurement(name="issuer", value=first.issuer if first else ""),
+        Measurement(name="signed_at", value=rfc3339(first.signed_at) if first and first.signed_at else ""),
+    )
+
+
+def _evidence(
+    reports: Sequence[SignatureReport], image_digest: Digest, store: EvidenceStore | None
+) -> tuple[Evidence, ...]:
+    if store is None:
+        return ()
+    document = {"image": image_digest, "signatures": [as_data(report) for report in reports]}
+    data = json.dumps(document, indent=1, sort_keys=True).encode()
+    return (store.put(data, name="provenance.json", media_type="application/json"),)
+
+
+def as_data(report: SignatureReport) -> dict[str, object]:
+    """`report` as plain data for JSON."""
+    return {
+        "name": report.name,
+        "form": report.form,
+        "bundle": report.bundle_digest,
+        "root": report.root_digest,
+        "verified": report.verified,
+        "signer": report.signer,
+        "issuer": report.issuer,
+        "acceptedBy": [_who(signer) for signer in report.accepted_by],
+        "predicateType": report.predicate_type,
+        "signedAt": rfc3339(report.signed_at) if report.signed_at else None,
+        "steps": [
+            {"step": step.name, "outcome": step.outcome, "detail": step.detail, "fix": step.fix}
+            for step in report.steps
+        ],
+    }
+
+
+def _who(signer: Identity | ManagedKey) -> str:
+    return str(signer)

@@ -1,0 +1,110 @@
+"""Who a Fulcio certificate says signed: subject alternative name, OIDC issuer and workflow claims.
+
+OIDs: https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md. Both issuer extensions are read: the old raw one
+(…57264.1.1) and the DER-encoded one (…57264.1.8); where both are there they must agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat import asn1
+
+from checks.provenance.steps import StepFailed
+from checks.provenance.trust import Identity
+
+_FULCIO = "1.3.6.1.4.1.57264.1."
+_OTHER_NAME = x509.ObjectIdentifier(_FULCIO + "7")
+_LONGEST = 2048
+CLAIMS = {
+    "build-signer-uri": "9",
+    "build-signer-digest": "10",
+    "runner-environment": "11",
+    "source-repository": "12",
+    "source-repository-digest": "13",
+    "source-repository-ref": "14",
+    "source-repository-identifier": "15",
+    "source-repository-owner": "16",
+    "source-repository-owner-identifier": "17",
+    "build-config-uri": "18",
+    "build-config-digest": "19",
+    "build-trigger": "20",
+    "run-invocation-uri": "21",
+    "source-repository-visibility": "22",
+}
+"""Names of the workflow claims that an identity may demand, and the last arc of their OID."""
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Subject and issuer as the certificate has them, with its workflow claims."""
+
+    subject: str
+    issuer: str
+    claims: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.subject} (issuer {self.issuer})"
+
+
+def signer_of(certificate: x509.Certificate) -> Signer:
+    """The signer that `certificate` names; raises `StepFailed` where it names none, or more than one."""
+    try:
+        extensions = certificate.extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        raw = {
+            extension.oid.dotted_string: extension.value.value
+            for extension in extensions
+            if isinstance(extension.value, x509.UnrecognizedExtension)
+        }
+        subjects = [_name(name) for name in names]
+        issuers = {_text(raw[_FULCIO + "1"], der=False)} if _FULCIO + "1" in raw else set()
+        if _FULCIO + "8" in raw:
+            issuers.add(_text(raw[_FULCIO + "8"], der=True))
+        claims = {name: _text(raw[_FULCIO + arc], der=True) for name, arc in CLAIMS.items() if _FULCIO + arc in raw}
+    except (ValueError, x509.ExtensionNotFound, x509.UnsupportedGeneralNameType) as error:
+        raise StepFailed(f"the certificate's identity cannot be read: {str(error)[:200]}") from error
+    if len(subjects) != 1:
+        raise StepFailed(f"the certificate names {len(subjects)} subjects; exactly one is expected")
+    if len(issuers) != 1:
+        raise StepFailed("the certificate names no issuer" if not issuers else "its two issuer extensions disagree")
+    return Signer(subjects[0], issuers.pop(), claims)
+
+
+def matching_identity(signer: Signer, identities: tuple[Identity, ...]) -> Identity:
+    """The first of `identities` that `signer` is; raises `StepFailed` naming the signer where there is none."""
+    missing: list[str] = []
+    for identity in identities:
+        if not identity.accepts(signer.subject, signer.issuer):
+            continue
+        wrong = [
+            f"{name} is {signer.claims.get(name)!r}"
+            for name, value in identity.claims
+            if signer.claims.get(name) != value
+        ]
+        if not wrong:
+            return identity
+        missing += wrong
+    known = "; ".join(str(identity) for identity in identities[:3]) or "none"
+    if missing:
+        raise StepFailed(f"signed by {signer}, but its certificate's {', '.join(missing[:3])}")
+    raise StepFailed(f"signed by {signer}, who is not trusted; trusted: {known}")
+
+
+def _name(name: x509.GeneralName) -> str:
+    if isinstance(name, x509.RFC822Name | x509.UniformResourceIdentifier):
+        return _bounded(name.value)
+    if isinstance(name, x509.OtherName) and name.type_id == _OTHER_NAME:
+        return _text(name.value, der=True)
+    raise ValueError(f"a subject of the kind {type(name).__name__}")
+
+
+def _text(value: bytes, *, der: bool) -> str:
+    return _bounded(asn1.decode_der(str, value) if der else value.decode("utf-8"))
+
+
+def _bounded(text: str) -> str:
+    if not text or len(text) > _LONGEST or not text.isprintable():
+        raise ValueError("a name that is empty, too long or not printable")
+    return text

@@ -1,0 +1,1 @@
+"""A throw-away private Sigstore: signs the demo's submissions and the tests' images."""
