@@ -1,0 +1,41 @@
+"""The `pratique` command: one thin module a command, each imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from console.terminal import advisories, decisions, inspections, node, records
+from console.terminal.failures import EXIT_CODES, report_crash
+
+app = typer.Typer(
+    name="pratique",
+    help=(
+        "Inspect AI tool containers before they may touch a federated health-data node, admit them with evidence, and "
+        "keep a record that a stranger can verify.\n\n" + EXIT_CODES
+    ),
+    epilog="Start with: pratique doctor, then pratique precheck DIRECTORY. Every command has --help.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+app.command("precheck")(inspections.precheck)
+app.command("onboard")(inspections.onboard)
+app.command("admit")(decisions.admit)
+app.command("report")(records.report)
+app.add_typer(records.log_app, name="log")
+app.add_typer(advisories.advisories_app, name="advisories")
+app.command("doctor")(node.doctor)
+app.command("up")(node.up)
+app.command("down")(node.down)
+
+
+def main() -> None:
+    """Entry point of the `pratique` command."""
+    try:
+        app()
+    except Exception as error:  # noqa: BLE001 the outermost boundary: a crash must never look like a refusal or a pass
+        sys.exit(report_crash(error))

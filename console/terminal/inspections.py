@@ -1,0 +1,87 @@
+"""`pratique precheck` and `pratique onboard`: the inspection, on a laptop and at the gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console.terminal.failures import explained
+from console.terminal.options import (
+    Format,
+    HomeOption,
+    OutputFormat,
+    OutputOption,
+    PolicyOption,
+    QuietOption,
+    deliver,
+    settings_from,
+)
+
+if TYPE_CHECKING:
+    from flows.report import Report
+
+_EXIT = {"admit": 0, "refuse": 1, "review": 3}
+
+Submission = Annotated[Path, typer.Argument(help="Directory of the submission (it contains submission.yaml).")]
+
+
+@explained
+def precheck(
+    submission: Submission,
+    static: Annotated[
+        bool, typer.Option("--static", help="Only the checks that run nothing; needs no engine.")
+    ] = False,
+    home: HomeOption = None,
+    policy: PolicyOption = None,
+    output_format: Format = OutputFormat.HUMAN,
+    output: OutputOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Ask the gate's questions on your own machine, before you submit; nothing is recorded.
+
+    Exits with 0 when the policy would admit, 1 when it would refuse, 3 when something could not be decided (`--static`
+    leaves the sandbox and privacy questions open, so it never says 0).
+    """
+    from console.terminal.progress import Progress
+    from flows.direct import inspect
+    from flows.node import Node
+
+    node = Node.open(settings_from(home, policy))
+    with Progress(quiet=quiet) as progress:
+        report = inspect(node, submission, progress, static_only=static)
+    _finish(report, node.settings.store, output_format, output)
+
+
+@explained
+def onboard(
+    submission: Submission,
+    home: HomeOption = None,
+    policy: PolicyOption = None,
+    output_format: Format = OutputFormat.HUMAN,
+    output: OutputOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Inspect a submission at the gate: every check, the verdict, signed statements in the ledger, a report.
+
+    Exits with 0 when the verdict is admit, 1 when it is refuse, 3 when people have to look. A verdict admits nothing by
+    itself: `pratique admit RUN --reason …` does.
+    """
+    from console.terminal.progress import Progress
+    from flows.node import Node
+
+    node = Node.open(settings_from(home, policy))
+    with Progress(quiet=quiet) as progress:
+        progress.say(f"inspecting {submission} under policy {node.policy.policy.name}")
+        from flows.onboard import onboard as run_onboard
+
+        report = run_onboard(node, submission, progress)
+    _finish(report, node.settings.store, output_format, output)
+
+
+def _finish(report: Report, store: Path, output_format: OutputFormat, output: Path | None) -> None:
+    from console.report import render
+
+    deliver(render(report, output_format.value, store), output)
+    raise typer.Exit(_EXIT[report.verdict.outcome])

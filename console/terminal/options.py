@@ -1,0 +1,67 @@
+"""Options that several commands share, and where results go."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pratique.settings import Settings
+
+
+class OutputFormat(StrEnum):
+    """How a result is shown; every form is rendered from the JSON."""
+
+    HUMAN = "human"
+    JSON = "json"
+    SARIF = "sarif"
+    MARKDOWN = "markdown"
+    HTML = "html"
+
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", help="Pratique's state directory (default: PRATIQUE_HOME or ~/.local/share/pratique)."),
+]
+PolicyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy", help="The node's policy (default: PRATIQUE_POLICY, or the shipped one, which trusts nobody)."
+    ),
+]
+Format = Annotated[OutputFormat, typer.Option("--format", help="Form of the result on standard output.")]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write the result to this file instead of standard output.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+
+
+def settings_from(home: Path | None, policy: Path | None = None) -> Settings:
+    """Settings from the environment, with what the command line says before them; raises `UsageError`."""
+    from pydantic import ValidationError
+
+    from pratique.errors import UsageError
+    from pratique.settings import Settings
+
+    given = {name: value.resolve() for name, value in (("home", home), ("policy", policy)) if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic validates the fields by name
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(
+            f"the setting PRATIQUE_{'_'.join(map(str, first['loc'])).upper()} cannot be used: {first['msg']}",
+            next_step="mend or unset that environment variable",
+        ) from error
+
+
+def deliver(text: str, output: Path | None) -> None:
+    """Write a result to `output`, or to standard output."""
+    if output is None:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    else:
+        output.write_text(text, encoding="utf-8")
+        typer.echo(f"wrote {output}", err=True)

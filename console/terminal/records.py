@@ -1,0 +1,84 @@
+"""`pratique report` and `pratique log`: reading what was recorded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console.terminal.failures import explained
+from console.terminal.options import Format, HomeOption, OutputFormat, OutputOption, deliver, settings_from
+
+log_app = typer.Typer(help="Verify and read the node's ledger.", rich_markup_mode=None, no_args_is_help=True)
+
+_LedgerOption = Annotated[
+    Path | None,
+    typer.Option("--ledger", help="A ledger directory elsewhere, for example a copy (default: this node's)."),
+]
+_KeyOption = Annotated[
+    str | None,
+    typer.Option("--key", help="The ledger's verifier key (name+id+base64), when it is not this node's own."),
+]
+
+
+@explained
+def report(
+    run: Annotated[str, typer.Argument(help="The run to show; `latest` for the newest.")] = "latest",
+    home: HomeOption = None,
+    output_format: Format = OutputFormat.HUMAN,
+    output: OutputOption = None,
+) -> None:
+    """Show the report of an inspection again: to read, as SARIF, Markdown or one HTML file."""
+    from console.report import render
+    from flows.report import load_report
+
+    settings = settings_from(home)
+    deliver(render(load_report(settings.runs, run), output_format.value, settings.store), output)
+
+
+@log_app.command("verify")
+@explained
+def verify(ledger: _LedgerOption = None, key: _KeyOption = None, home: HomeOption = None) -> None:
+    """Check every byte of the ledger against its signed checkpoint; exits with 1 and names the entry where it fails."""
+    from flows.node import ledger_verifier
+    from records.verify import verify_ledger
+
+    settings = settings_from(home)
+    verifier = ledger_verifier(settings, key)
+    found = verify_ledger(ledger or settings.ledger, verifier)
+    for problem in found.problems:
+        place = "" if problem.entry is None else f"entry {problem.entry}: "
+        typer.echo(f"✗ {place}{problem.message}")
+    if not found.verified:
+        typer.echo(
+            "The ledger is not what was signed. Keep it as it is, and compare it with a witness or a backup.", err=True
+        )
+        raise typer.Exit(1)
+    typer.echo(f"✓ {found.size} entries, root {found.root_hash}, signed by {verifier.name}")
+
+
+@log_app.command("show")
+@explained
+def show(
+    entry: Annotated[int | None, typer.Argument(help="Index of one entry; without it, a line for each.", min=0)] = None,
+    home: HomeOption = None,
+) -> None:
+    """Show the ledger's entries: a line for each, or one signed statement whole, as JSON."""
+    from flows.node import open_ledger_reader
+    from records.admissions import signed_statements
+
+    found = False
+    for index, statement in signed_statements(open_ledger_reader(settings_from(home))):
+        if entry is None:
+            subject = statement["subject"][0]
+            version = subject.get("annotations", {}).get("version", "")
+            typer.echo(f"{index:>6}  {statement['predicateType']:<45} {subject.get('name', '')} {version}")
+        elif index == entry:
+            typer.echo(json.dumps(statement, indent=2, ensure_ascii=True))
+            found = True
+    if entry is not None and not found:
+        from pratique.errors import UsageError
+
+        raise UsageError(f"the ledger has no signed entry {entry}", next_step="list them with `pratique log show`")

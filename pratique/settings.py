@@ -1,0 +1,68 @@
+"""What a node or laptop is set up with: environment variables `PRATIQUE_*`, command line options before them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def default_home() -> Path:
+    """Where Pratique keeps its state: `$XDG_DATA_HOME/pratique`, or `~/.local/share/pratique`."""
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "pratique"
+
+
+class Settings(BaseSettings):
+    """Settings of one installation; every field can be given as `PRATIQUE_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="PRATIQUE_", extra="ignore", frozen=True)
+
+    home: Path = Field(default_factory=default_home)
+    policy: Path | None = None
+    """The node's policy; without one the policy that ships with Pratique, which trusts nobody, applies."""
+    origin: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./-]{2,127}$")] = "pratique.local/ledger"
+    """Name of the node's ledger in its checkpoints (C2SP tlog-checkpoint origin)."""
+
+    @property
+    def store(self) -> Path:
+        """Content-addressed evidence."""
+        return self.home / "store"
+
+    @property
+    def ledger(self) -> Path:
+        """The transparency log."""
+        return self.home / "ledger"
+
+    @property
+    def keys(self) -> Path:
+        """The node's signing keys, readable by their owner only."""
+        return self.home / "keys"
+
+    @property
+    def advisories(self) -> Path:
+        """Snapshots of advisories."""
+        return self.home / "advisories"
+
+    @property
+    def runs(self) -> Path:
+        """One directory a run, with its report."""
+        return self.home / "runs"
+
+    @property
+    def work(self) -> Path:
+        """Scratch space of running inspections; what a killed run leaves here is removed by the next one."""
+        return self.home / "work"
+
+    @property
+    def sandbox(self) -> Path:
+        """State of the sandbox launcher."""
+        return self.home / "sandbox"
+
+    @property
+    def server(self) -> Path:
+        """State of the local orchestration server."""
+        return self.home / "server"
