@@ -1,0 +1,292 @@
+"""What is signed: in-toto Statements v1 with the field's own predicates, as plain data.
+
+| statement | predicate type |
+|---|---|
+| inspection of a submission | in-toto test-result v0.1 |
+| admission | SLSA Verification Summary Attestation v1 |
+| execution record | SLSA provenance v1: dependencies are image and inputs, byproducts are logs |
+| decision of a person | `urn:pratique:decision:v1`, ours, since no published predicate says it |
+
+What these predicates have no field for stands under a field whose name is a URI, as in-toto asks of extensions. Bulk
+(check results, verdicts, logs) is named by digest and lies in the store; personal data of patients never comes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from checks.interface import CheckResult, Evidence, Level, Status
+from pratique.clock import rfc3339
+from pratique.digests import Digest, hex_of, parse_digest
+from pratique.errors import InvalidInput
+from records.dsse import STATEMENT_TYPE
+
+TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
+VSA = "https://slsa.dev/verification_summary/v1"
+PROVENANCE = "https://slsa.dev/provenance/v1"
+DECISION = "urn:pratique:decision:v1"
+
+INSPECTION_EXTENSION = "urn:pratique:inspection:v1"
+ADMISSION_EXTENSION = "urn:pratique:admission:v1"
+EXECUTION_BUILD_TYPE = "urn:pratique:execution:v1"
+
+Statement = dict[str, Any]
+Descriptor = dict[str, Any]
+"""An in-toto ResourceDescriptor."""
+
+
+class Action(StrEnum):
+    """What a person decided."""
+
+    ADMIT = "admit"
+    REFUSE = "refuse"
+    WITHDRAW = "withdraw"
+
+
+@dataclass(frozen=True)
+class ToolIdentity:
+    """Which tool a statement speaks of: name, version, image digest (manifest) and config digest."""
+
+    name: str
+    version: str
+    image_digest: Digest
+    config_digest: Digest | None = None
+
+    def subject(self) -> Descriptor:
+        """This tool as the subject of a statement: what matches is the image digest."""
+        annotations = {"version": self.version}
+        if self.config_digest is not None:
+            annotations["configDigest"] = parse_digest(self.config_digest)
+        return descriptor(name=self.name, digest=self.image_digest, annotations=annotations)
+
+
+@dataclass(frozen=True)
+class PolicyReference:
+    """Which policy was applied: a URI that names it and the digest of its file."""
+
+    uri: str
+    digest: Digest
+
+    def descriptor(self) -> Descriptor:
+        """This policy as a statement names it."""
+        return descriptor(uri=self.uri, digest=self.digest)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who decided: an identity (as the policy names it) and the organisation they decide for."""
+
+    identity: str
+    organisation: str
+
+
+def statement(subjects: Sequence[Descriptor], predicate_type: str, predicate: Mapping[str, Any]) -> Statement:
+    """An in-toto Statement v1; raises `InvalidInput` (`statement/subject`) without subjects that have digests."""
+    if not subjects or not all(subject.get("digest") for subject in subjects):
+        raise InvalidInput(
+            "a statement needs subjects with digests",
+            rule="statement/subject",
+            next_step="Name what the statement is about by its digest.",
+        )
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [dict(subject) for subject in subjects],
+        "predicateType": predicate_type,
+        "predicate": dict(predicate),
+    }
+
+
+def descriptor(
+    *,
+    name: str = "",
+    uri: str = "",
+    digest: Digest | None = None,
+    media_type: str = "",
+    annotations: Mapping[str, Any] | None = None,
+) -> Descriptor:
+    """An in-toto ResourceDescriptor of the fields given; raises `InvalidInput` (`statement/descriptor`, …)."""
+    if not uri and digest is None:
+        raise InvalidInput(
+            f"{name or 'a resource'} has neither a URI nor a digest",
+            rule="statement/descriptor",
+            next_step="Name it by its digest.",
+        )
+    fields: Descriptor = {
+        "name": name,
+        "uri": uri,
+        "digest": {"sha256": hex_of(parse_digest(digest))} if digest is not None else None,
+        "mediaType": media_type,
+        "annotations": dict(annotations) if annotations else None,
+    }
+    return {field: value for field, value in fields.items() if value}
+
+
+def described(evidence: Evidence) -> Descriptor:
+    """A file in the store as a statement names it."""
+    return descriptor(
+        name=evidence.name,
+        digest=evidence.digest,
+        media_type=evidence.media_type,
+        annotations={"size": evidence.size},
+    )
+
+
+def inspection_statement(
+    tool: ToolIdentity,
+    results: Mapping[str, CheckResult],
+    *,
+    stored: Mapping[str, Evidence],
+    configuration: Sequence[Descriptor],
+    run_id: str,
+    finished: datetime,
+    submission: Digest | None = None,
+    outcome: str = "",
+    decided_by: str | None = None,
+    verdict: Evidence | None = None,
+) -> Statement:
+    """That `tool` was inspected: which checks passed, and by digest what each of them found.
+
+    `stored` has each result's JSON in the store, by check name. A check that could not decide counts among
+    `failedTests`, so that a reader who knows the predicate only never takes it for passed; the extension says which.
+    `configuration` names policy, advisory snapshot and the like. Raises `InvalidInput` (`statement/result`) where a
+    result was not stored.
+    """
+    missing = sorted(results.keys() - stored.keys())
+    if missing:
+        raise InvalidInput(
+            f"the results of {', '.join(missing)} are not in the store",
+            rule="statement/result",
+            next_step="Store every check result before it is signed.",
+        )
+    names = {status: sorted(name for name, result in results.items() if result.status is status) for status in Status}
+    warned = [name for name in names[Status.PASSED] if _has_warning(results[name])]
+    failed = sorted(names[Status.FAILED] + names[Status.INCONCLUSIVE])
+    extension: dict[str, Any] = {
+        "runId": run_id,
+        "finishedOn": rfc3339(finished),
+        "inconclusiveTests": names[Status.INCONCLUSIVE],
+        "notApplicableTests": names[Status.NOT_APPLICABLE],
+        "results": [_described_result(name, results[name], stored[name]) for name in sorted(results)],
+    }
+    if submission is not None:
+        extension["submission"] = {"sha256": hex_of(parse_digest(submission))}
+    if verdict is not None:
+        extension["verdict"] = {"outcome": outcome, "decidedBy": decided_by, "record": described(verdict)}
+    predicate = {
+        "result": "FAILED" if failed or not results else "WARNED" if warned else "PASSED",
+        "configuration": list(configuration),
+        "passedTests": [name for name in names[Status.PASSED] if name not in warned],
+        "warnedTests": warned,
+        "failedTests": failed,
+        INSPECTION_EXTENSION: extension,
+    }
+    return statement([tool.subject()], TEST_RESULT, predicate)
+
+
+def vsa(
+    tool: ToolIdentity,
+    *,
+    verifier_id: str,
+    resource_uri: str,
+    time_verified: datetime,
+    policy: PolicyReference,
+    input_attestations: Sequence[Descriptor],
+    passed: bool,
+    levels: Sequence[str] = ("PRATIQUE_ADMITTED",),
+    decisions: Sequence[Descriptor] = (),
+    expires: datetime | None = None,
+) -> Statement:
+    """The admission of `tool` to `resource_uri` (this node or federation), or with `passed` false its refusal.
+
+    `input_attestations` names *all* statements that this one rests on, by digest.
+    """
+    extension: dict[str, Any] = {"decisions": list(decisions)}
+    if expires is not None:
+        extension["expires"] = rfc3339(expires)
+    predicate = {
+        "verifier": {"id": verifier_id},
+        "timeVerified": rfc3339(time_verified),
+        "resourceUri": resource_uri,
+        "policy": policy.descriptor(),
+        "inputAttestations": list(input_attestations),
+        "verificationResult": "PASSED" if passed else "FAILED",
+        "verifiedLevels": list(levels) if passed else ["FAILED"],
+        "slsaVersion": "1.0",
+        ADMISSION_EXTENSION: extension,
+    }
+    return statement([tool.subject()], VSA, predicate)
+
+
+def decision(
+    tool: ToolIdentity,
+    action: Action,
+    *,
+    person: Person,
+    reason: str,
+    decided: datetime,
+    run_id: str = "",
+    inspection: Descriptor | None = None,
+    expires: datetime | None = None,
+) -> Statement:
+    """What a person said of `tool`: who, for whom, when, why and until when; raises `InvalidInput` without a reason."""
+    if not reason.strip():
+        raise InvalidInput(
+            "a decision needs a reason", rule="statement/reason", next_step="Say why with --reason; it is recorded."
+        )
+    predicate: dict[str, Any] = {
+        "decision": action.value,
+        "person": {"identity": person.identity, "organisation": person.organisation},
+        "reason": reason,
+        "decidedOn": rfc3339(decided),
+    }
+    optional = {"runId": run_id, "inspection": inspection, "expires": rfc3339(expires) if expires else None}
+    predicate |= {field: value for field, value in optional.items() if value}
+    return statement([tool.subject()], DECISION, predicate)
+
+
+def execution_record(
+    *,
+    image: Descriptor,
+    inputs: Sequence[Descriptor],
+    outputs: Sequence[Descriptor],
+    byproducts: Sequence[Descriptor],
+    external: Mapping[str, Any],
+    internal: Mapping[str, Any],
+    node_id: str,
+    node_version: Mapping[str, str],
+    run_id: str,
+    started: datetime,
+    finished: datetime,
+) -> Statement:
+    """That this node ran `image` on `inputs`, and what came out.
+
+    `external` is what was asked for (tool, arguments, person, dataset), `internal` what the node set (sandbox spec,
+    host). A run without outputs has its byproducts (logs) as subjects.
+    """
+    predicate = {
+        "buildDefinition": {
+            "buildType": EXECUTION_BUILD_TYPE,
+            "externalParameters": dict(external),
+            "internalParameters": dict(internal),
+            "resolvedDependencies": [image, *inputs],
+        },
+        "runDetails": {
+            "builder": {"id": node_id, "version": dict(node_version)},
+            "metadata": {"invocationId": run_id, "startedOn": rfc3339(started), "finishedOn": rfc3339(finished)},
+            "byproducts": list(byproducts),
+        },
+    }
+    return statement(outputs or byproducts, PROVENANCE, predicate)
+
+
+def _has_warning(result: CheckResult) -> bool:
+    return any(finding.level is Level.WARNING for finding in result.findings)
+
+
+def _described_result(name: str, result: CheckResult, stored: Evidence) -> Descriptor:
+    annotations = {"status": result.status.value, "version": result.version}
+    return descriptor(name=name, digest=stored.digest, media_type=stored.media_type, annotations=annotations)
