@@ -14,6 +14,8 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,11 +29,12 @@ _DIGITS = 64
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def read_bounded(path: Path, limit: int, *, follow_links: bool = False) -> bytes:
-    """All bytes of the regular file at `path`, of at most `limit` bytes; a larger file is refused before it is read.
+@contextmanager
+def open_regular(path: Path, limit: int, *, follow_links: bool = False) -> Iterator[BufferedReader]:
+    """The regular file at `path`, opened for reading; a file of more than `limit` bytes is refused unread.
 
     Raises `InvalidInput`: `file/missing`, `file/not-regular` (also a symlink, unless `follow_links`),
-    `file/too-large`, `file/unreadable`.
+    `file/too-large`, `file/unreadable` (also when reading fails inside the `with` block).
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
     try:
@@ -45,11 +48,17 @@ def read_bounded(path: Path, limit: int, *, follow_links: bool = False) -> bytes
         if status.st_size > limit:
             raise _too_large(str(path), status.st_size, limit)
         with os.fdopen(descriptor, "rb", closefd=False) as stream:
-            data = stream.read(limit + 1)
+            yield stream
     except OSError as error:
         raise _file_error(error, path) from error
     finally:
         os.close(descriptor)
+
+
+def read_bounded(path: Path, limit: int, *, follow_links: bool = False) -> bytes:
+    """All bytes of the regular file at `path`, of at most `limit` bytes; raises as `open_regular` does."""
+    with open_regular(path, limit, follow_links=follow_links) as stream:
+        data = stream.read(limit + 1)
     if len(data) > limit:  # it grew while it was read
         raise _too_large(str(path), len(data), limit)
     return data

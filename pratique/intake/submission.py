@@ -1,0 +1,261 @@
+"""A submission: a directory with `submission.yaml`, the tool's manifest and the evidence, read with bounds and hashed.
+
+Nothing in the directory is executed, imported or unpacked here. Every file is a regular file reached without a
+symlink; every path that the document names lies inside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pratique.bounds import MIB, load_yaml, open_regular, read_bounded, within
+from pratique.digests import Digest, sha256_bytes, sha256_json
+from pratique.errors import InvalidInput
+from pratique.intake.document import SubmissionDocument
+from pratique.intake.manifest import MAX_BYTES, parse_manifest
+from pratique.intake.manifest.model import InputParameter, Manifest
+
+DOCUMENT = "submission.yaml"
+MAX_FILES = 20_000
+MAX_FILE_BYTES = 64 * 1024 * MIB
+_MAX_DEPTH = 32
+_MAX_NAME = 1024
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A submission read once: `files` has the digest of every file, `digest` is that of the canonical list of them."""
+
+    root: Path
+    document: SubmissionDocument
+    manifest: Manifest
+    files: dict[str, Digest]
+    digest: Digest
+
+    def path(self, relative: str) -> Path:
+        """The file or directory `relative` inside the submission; raises `InvalidInput`."""
+        return within(self.root, relative, where=DOCUMENT)
+
+    def read(self, relative: str, limit: int) -> bytes:
+        """The file `relative`, of at most `limit` bytes, unchanged since it was hashed; raises `InvalidInput`."""
+        data = read_bounded(self.path(relative), limit)
+        if sha256_bytes(data) != self.files.get(_normal(relative)):
+            raise _refuse("file/changed", f"{relative} changed after it was hashed", relative, "Start again.")
+        return data
+
+
+def load_submission(directory: Path) -> Submission:
+    """The submission in `directory`.
+
+    Raises `InvalidInput`: `file/…`, `path/…`, `yaml/…`, `manifest/…`, `digest/form`, `submission/schema`,
+    `submission/image`, `submission/image-by-tag`, `submission/image-digest-differs`, `submission/privacy-missing`,
+    `submission/claims`, `submission/input`, `submission/too-many-files`.
+    """
+    if not directory.is_dir():
+        raise _refuse("file/missing", f"there is no directory {directory}", "", f"Name the one with {DOCUMENT}.")
+    root = directory.resolve()
+    data = read_bounded(within(root, DOCUMENT, where=""), MIB)
+    document = parse_document(data)
+    manifest_data = read_bounded(within(root, document.manifest, where=f"{DOCUMENT}/manifest"), MAX_BYTES)
+    manifest = parse_manifest(manifest_data, where=document.manifest)
+    _check_paths(root, document, manifest)
+    files = _hash_all(root)
+    for name, read in ((DOCUMENT, data), (document.manifest, manifest_data)):
+        if files.get(_normal(name)) != sha256_bytes(read):
+            raise _refuse("file/changed", f"{name} changed while it was read", name, "Start again.")
+    return Submission(root, document, manifest, files, sha256_json(files))
+
+
+def parse_document(data: bytes) -> SubmissionDocument:
+    """`submission.yaml` in `data`; raises `InvalidInput` and nothing else, whatever the bytes."""
+    content = load_yaml(data, where=DOCUMENT)
+    _refuse_tag_only(content)
+    try:
+        return SubmissionDocument.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise _schema_error(error) from error
+
+
+def _refuse_tag_only(content: Any) -> None:
+    """Name the mistake that is made most, before the schema speaks of a missing field."""
+    image = content.get("image") if isinstance(content, dict) else None
+    reference = image if isinstance(image, str) else image.get("reference") if isinstance(image, dict) else None
+    if isinstance(reference, str) and "@" not in reference:
+        raise _refuse(
+            "submission/image-by-tag",
+            f"the image {reference[:200]!r} is named by a tag, which can be moved to other bytes",
+            "image",
+            "Write `reference: host/repository@sha256:…` and `digest: sha256:…`, as `docker push` printed it.",
+        )
+
+
+def _schema_error(error: ValidationError) -> InvalidInput:
+    problems = error.errors(include_url=False, include_input=False)
+    first = problems[0]
+    place = "/".join(str(part) for part in first["loc"])
+    more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
+    rule = first["type"] if "/" in first["type"] else "submission/schema"
+    return _refuse(
+        rule, f"{first['msg']}{more}", place, "Correct the field; docs/reference/submission.schema.json describes all."
+    )
+
+
+def _refuse(rule: str, message: str, place: str, next_step: str) -> InvalidInput:
+    where = f"{DOCUMENT}/{place}" if place else DOCUMENT
+    return InvalidInput(message, rule=rule, where=where, next_step=next_step)
+
+
+# --- what the document names ---------------------------------------------------------------------------------------
+
+
+def _check_paths(root: Path, document: SubmissionDocument, manifest: Manifest) -> None:
+    for relative, place, is_directory in _named(document):
+        _check_kind(within(root, relative, where=f"{DOCUMENT}/{place}"), place, is_directory=is_directory)
+    for place, name in _inputs_named(document):
+        parameter = manifest.input(name)
+        if parameter is None or not parameter.type.is_path or parameter.is_output_directory:
+            raise _refuse(
+                "submission/input",
+                f"{name!r} is no File or Directory input of the manifest",
+                place,
+                f"Use one of: {', '.join(_path_inputs(manifest)) or 'none is declared'}.",
+            )
+    if document.example is not None:
+        for name, value in document.example.inputs.items():
+            _check_example(root, manifest.input(name), name, value, manifest)
+
+
+def _named(document: SubmissionDocument) -> Iterator[tuple[str, str, bool]]:
+    """Every path in the document but the example's inputs: path, place, whether it is a directory."""
+    yield document.manifest, "manifest", False
+    if document.image.layout is not None:
+        yield document.image.layout, "image/layout", True
+    if document.image.archive is not None:
+        yield document.image.archive, "image/archive", False
+    for index, path in enumerate(document.signatures):
+        yield path, f"signatures/{index}", False
+    if document.sbom is not None:
+        yield document.sbom, "sbom", False
+    if document.example is not None and document.example.expected is not None:
+        yield document.example.expected, "example/expected", True
+    if document.privacy is not None:
+        yield document.privacy.members, "privacy/members", False
+        yield document.privacy.non_members, "privacy/non_members", False
+    for index, declared in enumerate(document.documents):
+        yield declared.path, f"documents/{index}", False
+
+
+def _inputs_named(document: SubmissionDocument) -> Iterator[tuple[str, str]]:
+    if document.cohort is not None:
+        yield "cohort/input", document.cohort.input
+    if document.privacy is not None:
+        yield "privacy/input", document.privacy.input
+
+
+def _path_inputs(manifest: Manifest) -> list[str]:
+    return [p.id for p in manifest.inputs if p.type.is_path and not p.is_output_directory]
+
+
+def _check_example(root: Path, parameter: InputParameter | None, name: str, value: Any, manifest: Manifest) -> None:
+    place = f"example/inputs/{name}"
+    if parameter is None or parameter.is_output_directory:
+        known = ", ".join(p.id for p in manifest.inputs if not p.is_output_directory)
+        reason = "the manifest has no such input" if parameter is None else "the sandbox decides the output directory"
+        raise _refuse("submission/input", reason, place, f"Give values for: {known or 'none is declared'}.")
+    if not parameter.type.is_path or value is None:
+        return
+    for item in value if isinstance(value, list) else [value]:
+        if not isinstance(item, str):
+            raise _refuse("submission/schema", "expected a path in the submission", place, "Write a relative path.")
+        path = within(root, item, where=f"{DOCUMENT}/{place}")
+        _check_kind(path, place, is_directory=parameter.type.value == "Directory")
+
+
+def _check_kind(path: Path, place: str, *, is_directory: bool) -> None:
+    if path.is_dir() != is_directory or not (is_directory or path.is_file()):
+        wanted = "a directory" if is_directory else "a regular file"
+        raise _refuse("file/kind", f"{path.name!r} is not {wanted}", place, f"Name {wanted} here.")
+
+
+# --- every file ----------------------------------------------------------------------------------------------------
+
+
+def _hash_all(root: Path) -> dict[str, Digest]:
+    files: dict[str, Digest] = {}
+    for relative, path in _walk(root):
+        if len(files) >= MAX_FILES:
+            raise _refuse(
+                "submission/too-many-files",
+                f"more than {MAX_FILES:,} files",
+                "",
+                "Leave out what is not evidence, such as .git and virtual environments.",
+            )
+        files[relative] = _hash(path)
+    return dict(sorted(files.items()))
+
+
+def _walk(root: Path) -> Iterator[tuple[str, Path]]:
+    """Every regular file below `root` with its relative path; anything else than files and directories is refused."""
+    pending = [(root, "", 0)]
+    while pending:
+        directory, prefix, depth = pending.pop()
+        for name in _names(directory, prefix):
+            relative, path = f"{prefix}{name}", directory / name
+            if len(relative) > _MAX_NAME or not relative.isprintable() or depth >= _MAX_DEPTH:
+                raise _refuse(
+                    "path/name",
+                    f"the path {relative[:100]!a} is not usable",
+                    "",
+                    "Use printable names, fewer levels, shorter paths.",
+                )
+            mode = _mode(path, relative)
+            if stat.S_ISLNK(mode):
+                raise _refuse(
+                    "path/symlink", f"{relative!r} is a symbolic link", "", "Replace the link by what it points to."
+                )
+            if stat.S_ISDIR(mode):
+                pending.append((path, f"{relative}/", depth + 1))
+            elif stat.S_ISREG(mode):
+                yield relative, path
+            else:
+                raise _refuse("file/not-regular", f"{relative!r} is no plain file", "", "Remove it.")
+
+
+def _names(directory: Path, prefix: str) -> list[str]:
+    names = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                names.append(entry.name)
+                if len(names) > MAX_FILES:
+                    break
+    except OSError as error:
+        raise _refuse("file/unreadable", f"{prefix or '.'!r}: {error}", "", "Check its permissions.") from error
+    if len(names) > MAX_FILES:
+        raise _refuse("submission/too-many-files", f"more than {MAX_FILES:,} files in {prefix!r}", "", "Remove some.")
+    return sorted(names)
+
+
+def _mode(path: Path, relative: str) -> int:
+    try:
+        return path.lstat().st_mode
+    except OSError as error:
+        raise _refuse("file/unreadable", f"{relative!r}: {error}", "", "Check its permissions.") from error
+
+
+def _hash(path: Path) -> Digest:
+    with open_regular(path, MAX_FILE_BYTES) as stream:
+        return Digest("sha256:" + hashlib.file_digest(stream, "sha256").hexdigest())
+
+
+def _normal(relative: str) -> str:
+    return "/".join(part for part in relative.split("/") if part not in ("", "."))
