@@ -1,0 +1,10 @@
+"""Advisories, offline: OSV snapshots imported once into indexed files, with their date and digest."""
+
+from __future__ import annotations
+
+from checks.advisories.severity import Severity
+from checks.advisories.snapshot import Snapshot, import_snapshot
+from checks.advisories.store import AdvisoryStore, Match, load
+from checks.advisories.versions import Decision
+
+__all__ = ["AdvisoryStore", "Decision", "Match", "Severity", "Snapshot", "import_snapshot", "load"]

@@ -1,0 +1,102 @@
+"""Model files: loading one may run code. Each is followed by content, whatever its name, and never loaded."""
+
+from __future__ import annotations
+
+import time
+
+from checks.interface import CheckResult, Finding, Level, Measurement, inconclusive, status_of
+from checks.model_files.parts import Reason, Verdict
+from checks.model_files.scan import ModelVerdict, scan_model, scan_stream
+from pratique.errors import CouldNotDecide
+from pratique.intake.image.model import FileClass, FileEntry, Inventory
+
+__all__ = ["ModelVerdict", "Reason", "Verdict", "check_model_files", "scan_model", "scan_stream"]
+
+_NAME = "model_files"
+_VERSION = "1"
+_RISKS = ("G1", "T2", "U6")
+_MAX_SHOWN = 8
+_SAFE_FORMATS = (
+    "Save weights in a format without code (safetensors, ONNX, NumPy arrays, JSON), or a pickle of plain containers, "
+    "arrays and the listed library classes only."
+)
+_FIXES = {
+    "unreadable": "Save the model again with the library's own writer, in one format, uncompressed or zip/gzip/xz.",
+    "keras-code": "Replace Lambda layers and custom objects by layers of Keras itself, and save again.",
+    "custom-operators": "Export the model with standard ONNX operators.",
+    "external-data": "Keep external tensors beside the model, by a relative name without '..'.",
+}
+
+
+def check_model_files(inventory: Inventory) -> CheckResult:
+    """Does any model file of the image do more than hold a model when it is loaded?
+
+    Failed where one is unsafe or cannot be followed to its end; inconclusive where the content of one was not kept.
+    Measurements: `model_files` (recognised), `unsafe`, `unreadable`.
+    """
+    started = time.monotonic()
+    verdicts: list[ModelVerdict] = []
+    not_kept: list[str] = []
+    for entry in inventory.of_class(FileClass.MODEL):
+        try:
+            verdicts.append(_scan(inventory, entry))
+        except (CouldNotDecide, OSError) as error:
+            not_kept.append(f"{entry.path}: {error}")
+    if not_kept:
+        why = f"{len(not_kept)} model files could not be examined: {'; '.join(not_kept[:3])}"
+        return inconclusive(_NAME, _VERSION, why, fix="Raise the policy's limits for model files.", risks=_RISKS)
+    recognised = [v for v in verdicts if v.verdict is not Verdict.UNRECOGNISED]
+    findings = tuple(finding for verdict in verdicts for finding in _findings(verdict))
+    unsafe = sum(v.verdict is Verdict.UNSAFE for v in verdicts)
+    unreadable = sum(v.verdict is Verdict.UNREADABLE for v in verdicts)
+    return CheckResult(
+        check=_NAME,
+        version=_VERSION,
+        status=status_of(findings),
+        summary=_summary(len(recognised), unsafe, unreadable),
+        findings=findings,
+        measurements=(
+            Measurement(name="model_files", value=len(recognised), unit="files", method="by content"),
+            Measurement(name="unsafe", value=unsafe, unit="files", method="opcode walk, exact allow-list of imports"),
+            Measurement(name="unreadable", value=unreadable, unit="files", method="opcode walk"),
+        ),
+        inputs={entry.path: entry.sha256 for entry in inventory.of_class(FileClass.MODEL) if entry.sha256},
+        seconds=time.monotonic() - started,
+    )
+
+
+def _scan(inventory: Inventory, entry: FileEntry) -> ModelVerdict:
+    with inventory.open(entry.path) as stream:
+        return scan_stream(stream, entry.size, entry.path)
+
+
+def _findings(verdict: ModelVerdict) -> list[Finding]:
+    if verdict.verdict is Verdict.UNRECOGNISED:
+        return []
+    if verdict.verdict is Verdict.SAFE:
+        formats = ", ".join(verdict.formats)
+        message = f"{verdict.name} holds a model ({formats}) that runs nothing when it is loaded"
+        return [Finding(rule_id=f"{_NAME}/safe", level=Level.NOTE, message=message, where=verdict.name)]
+    shown = [_finding(verdict, reason) for reason in verdict.reasons[:_MAX_SHOWN]]
+    hidden = len(verdict.reasons) - len(shown)
+    if hidden:
+        message = f"{hidden} more reasons against {verdict.name} are not listed"
+        shown.append(Finding(rule_id=f"{_NAME}/more", level=Level.NOTE, message=message, where=verdict.name))
+    return shown
+
+
+def _finding(verdict: ModelVerdict, reason: Reason) -> Finding:
+    return Finding(
+        rule_id=f"{_NAME}/{reason.rule}",
+        level=Level.ERROR,
+        message=f"{verdict.name}: {reason.message}",
+        where=reason.member or verdict.name,
+        fix=_FIXES.get(reason.rule, _SAFE_FORMATS),
+        risks=_RISKS,
+    )
+
+
+def _summary(files: int, unsafe: int, unreadable: int) -> str:
+    if unsafe or unreadable:
+        return f"of {files} model files {unsafe} would run code when loaded, {unreadable} cannot be read to their end"
+    return f"{files} model files, none of which runs anything when it is loaded" if files else "no model files"

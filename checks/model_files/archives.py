@@ -1,0 +1,181 @@
+"""Files that hold files: zip (torch, npz, Keras, skops), tar, and the compressions that joblib and others use."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import re
+import tarfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, cast
+
+from checks.model_files.opcodes import Unparsable
+from checks.model_files.parts import Found, Part, unpacked
+
+Examine = Callable[[Part, Found], None]
+
+_BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
+"""What the standard library raises on broken or encrypted archives (RuntimeError: encrypted)."""
+_PREFIX = 64 * 1024
+_TENSOR = re.compile(r"(?:.*/)?data/[0-9]+")
+_FILE_ACCESS = re.compile(rb"\b(?:torch\.(?:from_file|save)|ops\.aten\.(?:from_file|save))\b")
+_FULLY_READ = frozenset(
+    [
+        ".pkl",
+        ".pickle",
+        ".joblib",
+        ".pt",
+        ".pth",
+        ".ckpt",
+        ".npy",
+        ".npz",
+        ".json",
+        ".h5",
+        ".onnx",
+        ".keras",
+        ".safetensors",
+        ".skops",
+        ".gz",
+        ".xz",
+        ".bz2",
+        ".zip",
+    ]
+)
+_MAGICS = (b"\x80", b"PK\x03\x04", b"\x93NUMPY", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x89HDF", b"GGUF")
+
+
+def examine_zip(part: Part, found: Found, examine: Examine) -> None:
+    """Every member, by content; encrypted, ambiguous or broken archives raise `Unparsable`."""
+    try:
+        with zipfile.ZipFile(part.stream) as archive:
+            names = [member.filename for member in archive.infolist()]
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise Unparsable(f"two members are called {twice[0][:120]!r}: loaders differ in which one they take")
+            found.formats.append(_zip_kind(names))
+            torchscript = any(name.endswith("/constants.pkl") for name in names)
+            for member in archive.infolist():
+                found.count_member(member.filename)
+                if not member.is_dir():
+                    with archive.open(member) as stream:
+                        _member(cast(BinaryIO, stream), part, member.filename, found, examine, torchscript)
+    except _BROKEN as error:
+        raise Unparsable(f"a zip archive that cannot be read: {error}"[:300]) from error
+
+
+def _zip_kind(names: list[str]) -> str:
+    tails = {name.rpartition("/")[2] for name in names}
+    if "constants.pkl" in tails:
+        return "TorchScript"
+    if "data.pkl" in tails:
+        return "PyTorch"
+    if "model.weights.h5" in tails:
+        return "Keras"
+    if "schema.json" in tails:
+        return "skops"
+    return "NumPy npz" if tails and all(tail.endswith(".npy") for tail in tails) else "zip"
+
+
+def _member(stream: BinaryIO, part: Part, name: str, found: Found, examine: Examine, torchscript: bool) -> None:
+    full = f"{part.name}/{name}"
+    head = stream.read(_PREFIX)
+    suffix = "." + name.lower().rpartition(".")[2]
+    if torchscript and suffix == ".py":
+        if _FILE_ACCESS.search(head + stream.read()):
+            found.unsafe("torchscript-file-access", "TorchScript code that reads or writes files", full)
+        return
+    whole = (suffix in _FULLY_READ or head.startswith(_MAGICS)) and not (
+        _TENSOR.fullmatch(name) and not head.startswith(b"\x80")
+    )
+    source = _Joined(head, stream if whole else None)
+    with unpacked(cast(BinaryIO, source), part, full, found, torchscript=torchscript) as inner:
+        examine(inner, found)
+
+
+class _Joined:
+    """Bytes already read, then the rest of a stream."""
+
+    def __init__(self, head: bytes, rest: BinaryIO | None) -> None:
+        self._head = head
+        self._rest = rest
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes."""
+        if self._head:
+            data, self._head = self._head[:size], self._head[size:]
+            return data
+        return self._rest.read(size) if self._rest else b""
+
+
+def examine_tar(part: Part, found: Found, examine: Examine) -> None:
+    """Regular members of an uncompressed tar, by content; links and devices hold no model."""
+    found.formats.append("tar")
+    part.stream.seek(0)
+    try:
+        with tarfile.open(fileobj=part.stream, mode="r:") as archive:
+            for member in archive:
+                found.count_member(member.name)
+                stream = archive.extractfile(member) if member.isreg() else None
+                if stream is not None:
+                    _member(cast(BinaryIO, stream), part, member.name, found, examine, False)
+    except _BROKEN as error:
+        raise Unparsable(f"a tar archive that cannot be read: {error}"[:300]) from error
+
+
+def examine_compressed(part: Part, found: Found, examine: Examine, kind: str) -> None:
+    """The content of a compressed stream."""
+    found.formats.append(kind)
+    part.stream.seek(0)
+    name = part.name.removesuffix(part.suffix) if part.suffix in (".gz", ".bz2", ".xz", ".lzma", ".z") else part.name
+    try:
+        with unpacked(_decompressor(part, kind), part, name, found) as inner:
+            examine(inner, found)
+    except _BROKEN as error:
+        raise Unparsable(f"{kind} data that cannot be read: {error}"[:300]) from error
+
+
+def _decompressor(part: Part, kind: str) -> BinaryIO:
+    if kind == "gzip":
+        return cast(BinaryIO, gzip.GzipFile(fileobj=part.stream))
+    if kind == "bzip2":
+        return cast(BinaryIO, bz2.BZ2File(part.stream))
+    if kind == "zlib":
+        return cast(BinaryIO, _ZlibReader(part.stream))
+    return cast(BinaryIO, lzma.LZMAFile(part.stream))
+
+
+class _ZlibReader:
+    """A zlib stream read in pieces, so that a bomb is met with the budget and not with the memory."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._pieces = self._read(stream)
+
+    @staticmethod
+    def _read(stream: BinaryIO) -> Iterator[bytes]:
+        decompressor = zlib.decompressobj()
+        while chunk := decompressor.unconsumed_tail or stream.read(1 << 16):
+            yield decompressor.decompress(chunk, 1 << 20)
+        yield decompressor.flush()
+        if not decompressor.eof:
+            raise zlib.error("the stream is cut short")
+        if decompressor.unused_data:
+            raise zlib.error("bytes after the end of the stream")
+
+    def read(self, size: int) -> bytes:
+        """The next piece, at most 1 MiB."""
+        return next((piece for piece in self._pieces if piece), b"")

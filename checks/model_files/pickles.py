@@ -1,0 +1,462 @@
+"""What would unpickling do? A pickle's opcodes are followed on a stack of stand-ins; nothing is imported or called.
+
+The walk knows what each opcode does to the stack and the memo, so it knows which module and name every import asks
+for, and what is called. An import must be on the exact allow-list; a name that is computed, a call of something that
+is not an allowed import, an extension code or a changed class are unsafe. See `pickle._Unpickler` for the semantics.
+
+joblib writes the bytes of arrays between opcodes. They are skipped as joblib would skip them, and looked at as opcodes
+too, since `pickle.load` would take them for such.
+"""
+
+from __future__ import annotations
+
+import _compat_pickle
+import io
+import re
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Final
+
+from checks.model_files.allowlist import is_allowed, is_known_dangerous, may_call
+from checks.model_files.opcodes import OPAQUE, Step, Unparsable, read_steps, starts_like_opcode
+
+MAX_STEPS = 5_000_000
+"""Opcodes in one file; the models of scikit-learn and XGBoost have thousands."""
+_MAX_DEPTH = 8
+_MAX_TUPLE = 16
+_MAX_PROBLEMS = 20
+_MAX_ARRAY = 1 << 48
+_STATE_KEYS = frozenset(("shape", "dtype", "numpy_array_alignment_bytes"))
+_WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
+_TYPE = re.compile(r"[<>=|]?(?:(\?)|([biufcSaUVMm])([0-9]{1,9})|(O)[0-9]{0,2})", re.ASCII)
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,200}", re.ASCII)
+_ENCODINGS = frozenset(("latin1", "latin-1", "ascii", "utf-8", "utf8"))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One reason against a pickle: rule, message, offset of the opcode that decided."""
+
+    rule: str
+    message: str
+    offset: int
+
+
+@dataclass
+class Report:
+    """What a walk saw: every import asked for, the problems, how much it followed."""
+
+    imports: set[tuple[str, str]] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+    pickles: int = 0
+    steps: int = 0
+    calls: int = 0
+    torchscript: bool = False
+
+    def add(self, rule: str, message: str, offset: int) -> None:
+        """Note a problem; beyond the first twenty, more of them tell nothing."""
+        if len(self.problems) < _MAX_PROBLEMS:
+            self.problems.append(Problem(rule, message, offset))
+
+
+@dataclass(frozen=True)
+class Import:
+    """Stand-in for an imported object."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(eq=False)
+class Made:
+    """Stand-in for what a call gave: by what, with which arguments, and the state set later."""
+
+    by: Import
+    arguments: Any
+    state: Any = None
+
+
+class _Table(dict[str, Any]):
+    """Stand-in for a dict; keeps the few entries that matter to arrays."""
+
+
+class Walk:
+    """Follows one pickle from the stream's position to its STOP; `report` collects across pickles of one file."""
+
+    def __init__(self, stream: BinaryIO, size: int, report: Report, depth: int = 0) -> None:
+        self.stream = stream
+        self.size = size
+        self.report = report
+        self.depth = depth
+        self.stack: list[Any] = []
+        self.marked: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.result: Any = OPAQUE
+
+    def run(self) -> None:
+        """Raises `Unparsable` where the bytes do not make a whole pickle."""
+        for step in read_steps(self.stream, self.size):
+            self.report.steps += 1
+            if self.report.steps > MAX_STEPS:
+                raise Unparsable(f"more than {MAX_STEPS:,} opcodes", step.offset)
+            try:
+                self._do(step)
+            except (IndexError, KeyError) as error:
+                raise Unparsable(f"{step.name} finds nothing to work on", step.offset) from error
+        self.report.pickles += 1
+
+    # --- the stack ---------------------------------------------------------------------------------------------------
+
+    def _do(self, step: Step) -> None:
+        action = _ACTIONS.get(step.name)
+        if action is None:
+            raise Unparsable(f"the opcode {step.name} is not known here", step.offset)
+        action(self, step)
+
+    def push_constant(self, step: Step) -> None:
+        self.stack.append(step.argument)
+
+    def push_opaque(self, step: Step) -> None:
+        self.stack.append(OPAQUE)
+
+    def push_table(self, step: Step) -> None:
+        self.stack.append(_Table())
+
+    def push_empty_tuple(self, step: Step) -> None:
+        self.stack.append(())
+
+    def ignore(self, step: Step) -> None:
+        """PROTO, FRAME, READONLY_BUFFER: nothing that matters changes."""
+
+    def mark(self, step: Step) -> None:
+        self.marked.append(self.stack)
+        self.stack = []
+
+    def _pop_mark(self) -> list[Any]:
+        items = self.stack
+        self.stack = self.marked.pop()
+        return items
+
+    def pop(self, step: Step) -> None:
+        if self.stack:
+            self.stack.pop()
+        else:
+            self._pop_mark()
+
+    def pop_mark(self, step: Step) -> None:
+        self._pop_mark()
+
+    def duplicate(self, step: Step) -> None:
+        self.stack.append(self.stack[-1])
+
+    def make_tuple(self, step: Step) -> None:
+        items = self._pop_mark()
+        self.stack.append(tuple(items) if len(items) <= _MAX_TUPLE else OPAQUE)
+
+    def make_short_tuple(self, step: Step) -> None:
+        count = int(step.name[-1])
+        items = tuple(self._pop_many(count))
+        self.stack.append(items)
+
+    def _pop_many(self, count: int) -> list[Any]:
+        if len(self.stack) < count:
+            raise IndexError
+        items = self.stack[-count:]
+        del self.stack[-count:]
+        return items
+
+    def make_opaque_from_mark(self, step: Step) -> None:
+        self._pop_mark()
+        self.stack.append(OPAQUE)
+
+    def make_table(self, step: Step) -> None:
+        items = self._pop_mark()
+        table = _Table()
+        self._fill(table, items, step)
+        self.stack.append(table)
+
+    def set_item(self, step: Step) -> None:
+        items = self._pop_many(2)
+        self._fill(self.stack[-1], items, step)
+
+    def set_items(self, step: Step) -> None:
+        items = self._pop_mark()
+        self._fill(self.stack[-1], items, step)
+
+    def _fill(self, target: Any, items: list[Any], step: Step) -> None:
+        self._refuse_changed_import(target, step)
+        if isinstance(target, _Table):
+            for key, value in zip(items[::2], items[1::2], strict=False):
+                if isinstance(key, str) and key in _STATE_KEYS:
+                    target[key] = value
+
+    def append(self, step: Step) -> None:
+        self.stack.pop()
+        self._refuse_changed_import(self.stack[-1], step)
+
+    def appends(self, step: Step) -> None:
+        self._pop_mark()
+        self._refuse_changed_import(self.stack[-1], step)
+
+    def _refuse_changed_import(self, target: Any, step: Step) -> None:
+        if isinstance(target, Import):
+            self.report.add("changes-code", f"{step.name} changes the imported object {target}", step.offset)
+
+    # --- the memo ----------------------------------------------------------------------------------------------------
+
+    def put(self, step: Step) -> None:
+        if not isinstance(step.argument, int):
+            raise Unparsable("a memo key that is no number", step.offset)
+        self.memo[step.argument] = self.stack[-1]
+
+    def memoize(self, step: Step) -> None:
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def get(self, step: Step) -> None:
+        self.stack.append(self.memo[step.argument])
+
+    # --- imports and calls -------------------------------------------------------------------------------------------
+
+    def import_by_argument(self, step: Step) -> None:
+        self.stack.append(self._import(*_pair(step), step))
+
+    def import_from_stack(self, step: Step) -> None:
+        module, name = self._pop_many(2)
+        if isinstance(module, str) and isinstance(name, str):
+            self.stack.append(self._import(module, name, step))
+            return
+        self.report.add("computed-import", "imports something whose name is computed", step.offset)
+        self.stack.append(OPAQUE)
+
+    def import_by_code(self, step: Step) -> None:
+        self.report.add("extension-code", f"imports by the extension code {step.argument}", step.offset)
+        self.stack.append(OPAQUE)
+
+    def _import(self, module: str, name: str, step: Step) -> Import:
+        found = Import(*_present_name(module, name))
+        self.report.imports.add((module, name))
+        if not is_allowed(found.module, found.name) and not (self.report.torchscript and _of_torchscript(found)):
+            if is_known_dangerous(found.module, found.name):
+                self.report.add("dangerous-import", f"imports {found}, which can run code", step.offset)
+            else:
+                self.report.add("unlisted-import", f"imports {found}, which is not on the allow-list", step.offset)
+        return found
+
+    def call(self, step: Step) -> None:
+        callee, arguments = self._pop_many(2)
+        self.stack.append(self._called(callee, arguments, step))
+
+    def instantiate(self, step: Step) -> None:
+        """NEWOBJ and NEWOBJ_EX make an instance by `__new__`; no constructor runs."""
+        callee, arguments = self._pop_many(2 if step.name == "NEWOBJ" else 3)[:2]
+        self.stack.append(self._called(callee, arguments, step))
+
+    def call_named(self, step: Step) -> None:
+        items = self._pop_mark()
+        self.stack.append(self._called(self._import(*_pair(step), step), tuple(items), step))
+
+    def call_marked(self, step: Step) -> None:
+        items = self._pop_mark()
+        self.stack.append(self._called(items[0], tuple(items[1:]), step))
+
+    def _called(self, callee: Any, arguments: Any, step: Step) -> Any:
+        if not isinstance(callee, Import):
+            self.report.add("computed-call", f"{step.name} calls something that is not an import", step.offset)
+            return OPAQUE
+        self.report.calls += 1
+        by_constructor = step.name not in ("NEWOBJ", "NEWOBJ_EX")
+        if by_constructor and is_allowed(callee.module, callee.name) and not may_call(callee.module, callee.name):
+            self.report.add("unlisted-call", f"calls {callee}, which may be named but not called", step.offset)
+        if (callee.module, callee.name) == ("_codecs", "encode") and not _plain_encoding(arguments):
+            self.report.add("unlisted-import", "calls _codecs.encode with an unusual codec", step.offset)
+        return Made(callee, arguments if isinstance(arguments, tuple) else ())
+
+    def build(self, step: Step) -> None:
+        state = self.stack.pop()
+        target = self.stack[-1]
+        self._refuse_changed_import(target, step)
+        if isinstance(target, Made):
+            target.state = state
+            if (target.by.module, target.by.name) == _WRAPPER:
+                self._pass_array(target, step)
+                self.stack[-1] = OPAQUE
+
+    def persistent_from_argument(self, step: Step) -> None:
+        """PERSID: the loader looks the object up (torch: a tensor's storage); plain `pickle.load` refuses it."""
+        self.stack.append(OPAQUE)
+
+    def persistent_from_stack(self, step: Step) -> None:
+        self.stack[-1] = OPAQUE
+
+    def stop(self, step: Step) -> None:
+        self.result = self.stack.pop()
+
+    # --- arrays that joblib writes between opcodes -------------------------------------------------------------------
+
+    def _pass_array(self, wrapper: Made, step: Step) -> None:
+        state = wrapper.state
+        if not isinstance(state, _Table) or "shape" not in state or "dtype" not in state:
+            raise Unparsable("a joblib array without shape and type", step.offset)
+        position = self.stream.tell()
+        width = _item_width(state["dtype"], step.offset)
+        nested = self._look_as_pickle(position, width is not None, step.offset)
+        if width is None:
+            self.stream.seek(nested)
+            return
+        count = _count(state["shape"], step.offset)
+        self.stream.seek(position)
+        if state.get("numpy_array_alignment_bytes") is not None:
+            padding = self.stream.read(1)
+            self.stream.seek(int.from_bytes(padding, "little"), io.SEEK_CUR)
+        end = self.stream.tell() + count * width
+        if end > self.size:
+            raise Unparsable("a joblib array is longer than the file", step.offset)
+        self.stream.seek(end)
+
+    def _look_as_pickle(self, position: int, is_raw: bool, offset: int) -> int:
+        """Follow the array's bytes as a pickle of their own and as more of this one; returns where the first ends.
+
+        For an array of objects they are one. For raw numbers they must not be: what reads one way to joblib and
+        another way to `pickle` is refused.
+        """
+        if self.depth >= _MAX_DEPTH:
+            raise Unparsable("arrays nested too deep", offset)
+        self.stream.seek(position)
+        first = self.stream.read(1)
+        if is_raw and not starts_like_opcode(first):
+            return position
+        self.stream.seek(position)
+        inner = Walk(self.stream, self.size, self.report if not is_raw else Report(), self.depth + 1)
+        if not is_raw:
+            inner.run()
+            return self.stream.tell()
+        self._keep_real(inner)
+        if inner.report.pickles:
+            raise Unparsable("an array whose bytes are also a pickle", offset)
+        self.stream.seek(position)
+        onward = Walk(self.stream, self.size, Report(), self.depth + 1)
+        onward.stack, onward.memo = list(self.stack), dict(self.memo)
+        onward.marked = [list(items) for items in self.marked]
+        self._keep_real(onward)
+        return position
+
+    def _keep_real(self, other: Walk) -> None:
+        """Run `other`, which may well fail, and keep the problems that come before its failure."""
+        try:
+            other.run()
+        except Unparsable:
+            self.report.steps += other.report.steps
+        self.report.imports |= {pair for pair in other.report.imports if plausible(*pair)}
+        self.report.problems += real_problems(other.report)
+
+
+def _pair(step: Step) -> tuple[str, str]:
+    module, _, name = str(step.argument).partition(" ")
+    return module, name
+
+
+def plausible(module: str, name: str) -> bool:
+    """Whether Python could import this at all; random bytes rarely read so."""
+    return bool(_IDENTIFIER.fullmatch(module) and _IDENTIFIER.fullmatch(name))
+
+
+def real_problems(report: Report) -> list[Problem]:
+    """Problems of a walk over bytes that may be no pickle: none where no importable name was asked for and used."""
+    used = report.calls or any(problem.rule == "dangerous-import" for problem in report.problems)
+    return report.problems if used and any(plausible(*pair) for pair in report.imports) else []
+
+
+def _of_torchscript(found: Import) -> bool:
+    """Names that TorchScript's own unpickler resolves; Python never imports them."""
+    return found.module.startswith("__torch__") or found.module == "torch.jit._pickle"
+
+
+def _present_name(module: str, name: str) -> tuple[str, str]:
+    """The name of Python 3 for a name of Python 2, as `pickle` maps it for protocols below 3."""
+    if (module, name) in _compat_pickle.NAME_MAPPING:
+        return _compat_pickle.NAME_MAPPING[module, name]
+    return _compat_pickle.IMPORT_MAPPING.get(module, module), name
+
+
+def _plain_encoding(arguments: Any) -> bool:
+    if not isinstance(arguments, tuple) or len(arguments) != 2:
+        return False
+    return isinstance(arguments[1], str) and arguments[1] in _ENCODINGS
+
+
+def _item_width(dtype: Any, offset: int) -> int | None:
+    """Bytes of one element; None for an array of objects. Raises `Unparsable` for a type that is not plain."""
+    if not isinstance(dtype, Made) or dtype.by.name != "dtype" or not dtype.arguments:
+        raise Unparsable("a joblib array of an unknown type", offset)
+    parsed = _TYPE.fullmatch(dtype.arguments[0]) if isinstance(dtype.arguments[0], str) else None
+    if parsed is None:
+        raise Unparsable("a joblib array of an unknown type", offset)
+    if parsed[4]:
+        return None
+    width = 1 if parsed[1] else int(parsed[3]) * (4 if parsed[2] == "U" else 1)
+    if parsed[2] and parsed[2] in "SaUV":
+        width = _stated_width(dtype.state, width, offset)
+    if not 0 < width <= _MAX_ARRAY:
+        raise Unparsable("a joblib array of an unknown type", offset)
+    return width
+
+
+def _stated_width(state: Any, width: int, offset: int) -> int:
+    """Types of free width are given theirs by the state that numpy restores."""
+    if state is None:
+        return width
+    if not isinstance(state, tuple) or not 7 <= len(state) <= 9 or state[2] is not None or type(state[5]) is not int:
+        raise Unparsable("a joblib array of an unknown type", offset)
+    return state[5]
+
+
+def _count(shape: Any, offset: int) -> int:
+    if not isinstance(shape, tuple) or not all(type(length) is int and length >= 0 for length in shape):
+        raise Unparsable("a joblib array of an unknown shape", offset)
+    count = 1
+    for length in shape:
+        count *= length
+        if max(count, length) > _MAX_ARRAY:
+            raise Unparsable("a joblib array of an impossible shape", offset)
+    return count
+
+
+_ACTIONS: Final = {
+    **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"), Walk.push_constant),
+    **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING"), Walk.push_constant),
+    **dict.fromkeys(("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"), Walk.push_constant),
+    **dict.fromkeys(("FLOAT", "BINFLOAT", "NONE"), Walk.push_constant),
+    **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), Walk.push_opaque),
+    **dict.fromkeys(("NEWTRUE", "NEWFALSE", "EMPTY_LIST", "EMPTY_SET", "NEXT_BUFFER"), Walk.push_opaque),
+    **dict.fromkeys(("PROTO", "FRAME", "READONLY_BUFFER"), Walk.ignore),
+    **dict.fromkeys(("LIST", "FROZENSET"), Walk.make_opaque_from_mark),
+    **dict.fromkeys(("TUPLE1", "TUPLE2", "TUPLE3"), Walk.make_short_tuple),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), Walk.get),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), Walk.put),
+    **dict.fromkeys(("EXT1", "EXT2", "EXT4"), Walk.import_by_code),
+    **dict.fromkeys(("NEWOBJ", "NEWOBJ_EX"), Walk.instantiate),
+    **dict.fromkeys(("APPENDS", "ADDITEMS"), Walk.appends),
+    "EMPTY_DICT": Walk.push_table,
+    "EMPTY_TUPLE": Walk.push_empty_tuple,
+    "MARK": Walk.mark,
+    "POP": Walk.pop,
+    "POP_MARK": Walk.pop_mark,
+    "DUP": Walk.duplicate,
+    "TUPLE": Walk.make_tuple,
+    "DICT": Walk.make_table,
+    "SETITEM": Walk.set_item,
+    "SETITEMS": Walk.set_items,
+    "APPEND": Walk.append,
+    "MEMOIZE": Walk.memoize,
+    "GLOBAL": Walk.import_by_argument,
+    "STACK_GLOBAL": Walk.import_from_stack,
+    "REDUCE": Walk.call,
+    "INST": Walk.call_named,
+    "OBJ": Walk.call_marked,
+    "BUILD": Walk.build,
+    "PERSID": Walk.persistent_from_argument,
+    "BINPERSID": Walk.persistent_from_stack,
+    "STOP": Walk.stop,
+}

@@ -1,0 +1,176 @@
+"""One file, one verdict: what would loading this file as a model do? Decided by content; nothing is ever loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from checks.model_files import archives, formats, onnx
+from checks.model_files.opcodes import Unparsable
+from checks.model_files.opinion import MAX_SIZE, dangerous_imports
+from checks.model_files.parts import Found, Part, Reason, Verdict
+from checks.model_files.pickles import MAX_STEPS, Problem, Report, Walk, real_problems
+
+_TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+_TORCH_PICKLES = 5
+"""magic number, protocol, system, the object, storage keys; then raw storages (torch before 1.6)"""
+_PICKLE_NAMES = frozenset((".pkl", ".pickle", ".pck", ".joblib", ".jbl", ".pt", ".pth", ".ckpt", ".dill"))
+_MODEL_NAMES = frozenset(
+    (".npy", ".npz", ".h5", ".hdf5", ".keras", ".onnx", ".gguf", ".safetensors", ".skops", ".pt2", ".mar", ".nemo")
+)
+_COMPRESSIONS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"), (b"\x5d\x00\x00", "lzma"))
+_CLOSED = ((b"7z\xbc\xaf\x27\x1c", "7z"), (b"\x04\x22\x4d\x18", "lz4"), (b"\x28\xb5\x2f\xfd", "zstandard"))
+_END_OF_ZIP = b"PK\x05\x06"
+
+
+@dataclass(frozen=True)
+class ModelVerdict:
+    """The answer for one file: format (outermost first), what decided, and every import its pickles ask for."""
+
+    name: str
+    verdict: Verdict
+    formats: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    imports: tuple[str, ...]
+
+
+def scan_stream(stream: BinaryIO, size: int, name: str) -> ModelVerdict:
+    """Verdict on the `size` bytes of the seekable `stream`, called `name`."""
+    found = Found()
+    _examine(Part(stream, size, name), found)
+    verdicts = {reason.verdict for reason in found.reasons}
+    verdict = Verdict.SAFE if found.formats else Verdict.UNRECOGNISED
+    for worse in (Verdict.UNREADABLE, Verdict.UNSAFE):
+        verdict = worse if worse in verdicts else verdict
+    return ModelVerdict(
+        name=name,
+        verdict=verdict,
+        formats=tuple(dict.fromkeys(found.formats)),
+        reasons=tuple(
+            sorted(set(found.reasons), key=lambda r: (r.verdict is not Verdict.UNSAFE, r.member, r.rule, r.message))
+        ),
+        imports=tuple(sorted(found.imports)),
+    )
+
+
+def scan_model(path: Path) -> ModelVerdict:
+    """Verdict on the file at `path`; raises `OSError` where it cannot be opened."""
+    with path.open("rb") as stream:
+        return scan_stream(stream, path.stat().st_size, path.name)
+
+
+def _examine(part: Part, found: Found) -> None:
+    """Look at a part and at all that is packed in it; what cannot be followed is noted, never raised."""
+    try:
+        _by_content(part, found)
+    except Unparsable as error:
+        found.unreadable(str(error), part.name)
+    except RecursionError:
+        found.unreadable("nested too deep", part.name)
+
+
+def _by_content(part: Part, found: Found) -> None:
+    head = part.head()
+    if head.startswith((b"PK\x03\x04", _END_OF_ZIP)):
+        archives.examine_zip(part, found, _examine)
+        return
+    if _hides_zip(part):
+        found.unreadable("the file is an archive and something else at once", part.name)
+    for magic, kind in _CLOSED:
+        if head.startswith(magic):
+            raise Unparsable(f"{kind} data, which is not unpacked here")
+    for magic, kind in _COMPRESSIONS:
+        if head.startswith(magic):
+            archives.examine_compressed(part, found, _examine, kind)
+            return
+    if head[:1] == b"\x78" and len(head) > 1 and int.from_bytes(head[:2], "big") % 31 == 0:
+        archives.examine_compressed(part, found, _examine, "zlib")
+    elif head.startswith(b"\x93NUMPY"):
+        formats.examine_npy(part, found, _pickle_at)
+    elif head.startswith(b"\x89HDF\r\n\x1a\n"):
+        formats.examine_hdf5(part, found)
+    elif head.startswith(b"GGUF"):
+        formats.examine_gguf(part, found)
+    elif head[257:262] == b"ustar":
+        archives.examine_tar(part, found, _examine)
+    elif formats.is_safetensors(head, part.size):
+        formats.examine_safetensors(part, found)
+    elif onnx.looks_like_onnx(part):
+        onnx.examine_onnx(part, found)
+    elif part.suffix == ".json":
+        formats.examine_json(part, found)
+    else:
+        _maybe_pickle(part, found, head)
+
+
+def _hides_zip(part: Part) -> bool:
+    """Whether the end of a file that does not begin as a zip archive lets zip readers take it for one."""
+    tail = min(part.size, 65_557)
+    part.stream.seek(part.size - tail)
+    data = part.stream.read(tail)
+    at = data.rfind(_END_OF_ZIP)
+    return at >= 0 and int.from_bytes(data[at + 20 : at + 22], "little") == len(data) - at - 22
+
+
+def _maybe_pickle(part: Part, found: Found, head: bytes) -> None:
+    """A pickle for certain (by its first bytes or its name), or bytes of which only real attacks are reported."""
+    certain = (head[:1] == b"\x80" and head[1:2] <= b"\x05" and len(head) > 1) or part.suffix in _PICKLE_NAMES
+    if certain:
+        _pickle_at(part, found, 0)
+        return
+    report = Report(torchscript=part.torchscript)
+    part.stream.seek(0)
+    try:
+        Walk(part.stream, part.size, report).run()
+        whole = part.stream.tell() == part.size
+    except Unparsable:
+        whole = False
+    problems = report.problems if whole else real_problems(report)
+    if problems or (whole and report.steps > 2):
+        found.formats.append("pickle")
+        found.imports |= {f"{module}.{name}" for module, name in report.imports}
+        _note(problems, part, found)
+    elif part.suffix in _MODEL_NAMES:
+        raise Unparsable("the content is not what the name says")
+
+
+def _pickle_at(part: Part, found: Found, start: int) -> None:
+    """The pickle (or the run of pickles) from `start` to the end of the part; raises `Unparsable`."""
+    found.formats.append("pickle")
+    report = Report(torchscript=part.torchscript)
+    part.stream.seek(start)
+    try:
+        _run_of_pickles(part, report, found)
+    finally:
+        found.imports |= {f"{module}.{name}" for module, name in report.imports}
+        _note(report.problems, part, found)
+    if not report.problems and part.size - start <= MAX_SIZE:
+        part.stream.seek(start)
+        _compare(dangerous_imports(part.stream.read(MAX_SIZE), part.name), part, found)
+
+
+def _run_of_pickles(part: Part, report: Report, found: Found) -> None:
+    legacy_torch = False
+    while True:
+        walk = Walk(part.stream, part.size, report)
+        walk.run()
+        legacy_torch = legacy_torch or (report.pickles == 1 and walk.result == _TORCH_MAGIC)
+        if legacy_torch and report.pickles == _TORCH_PICKLES:
+            found.formats.append("PyTorch before 1.6")
+            return
+        if part.stream.tell() >= part.size:
+            return
+        if report.steps >= MAX_STEPS:
+            raise Unparsable(f"more than {MAX_STEPS:,} opcodes")
+
+
+def _note(problems: list[Problem], part: Part, found: Found) -> None:
+    for problem in problems:
+        found.unsafe(problem.rule, problem.message, f"{part.name}@{problem.offset}")
+
+
+def _compare(dangerous: tuple[str, ...], part: Part, found: Found) -> None:
+    """picklescan's word against ours: shown, and believed where it is the graver."""
+    for name in dangerous:
+        found.unsafe("second-opinion", f"picklescan calls {name} dangerous where the walk found nothing", part.name)
