@@ -23,7 +23,7 @@ def text(mapping: dict[str, Any], key: str, where: str, *, default: str | None =
     if value is None and default is not None:
         return default
     if not isinstance(value, str) or len(value) > _MAX_TEXT:
-        raise wrong(f"{where}/{key}", f"text of at most {_MAX_TEXT:,} characters", value)
+        raise wrong(f"{where}/{key}" if key else where, f"text of at most {_MAX_TEXT:,} characters", value)
     return value
 
 

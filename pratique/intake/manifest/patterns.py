@@ -8,6 +8,7 @@ order of n^q steps, which the limits below keep under about a second.
 from __future__ import annotations
 
 import re
+import warnings
 
 from pratique.errors import InvalidInput
 
@@ -31,8 +32,10 @@ def check_pattern(pattern: str, *, where: str) -> None:
             next_step="Write it without repeated groups, look-around and back references, or use an enum.",
         )
     try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # what a later Python would read differently
+            re.compile(pattern)
+    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
         raise InvalidInput(
             "the pattern is not a regular expression",
             rule="manifest/pattern",
