@@ -5,24 +5,39 @@ from __future__ import annotations
 from datetime import datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from checks.provenance.keys import PublicKey, usable
 from checks.provenance.material import Authority
 from checks.provenance.steps import StepFailed
 
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
-def load_certificate(der: bytes) -> x509.Certificate:
-    """The X.509 v3 certificate in `der`; raises `StepFailed`."""
+
+def load_certificate(der: bytes) -> tuple[x509.Certificate, PublicKey]:
+    """The X.509 v3 certificate in `der` and its key; raises `StepFailed`.
+
+    cryptography parses parts of a certificate when they are asked for: all are asked for here, so that a malformed one
+    fails here and nowhere else.
+    """
     try:
         certificate = x509.load_der_x509_certificate(der)
-        certificate.extensions  # noqa: B018 - parsed lazily; a malformed one must fail here
-        version = certificate.version
-    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        parts = (certificate.extensions, certificate.issuer, certificate.subject, certificate.signature_hash_algorithm)
+        ends = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+        key = certificate.public_key()
+    except _UNREADABLE as error:
         raise StepFailed(f"the signing certificate cannot be read: {str(error)[:200]}") from error
-    if version is not x509.Version.v3:
-        raise StepFailed("the signing certificate is not of X.509 version 3")
-    return certificate
+    if certificate.version is not x509.Version.v3 or not all(part is not None for part in (*parts, *ends)):
+        raise StepFailed("the signing certificate is not of X.509 version 3, or has no signature hash")
+    return certificate, usable(key)
 
 
 def require_chain(

@@ -54,9 +54,9 @@ def from_annotations(payload: bytes, annotations: Mapping[str, str], *, where: s
     return _bundle(
         signature=annotations.get("dev.cosignproject.cosign/signature"),
         payload=payload,
-        certificate=_der(pem, where) if pem else None,
-        log=strict_json(log, where=where, max_bytes=MIB) if log else None,
-        stamp=strict_json(stamp, where=where, max_bytes=MIB) if stamp else None,
+        certificate=_der(pem, where) if pem is not None else None,
+        log=strict_json(log, where=where, max_bytes=MIB) if log is not None else None,
+        stamp=strict_json(stamp, where=where, max_bytes=MIB) if stamp is not None else None,
         where=where,
     )
 
@@ -69,7 +69,7 @@ def _downloaded(line: bytes, where: str) -> SignatureBundle:
     return _bundle(
         signature=fields.get("Base64Signature"),
         payload=decode_base64(fields.get("Payload"), where),
-        certificate=decode_base64(_field(certificate, "Raw", where), where) if certificate else None,
+        certificate=decode_base64(_field(certificate, "Raw", where), where) if certificate is not None else None,
         log=fields.get("Bundle"),
         stamp=fields.get("RFC3161Timestamp"),
         where=where,
@@ -79,12 +79,12 @@ def _downloaded(line: bytes, where: str) -> SignatureBundle:
 def _bundle(
     *, signature: Any, payload: bytes, certificate: bytes | None, log: Any, stamp: Any, where: str
 ) -> SignatureBundle:
-    token = decode_base64(_field(stamp, "SignedRFC3161Timestamp", where), where) if stamp else None
+    token = decode_base64(_field(stamp, "SignedRFC3161Timestamp", where), where) if stamp is not None else None
     return SignatureBundle(
         form="cosign 2 signature",
         certificate=certificate,
         key_hint="",
-        entry=_entry(log, where) if log else None,
+        entry=_entry(log, where) if log is not None else None,
         timestamps=(token,) if token else (),
         content=SimpleSigning(payload, decode_base64(signature, where)),
     )

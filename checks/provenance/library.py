@@ -70,7 +70,7 @@ def _material(root: TrustedRootFile, data: bytes, digest: Digest) -> TrustMateri
             ),
             logs=tuple(_log(item) for item in inner.tlogs),
             ct_logs=tuple(_log(item) for item in inner.ctlogs),
-            library=TrustedRoot(_without_ends(inner)),
+            library=TrustedRoot(_always_valid(inner)),
         )
     except (ValueError, Error, InvalidInput, StepFailed) as error:
         raise _no_root(root, str(error)[:300], "Pin a file in sigstore's trusted_root.json format.") from error
@@ -112,16 +112,18 @@ def _aware(time: datetime) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _without_ends(inner: models.TrustedRoot) -> models.TrustedRoot:
-    """A copy in which nothing ends.
+def _always_valid(inner: models.TrustedRoot) -> models.TrustedRoot:
+    """A copy in which everything is valid at any time.
 
-    The library compares only the end of timestamp authorities, and that as exclusive where the format says inclusive;
-    every window is enforced in this package, so its opinion is asked about the cryptography alone.
+    The library compares starts with the machine's own clock, and the ends of timestamp authorities alone, as exclusive
+    where the format says inclusive. Every window is enforced in this package; the library is asked about cryptography.
     """
     copy = inner.model_copy(deep=True)
-    for authority in (*copy.certificate_authorities, *copy.timestamp_authorities):
-        authority.valid_for.end = None
     copy.timestamp_authorities = [item for item in copy.timestamp_authorities if item.cert_chain.certificates]
+    for authority in (*copy.certificate_authorities, *copy.timestamp_authorities):
+        authority.valid_for.start, authority.valid_for.end = datetime.fromtimestamp(0, UTC), None
+    for log in (*copy.tlogs, *copy.ctlogs):
+        log.public_key.valid_for = None
     return copy
 
 

@@ -31,6 +31,8 @@ def require_inclusion(entry: LogEntry) -> str:
     proof = entry.proof
     if proof is None:
         raise StepAbsent("no inclusion proof; the log's signed promise stands in for it")
+    if entry.version == "0.0.2" and entry.kind == "hashedrekord" and entry.log_index != proof.log_index:
+        raise StepFailed("the entry's index is not the proof's (in Rekor v2 they are one)")
     root = _root_from(hashlib.sha256(b"\0" + entry.body).digest(), proof)
     if root != proof.root_hash:
         raise StepFailed("the audit path does not lead to the root hash that the bundle states")

@@ -81,7 +81,7 @@ FIXES: dict[StepName, str] = {
     StepName.CHAIN: "Sign with the Sigstore instance that the node trusts, while the signing certificate is valid.",
     StepName.SCT: "The certificate must carry a timestamp of a certificate-transparency log that the node trusts.",
     StepName.IDENTITY: "Sign as an identity that the node's policy names, or ask the node to add this one.",
-    StepName.STATEMENT: "Sign with `cosign sign` (cosign 3): an attestation or a file's signature is no image signature.",
+    StepName.STATEMENT: "Sign with `cosign sign` (cosign 3): an attestation is no image signature.",
     StepName.SUBJECT_DIGEST: "This signature is of another image. " + SIGN_AGAIN,
     StepName.SECOND_OPINION: "sigstore-python does not accept this bundle. " + SIGN_AGAIN,
 }
@@ -99,6 +99,9 @@ class Recorder:
             value, detail = test()
         except StepFailed as failure:
             self.steps.append(Step(name, Outcome.FAILED, failure.detail, failure.fix or FIXES[name]))
+            return None
+        except (ValueError, OverflowError) as error:  # a parser of another library met a malformed value
+            self.steps.append(Step(name, Outcome.FAILED, f"malformed: {str(error)[:200]}", FIXES[name]))
             return None
         except StepAbsent as absence:
             self.steps.append(Step(name, Outcome.ABSENT, str(absence)))

@@ -15,7 +15,7 @@ from cryptography import x509
 from checks.provenance.bundle import Envelope, MessageSignature, SignatureBundle, SimpleSigning
 from checks.provenance.chain import load_certificate, require_chain
 from checks.provenance.entry import Signed, require_entry_of
-from checks.provenance.keys import PublicKey, is_signed, is_signed_sha256, load_public_key, usable
+from checks.provenance.keys import PublicKey, is_signed, is_signed_sha256, load_public_key
 from checks.provenance.legacy import require_signed_digest, signed_digest
 from checks.provenance.library import require_sct, second_opinion
 from checks.provenance.log import require_checkpoint, require_inclusion, require_promise
@@ -139,8 +139,7 @@ class _Verification:
 
     def _parsed(self) -> tuple[None, str]:
         if self.bundle.certificate is not None:
-            self.certificate = load_certificate(self.bundle.certificate)
-            self.key = usable(self.certificate.public_key())
+            self.certificate, self.key = load_certificate(self.bundle.certificate)
             return None, f"{self.bundle.form} with a signing certificate"
         return None, f"{self.bundle.form} by a managed key"
 
@@ -258,7 +257,8 @@ class _Verification:
                 self.record.steps.append(Step(step, Outcome.ABSENT, "no log entry"))
             return
         run(StepName.LOG_INCLUSION, self._inclusion)
-        run(StepName.CHECKPOINT, lambda: (None, require_checkpoint(entry, self.material.logs, self.times)))
+        times = self.times or (self.now,)  # where nothing proves a time, the log's key must be valid now
+        run(StepName.CHECKPOINT, lambda: (None, require_checkpoint(entry, self.material.logs, times)))
 
     def _log_entry(self) -> tuple[None, str]:
         if self.bundle.entry is None:

@@ -120,6 +120,10 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
+def _general_name(text: str) -> x509.GeneralName:
+    return x509.UniformResourceIdentifier(text) if "://" in text else x509.RFC822Name(text)
+
+
 class CertificateAuthority:
     """Fulcio: root, intermediate, and the certificate log whose timestamp each certificate carries."""
 
@@ -141,14 +145,15 @@ class CertificateAuthority:
         sct_key: ec.EllipticCurvePrivateKey | None = None,
         claims: dict[str, str] | None = None,
         with_sct: bool = True,
+        issuer_v2: str | None = None,
+        also: str | None = None,
     ) -> x509.Certificate:
         """A signing certificate for `identity` as vouched for by `issuer`, valid for some minutes from `at`.
 
-        `claims` are further Fulcio extensions by the last arc of their OID. `sct_key` forges the log's timestamp.
+        `claims` are further Fulcio extensions by the last arc of their OID. The rest is for forgers: another log key
+        (`sct_key`), no SCT, a second issuer, a second subject.
         """
-        name: x509.GeneralName = (
-            x509.UniformResourceIdentifier(identity) if "://" in identity else x509.RFC822Name(identity)
-        )
+        names = [_general_name(text) for text in (identity, also) if text]
         builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([]))
@@ -163,9 +168,11 @@ class CertificateAuthority:
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self.intermediate.key.public_key()), critical=False
             )
-            .add_extension(x509.SubjectAlternativeName([name]), critical=True)
+            .add_extension(x509.SubjectAlternativeName(names), critical=True)
             .add_extension(x509.UnrecognizedExtension(_ISSUER, issuer.encode()), critical=False)
-            .add_extension(x509.UnrecognizedExtension(_ISSUER_V2, core.UTF8String(issuer).dump()), critical=False)
+            .add_extension(
+                x509.UnrecognizedExtension(_ISSUER_V2, core.UTF8String(issuer_v2 or issuer).dump()), critical=False
+            )
         )
         for arc, value in (claims or {}).items():
             oid = ObjectIdentifier(f"1.3.6.1.4.1.57264.1.{arc}")
