@@ -5,21 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from checks.provenance.keys import PublicKey, usable
+from checks.provenance.keys import MALFORMED, PublicKey, usable
 from checks.provenance.material import Authority
 from checks.provenance.steps import StepFailed
-
-_UNREADABLE = (
-    ValueError,
-    UnsupportedAlgorithm,
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
 
 
 def load_certificate(der: bytes) -> tuple[x509.Certificate, PublicKey]:
@@ -33,7 +24,7 @@ def load_certificate(der: bytes) -> tuple[x509.Certificate, PublicKey]:
         parts = (certificate.extensions, certificate.issuer, certificate.subject, certificate.signature_hash_algorithm)
         ends = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
         key = certificate.public_key()
-    except _UNREADABLE as error:
+    except MALFORMED as error:
         raise StepFailed(f"the signing certificate cannot be read: {str(error)[:200]}") from error
     if certificate.version is not x509.Version.v3 or not all(part is not None for part in (*parts, *ends)):
         raise StepFailed("the signing certificate is not of X.509 version 3, or has no signature hash")
@@ -62,7 +53,7 @@ def require_chain(
             continue
         try:
             chains = [_chain_at(certificate, authority, time) for time in times]
-        except (verification.VerificationError, x509.UnsupportedGeneralNameType, ValueError) as error:
+        except (verification.VerificationError, *MALFORMED) as error:
             reasons.append(f"{authority.name}: {str(error)[:160]}")
             continue
         return chains[0], f"issued by {authority.name}, valid at {times[0].isoformat()}"

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from checks.provenance.bundle import Content, Envelope, LogEntry, decode_base64
-from checks.provenance.keys import PublicKey, digest_with, hash_of, load_public_key, spki
+from checks.provenance.keys import MALFORMED, PublicKey, digest_with, hash_of, load_public_key, spki
 from checks.provenance.steps import StepFailed
 from pratique.bounds import MIB, strict_json
 from pratique.errors import InvalidInput
@@ -42,17 +42,18 @@ class Signed:
 
 def require_entry_of(entry: LogEntry, signed: Signed) -> str:
     """What kind of entry it is, once its body was found to record exactly `signed` (the lesson of CVE-2022-36056)."""
+    is_record_of = _KINDS.get((entry.kind, entry.version))
+    if is_record_of is None:
+        raise StepFailed(f"log entries of the kind {entry.kind[:40]} {entry.version[:20]} are not read")
     try:
         body = strict_json(entry.body, where="canonicalizedBody", max_bytes=16 * MIB)
-        if not isinstance(body, dict) or (body.get("kind"), body.get("apiVersion")) != (entry.kind, entry.version):
+        if (body["kind"], body["apiVersion"]) != (entry.kind, entry.version):
             raise StepFailed("the entry's body is of another kind than the bundle says")
-        same = _KINDS[entry.kind, entry.version](body["spec"], signed)
+        same = is_record_of(body["spec"], signed)
     except InvalidInput as error:
         raise StepFailed(f"the entry's body cannot be read: {error}") from error
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        if (entry.kind, entry.version) not in _KINDS:
-            raise StepFailed(f"log entries of the kind {entry.kind[:40]} {entry.version[:20]} are not read") from error
-        raise StepFailed(f"the entry's body lacks a field: {str(error)[:100]}") from error
+    except (LookupError, TypeError, AttributeError) as error:
+        raise StepFailed(f"the entry's body has not the form of its kind: {str(error)[:100]}") from error
     if not same:
         raise StepFailed("the log entry records another signature, content or signer than this bundle has")
     return f"{entry.kind} {entry.version}, index {entry.log_index}, records this content, signature and signer"
@@ -74,27 +75,30 @@ def _hashedrekord_v2(spec: Any, signed: Signed) -> bool:
     if algorithm is None:
         return False
     digest = signed.message_sha256 if isinstance(algorithm, hashes.SHA256) else _digest(signed, algorithm)
-    verifier = signature["verifier"]
-    if signed.certificate:
-        raw = decode_base64(verifier["x509Certificate"]["rawBytes"], "verifier")
-        is_signer = raw == _der(signed.certificate) and "publicKey" not in verifier
-    else:
-        raw = decode_base64(verifier["publicKey"]["rawBytes"], "verifier")
-        is_signer = raw == spki(signed.key) and "x509Certificate" not in verifier
     return (
         data["algorithm"] == _HASH_NAMES[algorithm.name]
         and decode_base64(data["digest"], "data.digest") == digest
         and decode_base64(signature["content"], "signature.content") == signed.signature
-        and is_signer
+        and _is_verifier(signature["verifier"], signed)
     )
+
+
+def _is_verifier(verifier: Any, signed: Signed) -> bool:
+    """Whether Rekor v2's `verifier` is the signer's certificate or key, and not both."""
+    if signed.certificate:
+        raw = decode_base64(verifier["x509Certificate"]["rawBytes"], "verifier")
+        return raw == _der(signed.certificate) and "publicKey" not in verifier
+    raw = decode_base64(verifier["publicKey"]["rawBytes"], "verifier")
+    return raw == spki(signed.key) and "x509Certificate" not in verifier
 
 
 def _dsse_v1(spec: Any, signed: Signed) -> bool:
     if not isinstance(signed.content, Envelope):
         return False
-    (recorded,) = spec["signatures"] if len(spec["signatures"]) == 1 else ({"signature": "", "verifier": ""},)
+    recorded = spec["signatures"][0]
     return (
-        _is_payload(spec["payloadHash"], signed.content)
+        len(spec["signatures"]) == 1
+        and _is_payload(spec["payloadHash"], signed.content)
         and decode_base64(recorded["signature"], "signature") == signed.signature
         and _is_signer(recorded["verifier"], signed)
     )
@@ -136,7 +140,7 @@ def _is_signer(text: Any, signed: Signed) -> bool:
         return spki(load_public_key(pem)) == spki(signed.key)
     try:
         return _der(x509.load_pem_x509_certificate(pem)) == _der(signed.certificate)
-    except ValueError as error:
+    except MALFORMED as error:
         raise StepFailed("the entry's signer is not a certificate") from error
 
 

@@ -6,6 +6,7 @@ The pairing of key and hash is Sigstore's algorithm registry
 
 from __future__ import annotations
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
@@ -13,6 +14,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa,
 from checks.provenance.steps import StepFailed
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+MALFORMED = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What cryptography, and the libraries on top of it, raise for bytes that are not what they should be."""
 _CURVES: dict[str, hashes.HashAlgorithm] = {
     "secp256r1": hashes.SHA256(),
     "secp384r1": hashes.SHA384(),
@@ -27,7 +37,7 @@ def load_public_key(data: bytes) -> PublicKey:
     )
     try:
         key = load(data)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except MALFORMED as error:
         raise StepFailed(f"not a public key: {str(error)[:200]}") from error
     return usable(key)
 

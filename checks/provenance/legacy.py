@@ -22,6 +22,7 @@ from checks.provenance.bundle import (
     decode_base64,
     parse_bundle,
 )
+from checks.provenance.keys import MALFORMED
 from checks.provenance.steps import StepFailed
 from pratique.bounds import MIB, strict_json
 from pratique.digests import Digest
@@ -145,7 +146,7 @@ def _field(value: Any, key: str, where: str) -> Any:
 def _der(pem: str, where: str) -> bytes:
     try:
         return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
-    except ValueError as error:
+    except MALFORMED as error:
         raise _refuse(where, "the certificate is not PEM") from error
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from checks.provenance.bundle import MAX_BUNDLE_BYTES, Envelope, SignatureBundle
-from checks.provenance.keys import load_public_key
+from checks.provenance.keys import MALFORMED, load_public_key
 from checks.provenance.material import Authority, LogKey, TrustMaterial, Window
 from checks.provenance.steps import StepAbsent, StepFailed
 from checks.provenance.trust import TrustedRootFile
@@ -72,7 +72,7 @@ def _material(root: TrustedRootFile, data: bytes, digest: Digest) -> TrustMateri
             ct_logs=tuple(_log(item) for item in inner.ctlogs),
             library=TrustedRoot(_always_valid(inner)),
         )
-    except (ValueError, Error, InvalidInput, StepFailed) as error:
+    except (Error, InvalidInput, StepFailed, *MALFORMED) as error:
         raise _no_root(root, str(error)[:300], "Pin a file in sigstore's trusted_root.json format.") from error
     return material
 
@@ -138,7 +138,7 @@ def require_sct(certificate: x509.Certificate, issuers: list[x509.Certificate], 
 
     try:
         scts = certificate.extensions.get_extension_for_class(x509.PrecertificateSignedCertificateTimestamps).value
-    except (x509.ExtensionNotFound, ValueError) as error:
+    except MALFORMED as error:
         raise StepFailed("the certificate carries no readable certificate timestamp") from error
     if len(scts) != 1:
         raise StepFailed(f"the certificate carries {len(scts)} certificate timestamps; one is expected")
@@ -151,7 +151,7 @@ def require_sct(certificate: x509.Certificate, issuers: list[x509.Certificate], 
     try:
         # one key in the ring: the library would otherwise try every key for an SCT that names an unknown log
         verify_sct(certificate, issuers, CTKeyring(Keyring([log.library])))
-    except (VerificationError, ValueError) as error:
+    except (VerificationError, *MALFORMED) as error:
         raise StepFailed(str(error)[:300]) from error
     return f"in the log {log.name} since {time.isoformat()}"
 
@@ -180,7 +180,7 @@ def second_opinion(bundle: SignatureBundle, material: TrustMaterial, image: Dige
         else:
             digest = Hashed(algorithm=HashAlgorithm.SHA2_256, digest=bytes.fromhex(hex_of(image)))
             verifier.verify_artifact(digest, theirs, _IdentityIsOurs())
-    except (Error, ValueError, x509.ExtensionNotFound) as error:
+    except (Error, *MALFORMED) as error:
         raise StepFailed(f"sigstore-python refuses: {str(error)[:300]}") from error
     return "sigstore-python agrees"
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.hazmat import asn1
 
+from checks.provenance.keys import MALFORMED
 from checks.provenance.steps import StepFailed
 from checks.provenance.trust import Identity
 
@@ -63,7 +64,7 @@ def signer_of(certificate: x509.Certificate) -> Signer:
         if _FULCIO + "8" in raw:
             issuers.add(_text(raw[_FULCIO + "8"], der=True))
         claims = {name: _text(raw[_FULCIO + arc], der=True) for name, arc in CLAIMS.items() if _FULCIO + arc in raw}
-    except (ValueError, x509.ExtensionNotFound, x509.UnsupportedGeneralNameType) as error:
+    except MALFORMED as error:
         raise StepFailed(f"the certificate's identity cannot be read: {str(error)[:200]}") from error
     if len(subjects) != 1:
         raise StepFailed(f"the certificate names {len(subjects)} subjects; exactly one is expected")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from checks.provenance.keys import MALFORMED
 from checks.provenance.material import Authority
 from checks.provenance.steps import StepAbsent, StepFailed
 
@@ -35,7 +36,7 @@ def _verified(token: bytes, signature: bytes, authorities: tuple[Authority, ...]
     try:
         response = decode_timestamp_response(token)
         time = response.tst_info.gen_time
-    except ValueError as error:
+    except MALFORMED as error:
         raise StepFailed("a timestamp is not an RFC 3161 response") from error
     reasons: list[str] = []
     for authority in authorities:
@@ -44,7 +45,7 @@ def _verified(token: bytes, signature: bytes, authorities: tuple[Authority, ...]
             continue
         try:
             _verifier(authority).verify_message(response, signature)
-        except (VerificationError, ValueError) as error:
+        except (VerificationError, *MALFORMED) as error:
             reasons.append(f"{authority.name}: {str(error)[:120]}")
             continue
         if authority.window.covers(time):
