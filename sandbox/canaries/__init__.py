@@ -58,7 +58,8 @@ class Scanner:
     """Looks for one set of canaries in any number of buffers and files (preparing it takes about 4 ms a canary)."""
 
     def __init__(self, canaries: Sequence[Canary], bounds: Bounds | None = None) -> None:
-        self._index = PatternIndex(canaries)
+        self.canaries = tuple(canaries)
+        self._index = PatternIndex(self.canaries)
         self._bounds = bounds or Bounds()
 
     def scan(self, data: bytes | memoryview) -> Scan:

@@ -22,8 +22,9 @@ def patterns(canary: Canary) -> Iterator[tuple[str, bytes]]:
         return
     yield from _text_patterns(value.lower(), "lower-case ")
     yield from _text_patterns(value[::-1].lower(), "reversed lower-case ")
-    yield "truncated", value[:TRUNCATED].encode()
-    yield "truncated", value[-TRUNCATED:].encode()
+    for part in (value[:TRUNCATED].encode(), value[-TRUNCATED:].encode()):
+        yield "truncated plain", part
+        yield "truncated hex", part.hex().encode()
 
 
 def _text_patterns(text: str, prefix: str) -> Iterator[tuple[str, bytes]]:

@@ -84,10 +84,10 @@ class PatternIndex:
                 reported[key] = min(offset, reported.get(key, offset))
             seen |= {canary for canary, _ in reported}
             for (canary, encoding), offset in sorted(reported.items()):
-                if not (
-                    encoding.startswith("truncated") and (canary, encoding.replace("truncated", "plain")) in reported
-                ):
-                    yield Match(self.canaries[canary], encoding, offset)
+                # A marker found whole is not reported again as a part of itself.
+                if "truncated " in encoding and (canary, encoding.replace("truncated ", "")) in reported:
+                    continue
+                yield Match(self.canaries[canary], encoding, offset)
 
 
 class _View:
