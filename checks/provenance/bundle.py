@@ -73,10 +73,11 @@ class Envelope:
 
 @dataclass(frozen=True)
 class MessageSignature:
-    """A signature over the artifact itself, with the artifact's SHA-256 where the bundle states it."""
+    """A signature over the artifact itself, whose bytes are elsewhere, with its SHA-256 where the bundle states it."""
 
     digest: bytes | None
     signature: bytes
+    signed_bytes: None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ class SimpleSigning:
 
     payload: bytes
     signature: bytes
+
+    @property
+    def signed_bytes(self) -> bytes:
+        """The payload itself."""
+        return self.payload
 
 
 Content = Envelope | MessageSignature | SimpleSigning

@@ -48,7 +48,10 @@ def _shortfall(signatures: Sequence[SignatureReport], trust: Trust) -> list[Find
         distinct = {(report.signer, report.issuer) for report in signatures}
         if len(distinct) >= trust.need:
             return []
-        message = f"{len(distinct)} of the {trust.need} trusted signers that the policy needs signed this image."
+        if not distinct:
+            message = "Nobody whom the policy trusts has validly signed this image."
+        else:
+            message = f"Only {len(distinct)} of the {trust.need} signers that the policy needs signed this image."
     known = "; ".join(str(signer) for signer in trust.signers[:5])
     fix = f"Have the image signed by: {known}. cosign sign --bundle evidence/image.sigstore.json IMAGE@sha256:…"
     return [Finding(rule_id=f"{CHECK}/too-few-signers", level=Level.ERROR, message=message, fix=fix, risks=RISKS)]

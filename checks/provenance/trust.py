@@ -64,12 +64,24 @@ class Identity:
 
 @dataclass(frozen=True)
 class ManagedKey:
-    """A signer's own public key (`public_key` in PEM), trusted for signatures made within its window (inclusive)."""
+    """A signer's own public key (`public_key` in PEM), trusted for signatures made within its window (inclusive).
+
+    Raises `InvalidInput` (`provenance/key-form`) for a window whose ends have no time zone.
+    """
 
     name: str
     public_key: bytes
     not_before: datetime | None = None
     not_after: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if any(end is not None and end.tzinfo is None for end in (self.not_before, self.not_after)):
+            raise InvalidInput(
+                f"the window of the key {self.name!r} has no time zone",
+                rule="provenance/key-form",
+                where="trust.keys",
+                next_step="Write the times with their zone, e.g. 2026-01-31T00:00:00Z.",
+            )
 
     def __str__(self) -> str:
         return f"the key {self.name}"

@@ -145,10 +145,9 @@ class _Verification:
 
     def _is_signature_of(self, key: PublicKey) -> bool:
         content = self.bundle.content
-        if isinstance(content, MessageSignature):
+        if content.signed_bytes is None:
             return is_signed_sha256(key, content.signature, bytes.fromhex(hex_of(self.demand.digest)))
-        message = content.signed_bytes if isinstance(content, Envelope) else content.payload
-        return is_signed(key, content.signature, message)
+        return is_signed(key, content.signature, content.signed_bytes)
 
     def _signature(self) -> tuple[None, str]:
         if self.key is not None:
@@ -267,14 +266,9 @@ class _Verification:
             raise StepAbsent("no log entry, and the policy asks for none")
         if self.key is None:
             raise StepFailed("nobody knows the key whose entry it should be")
-        content = self.bundle.content
-        message = (
-            None
-            if isinstance(content, MessageSignature)
-            else (content.signed_bytes if isinstance(content, Envelope) else content.payload)
-        )
-        sha256 = hashlib.sha256(message).digest() if message is not None else bytes.fromhex(hex_of(self.demand.digest))
-        signed = Signed(content, self.key, self.certificate, message, sha256)
+        message = self.bundle.content.signed_bytes
+        sha256 = bytes.fromhex(hex_of(self.demand.digest)) if message is None else hashlib.sha256(message).digest()
+        signed = Signed(self.bundle.content, self.key, self.certificate, message, sha256)
         return None, require_entry_of(self.bundle.entry, signed)
 
     def _inclusion(self) -> tuple[None, str]:

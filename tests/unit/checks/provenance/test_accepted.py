@@ -367,6 +367,12 @@ def test_an_identity_that_cannot_match_is_refused(subject: str, issuer: str) -> 
         Identity(subject, issuer, regexp=True)
 
 
+def test_a_key_window_without_a_time_zone_is_refused() -> None:
+    """It could not be compared with the time of a signature."""
+    with pytest.raises(InvalidInput):
+        managed_key(new_key(), not_after=datetime(2026, 1, 31))  # noqa: DTZ001 - that is the mistake
+
+
 # --- what is left behind ---------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ from pratique.errors import InvalidInput
 from tests.unit.checks.provenance.bench import IMAGE, ISSUER, NOW, SIGNER, Bench, Case
 
 BRIEF = settings(
-    max_examples=100,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

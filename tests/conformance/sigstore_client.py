@@ -1,0 +1,78 @@
+"""A client of the sigstore-conformance suite over the verifier that `checks.provenance` uses.
+
+    sigstore-client verify-bundle --bundle FILE (--certificate-identity ID --certificate-oidc-issuer URL | --key FILE)
+                                  [--trusted-root FILE] FILE_OR_DIGEST
+
+Exits 0 only when the bundle verifies, and prints the outcome of every step on stderr. Protocol:
+https://github.com/sigstore/sigstore-conformance/blob/main/docs/cli_protocol.md. It differs from the check in what it
+demands, as the suite does: any statement, or a signature over the artifact itself, is accepted. Signing is not offered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from checks.provenance import Identity, ManagedKey, Trust, TrustedRootFile
+from checks.provenance.bundle import MAX_BUNDLE_BYTES
+from checks.provenance.legacy import read_signatures
+from checks.provenance.library import load_trusted_root
+from checks.provenance.verifier import Demand, verify_signature
+from pratique.bounds import read_bounded
+from pratique.clock import system_clock
+from pratique.digests import Digest, parse_digest, sha256_file
+from pratique.errors import PratiqueError
+
+PUBLIC_ROOT = Path(__file__).parents[2] / "policies" / "sigstore-public-good.json"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit code of the command: 0 verified, 1 not verified, 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    if bool(options.key) == bool(options.certificate_identity and options.certificate_oidc_issuer):
+        sys.stderr.write("give either --key, or --certificate-identity with --certificate-oidc-issuer\n")
+        return 2
+    try:
+        return 0 if _verify(options) else 1
+    except (PratiqueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def _verify(options: argparse.Namespace) -> bool:
+    root = TrustedRootFile(options.trusted_root, sha256_file(options.trusted_root))
+    trust = Trust(
+        roots=(root,),
+        identities=() if options.key else (Identity(options.certificate_identity, options.certificate_oidc_issuer),),
+        keys=(ManagedKey(options.key.name, options.key.read_bytes()),) if options.key else (),
+    )
+    demand = Demand(_artifact(options.artifact), predicate_types=None, blobs=True)
+    (bundle,) = read_signatures(read_bounded(options.bundle, MAX_BUNDLE_BYTES), where=options.bundle.name)
+    report = verify_signature(bundle, options.bundle.name, load_trusted_root(root), trust, demand, system_clock())
+    for step in report.steps:
+        sys.stderr.write(f"{step.name}: {step.outcome}: {step.detail}\n")
+    return report.verified
+
+
+def _artifact(text: str) -> Digest:
+    """Digest of the file `text`, or `text` itself where it is a digest and no file."""
+    path = Path(text)
+    return parse_digest(text) if text.startswith("sha256:") and not path.exists() else sha256_file(path)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sigstore-client", description="Verify a Sigstore bundle.")
+    command = parser.add_subparsers(required=True).add_parser("verify-bundle")
+    command.add_argument("--bundle", type=Path, required=True)
+    command.add_argument("--certificate-identity", default="")
+    command.add_argument("--certificate-oidc-issuer", default="")
+    command.add_argument("--key", type=Path)
+    command.add_argument("--trusted-root", type=Path, default=PUBLIC_ROOT)
+    command.add_argument("artifact", metavar="FILE_OR_DIGEST")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
