@@ -107,6 +107,17 @@ class Attempt:
                 cause=self.engine.host,
                 next_step="Run Pratique on the engine's machine, over its Unix socket.",
             )
+        if missing := [name for name in facts.cannot_limit if name != "swap"]:
+            raise CouldNotDecide(
+                "the engine cannot enforce the limits of the spec",
+                cause=f"its kernel does not limit {', '.join(missing)}",
+                next_step="Enable the memory, pids, cpu and cpuset control groups on the engine's machine.",
+            )
+        if not any(option.startswith("name=seccomp") for option in facts.security):
+            raise CouldNotDecide(
+                "the engine does not filter system calls",
+                next_step="Use an engine and a kernel with seccomp.",
+            )
         if spec.seccomp_digest != profile_digest():
             raise CouldNotDecide(
                 "the spec asks for a seccomp profile that this version does not have",
@@ -155,9 +166,10 @@ class Attempt:
 
     def _prepare_output(self, workspace: Workspace, cleanup: ExitStack) -> dict[str, str]:
         """A capped tmpfs of this machine, or where that cannot be, a capped tmpfs volume that a helper holds open."""
-        gosu = self.spec.profile is Profile.GOSU
         if self.engine.root_here:
-            uid, mode = (0, 0o1777) if gosu else (self._placement.uid, 0o700)
+            # gosu's final uid is not known; with remapped users ours is another one outside
+            anybody = self.spec.profile is Profile.GOSU or self.engine.facts.remaps_users
+            uid, mode = (0, 0o1777) if anybody else (self._placement.uid, 0o700)
             try:
                 return {"output_source": str(workspace.mount_output(self.spec.limits, uid=uid, mode=mode))}
             except OSError as error:

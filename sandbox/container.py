@@ -88,10 +88,9 @@ class Placement:
         }
 
 
-def tmpfs_options(size: int, files: int, *, uid: int | None = None, mode: int = 0o1777) -> str:
+def tmpfs_options(size: int, files: int, *, uid: int) -> str:
     """Mount options of a capped tmpfs on which nothing is executed."""
-    owner = "" if uid is None else f",uid={uid},gid={uid}"
-    return f"rw,nosuid,nodev,noexec,size={size},nr_inodes={files},mode={mode:04o}{owner}"
+    return f"rw,nosuid,nodev,noexec,size={size},nr_inodes={files},mode=1777,uid={uid},gid={uid}"
 
 
 def run_environment(spec: SandboxSpec, request: SandboxRequest) -> dict[str, str]:
@@ -144,7 +143,7 @@ def host_config(spec: SandboxSpec, request: SandboxRequest, placement: Placement
         "CpusetCpus": placement.cpuset,
         "OomScoreAdj": 500,
         "Ulimits": _ulimits(limits, root=spec.profile is Profile.GOSU),
-        "Tmpfs": _tmpfs(spec, request),
+        "Tmpfs": _tmpfs(spec, request, 0 if spec.profile is Profile.GOSU else placement.uid),
         "Mounts": _mounts(request, placement),
         "CgroupParent": placement.cgroup_parent,
         "DeviceRequests": _gpus() if spec.profile is Profile.GPU else [],
@@ -192,16 +191,17 @@ def _ulimits(limits: Limits, *, root: bool) -> list[dict[str, Any]]:
     return [{"Name": name, "Soft": value, "Hard": value} for name, value in sorted(values.items())]
 
 
-def _tmpfs(spec: SandboxSpec, request: SandboxRequest) -> dict[str, str]:
+def _tmpfs(spec: SandboxSpec, request: SandboxRequest, uid: int) -> dict[str, str]:
+    """Scratch space. It belongs to the run's uid, because runc gives a tmpfs the mode of the image's directory."""
     limits = spec.limits
     found = {
-        "/tmp": tmpfs_options(limits.tmp_bytes, limits.tmp_files),  # noqa: S108 (in the container)
-        "/dev/shm": tmpfs_options(limits.shm_bytes, 1024),  # noqa: S108
+        "/tmp": tmpfs_options(limits.tmp_bytes, limits.tmp_files, uid=uid),  # noqa: S108 (in the container)
+        "/dev/shm": tmpfs_options(limits.shm_bytes, 1024, uid=uid),  # noqa: S108
     }
     taken = {request.output_target, *(mount.target for mount in request.inputs)}
     for volume in volume_targets(request.image_volumes):
         if volume not in taken and volume not in found:
-            found[volume] = tmpfs_options(VOLUME_BYTES, VOLUME_FILES)
+            found[volume] = tmpfs_options(VOLUME_BYTES, VOLUME_FILES, uid=uid)
     return found
 
 

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 DEFAULT_SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
 ANSWER_SECONDS = 60
+_LIMIT_FLAGS = {
+    "memory": "MemoryLimit",
+    "swap": "SwapLimit",
+    "pids": "PidsLimit",
+    "cpu": "CpuCfsQuota",
+    "cpuset": "CPUSet",
+}
 _CHUNK = 256 * 1024
 
 
@@ -57,6 +64,8 @@ class EngineFacts:
     runtimes: tuple[str, ...]
     default_runtime: str
     runc_version: str
+    cannot_limit: tuple[str, ...]
+    """Of `memory`, `swap`, `pids`, `cpu` and `cpuset`, those that the engine's kernel does not limit."""
     same_machine: bool
 
     @property
@@ -132,7 +141,7 @@ class Engine:
     @property
     def root_here(self) -> bool:
         """Whether we may mount and make control groups for containers of this engine."""
-        return self.facts.same_machine and os.geteuid() == 0 and not self.facts.remaps_users
+        return self.facts.same_machine and os.geteuid() == 0
 
     def _ask_facts(self) -> EngineFacts:
         with _asking("say what it is"):
@@ -154,6 +163,7 @@ class Engine:
             runtimes=tuple(sorted(info.get("Runtimes") or {})),
             default_runtime=str(info.get("DefaultRuntime", "")),
             runc_version=str(components.get("runc", "")),
+            cannot_limit=tuple(name for name, flag in _LIMIT_FLAGS.items() if not info.get(flag)),
             same_machine=_shares_our_mounts(self.host),
         )
 

@@ -15,9 +15,9 @@ import re
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import CouldNotDecide, InvalidInput
@@ -78,43 +78,44 @@ def python_closure(modules: Iterable[str]) -> dict[str, Path]:
     return files
 
 
-def build_archive(files: dict[str, Path], extra: dict[str, bytes] | None = None) -> tuple[bytes, Digest, Digest]:
-    """A `docker load` archive of one layer; returns it with the digests of its config and of its layer."""
-    layer = _layer(files, extra or {})
+def build_archive(files: dict[str, Path], config: Mapping[str, Any] | None = None) -> tuple[bytes, Digest, Digest]:
+    """A `docker load` archive of one layer; returns it with the digests of its config and of its layer.
+
+    `config` goes over the `config` part of the image's own configuration.
+    """
+    layer = _layer(files)
     diff_id = sha256_bytes(layer)
-    config = json.dumps(
+    document = json.dumps(
         {
             "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
             "os": "linux",
             "created": "1970-01-01T00:00:00Z",
-            "config": {"Entrypoint": [PYTHON], "Env": ["PATH=/usr/bin:/bin"]},
+            "config": {"Entrypoint": [PYTHON], "Env": ["PATH=/usr/bin:/bin"], **(config or {})},
             "rootfs": {"type": "layers", "diff_ids": [diff_id]},
             "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "pratique helper image"}],
         },
         sort_keys=True,
     ).encode()
-    digest = sha256_bytes(config)
+    digest = sha256_bytes(document)
     name = digest.removeprefix("sha256:")
     manifest = json.dumps([{"Config": f"{name}.json", "RepoTags": None, "Layers": ["layer.tar"]}]).encode()
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
-        for entry, data in ((f"{name}.json", config), ("layer.tar", layer), ("manifest.json", manifest)):
+        for entry, data in ((f"{name}.json", document), ("layer.tar", layer), ("manifest.json", manifest)):
             _add(archive, entry, data, 0o644)
     return out.getvalue(), digest, diff_id
 
 
-def _layer(files: dict[str, Path], extra: dict[str, bytes]) -> bytes:
+def _layer(files: dict[str, Path]) -> bytes:
     out = io.BytesIO()
     made: set[str] = set()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as layer:
         for directory in ("dev", "etc", "input", "output", "proc", "sys", "tmp"):
             _make_directories(layer, directory, made)
-        for name in sorted({*files, *extra}):
+        for name, source in sorted(files.items()):
             path = name.strip("/")
             _make_directories(layer, str(Path(path).parent), made)
-            data = extra[name] if name in extra else files[name].read_bytes()
-            mode = 0o755 if name not in extra and os.access(files[name], os.X_OK) else 0o644
-            _add(layer, path, data, mode)
+            _add(layer, path, source.read_bytes(), 0o755 if os.access(source, os.X_OK) else 0o644)
     return out.getvalue()
 
 

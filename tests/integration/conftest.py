@@ -1,0 +1,67 @@
+"""What tests with a real engine share: the engine, and small images made of this machine's own Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from pratique.errors import EngineUnavailable
+from sandbox.engine import Engine, connect
+from sandbox.observe.helper_image import build_archive, python_closure
+
+TOOL_MODULES = (
+    "__future__", "array", "base64", "contextlib", "ctypes", "errno", "fcntl", "hashlib", "json", "mmap",
+    "multiprocessing.pool", "multiprocessing.synchronize", "os", "pathlib", "random", "re", "resource", "select",
+    "selectors", "shutil", "signal", "socket", "ssl", "stat", "string", "struct", "subprocess", "sys", "tempfile",
+    "threading", "time", "traceback", "typing", "zlib",
+)  # fmt: skip
+
+PRIVATE_SOCKET = Path("/var/lib/pratique/engine/docker.sock")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """The engine of DOCKER_HOST, else the one that `make` starts, else the default one; no engine fails the test."""
+    host = os.environ.get("DOCKER_HOST") or (f"unix://{PRIVATE_SOCKET}" if PRIVATE_SOCKET.is_socket() else None)
+    try:
+        found = connect(host)
+    except EngineUnavailable as error:
+        pytest.fail(f"{error}. {error.next_step}")
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def tool_image(engine: Engine) -> str:
+    """Id of an image with Python and the modules that the attacks use."""
+    return load(engine, {})
+
+
+@pytest.fixture(scope="session")
+def hostile_image(engine: Engine) -> str:
+    """The same with a config that tries everything a config can try."""
+    config = {
+        "Entrypoint": ["/usr/bin/python3", "-c", "print('the entry point of the image')"],
+        "Cmd": ["the command of the image"],
+        "User": "0:0",
+        "WorkingDir": "/proc/self",
+        "Volumes": {"/data": {}, "/usr/share/more": {}},
+        "Env": ["PATH=/usr/bin", "LD_PRELOAD=/nonexistent.so", "OMP_NUM_THREADS=64"],
+        "Healthcheck": {"Test": ["CMD", "/usr/bin/python3", "-c", "print('health')"], "Interval": 1_000_000_000},
+        "StopSignal": "SIGCONT",
+    }
+    return load(engine, config)
+
+
+def load(engine: Engine, config: Mapping[str, object]) -> str:
+    """Make and load an image with this `config`."""
+    archive, digest, diff_id = build_archive(python_closure(TOOL_MODULES), config)
+
+    def write(stream: BinaryIO) -> None:
+        stream.write(archive)
+
+    return engine.load_archive(write, ids=(digest,), diff_ids=(diff_id,))
