@@ -151,7 +151,7 @@ def examine_compressed(part: Part, found: Found, examine: Examine, kind: str) ->
 
 def _decompressor(part: Part, kind: str) -> BinaryIO:
     if kind == "gzip":
-        return cast(BinaryIO, gzip.GzipFile(fileobj=part.stream))
+        return cast(BinaryIO, gzip.GzipFile(fileobj=part.stream, mode="rb"))
     if kind == "bzip2":
         return cast(BinaryIO, bz2.BZ2File(part.stream))
     if kind == "zlib":

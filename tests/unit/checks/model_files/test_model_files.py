@@ -1,0 +1,487 @@
+"""Model files: every trick is refused, every benign one passes; nothing made here is ever loaded."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import pickle
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import joblib  # type: ignore[import-untyped]
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import SVC
+
+from checks.interface import Status
+from checks.model_files import Verdict, check_model_files, scan_model, scan_stream
+from checks.model_files.scan import ModelVerdict
+from tests.unit.checks.inventories import inventory_of
+
+TABLE = np.random.default_rng(7).normal(size=(80, 4))
+TRUTH = (TABLE[:, 0] + TABLE[:, 1] > 0).astype(int)
+
+
+class Payload:
+    """Would run `true` (which does nothing) if anybody loaded it."""
+
+    def __init__(self, module: str = "os", name: str = "system", *arguments: Any) -> None:
+        self.module, self.name, self.arguments = module, name, arguments or ("true",)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        __import__(self.module)
+        import sys
+
+        target: Any = sys.modules[self.module]
+        for part in self.name.split("."):
+            target = getattr(target, part)
+        return target, self.arguments
+
+
+def scan(data: bytes, name: str = "model.pkl") -> ModelVerdict:
+    """Verdict on bytes."""
+    return scan_stream(io.BytesIO(data), len(data), name)
+
+
+def zipped(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A zip archive."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def tarred(members: dict[str, bytes]) -> bytes:
+    """A tar archive."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def npy(array: Any) -> bytes:
+    """A NumPy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def dumped(value: Any, compress: Any = 0) -> bytes:
+    """A joblib file."""
+    buffer = io.BytesIO()
+    joblib.dump(value, buffer, compress=compress)
+    return buffer.getvalue()
+
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+EVIL = pickle.dumps(Payload(), protocol=4)
+EVIL_0 = pickle.dumps(Payload(), protocol=0)
+
+
+def joblib_with_pickle_in_array() -> bytes:
+    """An array whose bytes `pickle.load` would take for opcodes, in a file that joblib reads as an array."""
+    hidden = b"cposix\nsystem\n(S'true'\ntR."
+    hidden += bytes(-len(hidden) % 8)
+    data = dumped(np.frombuffer(hidden, dtype="f8"))
+    start = data.index(hidden)
+    padding = data[start - 1 - data[start - 1 - 16 : start].count(b"\xff") : start]  # the length byte and the padding
+    without = data.replace(padding + hidden, hidden)
+    # joblib of before 1.1 wrote no padding and no key for it
+    return without.replace(b"numpy_array_alignment_bytes", b"numpy_array_alignment_BYTES")
+
+
+def with_proto(opcodes: bytes) -> bytes:
+    """Opcodes as a pickle of protocol 4."""
+    return b"\x80\x04" + opcodes
+
+
+def keras_zip(layer: dict[str, Any]) -> bytes:
+    """A Keras 3 file with one layer."""
+    config = {"class_name": "Sequential", "module": "keras", "config": {"layers": [layer]}}
+    return zipped(
+        {"config.json": json.dumps(config).encode(), "metadata.json": b"{}", "model.weights.h5": b"\x89HDF\r\n\x1a\n"}
+    )
+
+
+def protobuf(number: int, data: bytes) -> bytes:
+    """One length-delimited field."""
+
+    def varint(value: int) -> bytes:
+        out = b""
+        while True:
+            value, low = value >> 7, value & 0x7F
+            out += bytes([low | (0x80 if value else 0)])
+            if not value:
+                return out
+
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def onnx(*, domain: bytes = b"", location: bytes = b"weights.bin") -> bytes:
+    """An ONNX model with one node and one external tensor."""
+    node = protobuf(4, b"Relu") + (protobuf(7, domain) if domain else b"")
+    entry = protobuf(1, b"location") + protobuf(2, location)
+    graph = protobuf(1, node) + protobuf(5, protobuf(13, entry))
+    return b"\x08\x08" + protobuf(2, b"maker") + protobuf(7, graph)
+
+
+def torch_zip(data: bytes, extra: dict[str, bytes] | None = None) -> bytes:
+    """A PyTorch archive around a pickle."""
+    members = {"archive/data.pkl": data, "archive/version": b"3\n", "archive/data/0": bytes(range(256))}
+    return zipped({**members, **(extra or {})}, zipfile.ZIP_STORED)
+
+
+def state_dict() -> bytes:
+    """What `torch.save` writes for one tensor."""
+    return with_proto(
+        b"}\x8c\x06weight\x8c\x0ctorch._utils\x8c\x12_rebuild_tensor_v2\x93"
+        b"((\x8c\x07storage\x8c\x05torch\x8c\x0cFloatStorage\x93\x8c\x010\x8c\x03cpuK\x04tQ"
+        b"K\x00K\x02K\x02\x86K\x02K\x01\x86\x89\x8c\x0bcollections\x8c\x0bOrderedDict\x93)RtRs."
+    )
+
+
+MALICIOUS: dict[str, tuple[str, Callable[[], bytes]]] = {
+    **{f"os.system in protocol {p}": ("m.pkl", partial(pickle.dumps, Payload(), p)) for p in range(6)},
+    "named like a text": ("readme.txt", lambda: EVIL_0),
+    "named like weights": ("weights.bin", lambda: EVIL),
+    "builtins.eval": ("m.pkl", lambda: pickle.dumps(Payload("builtins", "eval", "1"))),
+    "builtins.getattr": ("m.pkl", lambda: pickle.dumps(Payload("builtins", "getattr", 1, "real"))),
+    "importlib.import_module": ("m.pkl", lambda: pickle.dumps(Payload("importlib", "import_module", "os"))),
+    "subprocess.call": ("m.pkl", lambda: pickle.dumps(Payload("subprocess", "call", ["true"]))),
+    "runpy.run_path": ("m.pkl", lambda: pickle.dumps(Payload("runpy", "run_path", "x"))),
+    "a module no deny list names": ("m.pkl", lambda: pickle.dumps(Payload("statistics", "mean", [1]))),
+    "functools.partial": ("m.pkl", lambda: pickle.dumps(Payload("functools", "partial", print))),
+    "operator.attrgetter": ("m.pkl", lambda: pickle.dumps(Payload("operator", "attrgetter", "x"))),
+    "numpy function that is not listed": ("m.pkl", lambda: pickle.dumps(Payload("numpy", "load", "x"))),
+    "dotted name": ("m.pkl", lambda: with_proto(b"\x8c\x0bcollections\x8c\x15OrderedDict.__class__\x93.")),
+    "name from a computed string": ("m.pkl", lambda: with_proto(b"\x8c\x02os]\x93.")),
+    "name through the memo": ("m.pkl", lambda: with_proto(b"\x8c\x02os\x94\x8c\x06system\x940\x30h\x00h\x01\x93)R.")),
+    "name duplicated on the stack": ("m.pkl", lambda: with_proto(b"\x8c\x04eval2\x93.")),
+    "name after a mark": (
+        "m.pkl",
+        lambda: with_proto(b"\x8c\x05posix(10\x8c\x05posix\x8c\x06system\x93\x8c\x04true\x85R."),
+    ),
+    "memo overwritten": (
+        "m.pkl",
+        lambda: with_proto(
+            b"\x8c\x0bcollectionsq\x00\x8c\x0bOrderedDictq\x01\x8c\x05posixq\x00\x8c\x06systemq\x01h\x00h\x01\x93."
+        ),
+    ),
+    "Python 2 name": ("m.pkl", lambda: b"c__builtin__\neval\n(S'1'\ntR."),
+    "Python 2 commands": ("m.pkl", lambda: b"ccommands\ngetoutput\n(S'true'\ntR."),
+    "INST": ("m.pkl", lambda: b"(S'true'\niposix\nsystem\n."),
+    "OBJ": ("m.pkl", lambda: b"(cposix\nsystem\nS'true'\no."),
+    "extension code": ("m.pkl", lambda: with_proto(b"\x82\x01.")),
+    "call of something that is no import": ("m.pkl", lambda: with_proto(b"]\x8c\x04true\x85R.")),
+    "constructor of a class that may only be named": (
+        "m.pkl",
+        lambda: with_proto(b"\x8c\x0cxgboost.core\x8c\x07Booster\x93)R."),
+    ),
+    "class changed by BUILD": (
+        "m.pkl",
+        lambda: with_proto(b"\x8c\x0dnumpy.ma.core\x8c\x0bMaskedArray\x93N}\x8c\x01a\x8c\x01bs\x86b."),
+    ),
+    "item set on an import": ("m.pkl", lambda: with_proto(b"\x8c\x0bcollections\x8c\x0bOrderedDict\x93K\x01K\x02s.")),
+    "attack before the bytes end": ("m.pkl", lambda: EVIL[:-1]),
+    "attack before broken bytes": ("x.bin", lambda: b"cposix\nsystem\n(S'true'\ntR\xff\xff"),
+    "second pickle in one file": ("m.pkl", lambda: pickle.dumps({"a": 1}) + EVIL),
+    "joblib": ("m.joblib", lambda: dumped([TABLE, Payload()])),
+    **{
+        f"joblib packed by {c}": ("m.joblib", partial(dumped, [TABLE, Payload()], (c, 3)))
+        for c in ("zlib", "gzip", "bz2", "xz", "lzma")
+    },
+    "joblib array that is also a pickle": ("m.joblib", joblib_with_pickle_in_array),
+    "object array in joblib": ("m.joblib", lambda: dumped(np.array([Payload()], dtype=object))),
+    "object array in npy": ("m.npy", lambda: npy(np.array([Payload()], dtype=object))),
+    "object array in npz": ("m.npz", lambda: zipped({"a.npy": npy(np.array([Payload()], dtype=object))})),
+    "torch archive": ("m.pt", lambda: torch_zip(EVIL)),
+    "torch archive, attack in another member": ("m.pt", lambda: torch_zip(state_dict(), {"archive/x.dat": EVIL})),
+    "torch of before 1.6": ("m.pt", lambda: b"".join(map(pickle.dumps, (0x1950A86A20F9469CFC6C, 1001, {}))) + EVIL),
+    "zip in a zip": ("m.zip", lambda: zipped({"inner.zip": zipped({"x": EVIL})})),
+    "tar": ("m.tar", lambda: tarred({"w.pkl": EVIL})),
+    "gzip in gzip": ("m.pkl.gz", lambda: gzip.compress(gzip.compress(EVIL))),
+    "bz2": ("m.dat", lambda: bz2.compress(EVIL)),
+    "xz": ("m.dat", lambda: lzma.compress(EVIL)),
+    "zlib": ("m.dat", lambda: zlib.compress(EVIL)),
+    "Keras Lambda": ("m.keras", lambda: keras_zip({"class_name": "Lambda", "module": "keras.layers"})),
+    "Keras object of any module": (
+        "m.keras",
+        lambda: keras_zip({"class_name": "system", "module": "os", "config": "x"}),
+    ),
+    "Keras Lambda in HDF5": (
+        "m.h5",
+        lambda: b"\x89HDF\r\n\x1a\n" + bytes(99) + b'{"class_name": "Lambda", "config": {}}',
+    ),
+    "Keras Lambda, escaped": (
+        "m.h5",
+        lambda: HDF5 + b'{"class_name": "Dense"}, {"class_name": "\\u004cambda"}',
+    ),
+    "ONNX external data outside": ("m.onnx", lambda: onnx(location=b"../../etc/passwd")),
+    "ONNX external data absolute": ("m.onnx", lambda: onnx(location=b"/etc/passwd")),
+    "ONNX custom operators": ("m.onnx", lambda: onnx(domain=b"evil.ops")),
+    "GGUF template": ("m.gguf", lambda: b"GGUF" + b"{{ ''.__class__.__mro__ }}"),
+    "TorchScript that reads files": (
+        "m.pt",
+        lambda: torch_zip(
+            state_dict(), {"archive/constants.pkl": with_proto(b")."), "archive/code/m.py": b"torch.from_file(x)"}
+        ),
+    ),
+    "skops with an unknown class": (
+        "m.skops",
+        lambda: zipped({"schema.json": json.dumps({"__module__": "os", "__class__": "system"}).encode()}),
+    ),
+}
+
+
+@pytest.mark.parametrize("trick", MALICIOUS, ids=str)
+def test_a_malicious_file_is_unsafe(trick: str) -> None:
+    name, make = MALICIOUS[trick]
+    verdict = scan(make(), name)
+    assert verdict.verdict is Verdict.UNSAFE, verdict
+    assert all(reason.message and reason.rule for reason in verdict.reasons)
+
+
+def encrypted_zip() -> bytes:
+    """A zip archive whose member claims to be encrypted."""
+    data = bytearray(zipped({"data.pkl": pickle.dumps({})}, zipfile.ZIP_STORED))
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
+def twice_in_zip() -> bytes:
+    """A zip archive with two members of one name."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("data.pkl", pickle.dumps({}))
+        archive.writestr("data.pkl", pickle.dumps({"b": 1}))
+    return buffer.getvalue()
+
+
+UNREADABLE: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "cut short": ("m.pkl", lambda: pickle.dumps(list(range(1000)))[:-5]),
+    "no pickle at all": ("m.pkl", lambda: b"\xde\xad\xbe\xef" * 9),
+    "empty": ("m.joblib", lambda: b""),
+    "bytes after the pickle": ("m.pkl", lambda: pickle.dumps({}) + b"\xff\xfe rest"),
+    "stack underflow": ("m.pkl", lambda: with_proto(b"R.")),
+    "memo never filled": ("m.pkl", lambda: with_proto(b"h\x07.")),
+    "argument longer than the file": ("m.pkl", lambda: with_proto(b"\x8d" + struct.pack("<Q", 1 << 60))),
+    "negative length": ("m.pkl", lambda: b"T\xff\xff\xff\xff."),
+    "line without an end": ("m.pkl", lambda: b"I" + b"1" * 100),
+    "deflate cut short": ("m.npz", lambda: zipped({"a.npy": npy(TABLE)})[:-40]),
+    "gzip cut short": ("m.pkl.gz", lambda: gzip.compress(pickle.dumps(list(range(999))))[:-20]),
+    "encrypted zip": ("m.pt", encrypted_zip),
+    "one name twice in a zip": ("m.pt", twice_in_zip),
+    "pickle with a zip behind it": ("m.pkl", lambda: pickle.dumps({}) + zipped({"a": b"b"})),
+    "7z": ("m.7z", lambda: b"7z\xbc\xaf\x27\x1c" + bytes(64)),
+    "lz4": ("m.joblib", lambda: b"\x04\x22\x4d\x18" + bytes(64)),
+    "npy with a broken header": ("m.npy", lambda: b"\x93NUMPY\x01\x00\x10\x00" + b"{" * 16),
+    "npy with an odd type": ("m.npy", lambda: b"\x93NUMPY\x01\x00\x10\x00" + b"{'descr':(1,2)}\n"),
+    "packed too often": ("m.gz", lambda: pack(9)),
+    "joblib array of an impossible shape": ("m.joblib", lambda: dumped(TABLE).replace(b"KPK\x04\x86", b"KPK\xff\x86")),
+    "safetensors that ends early": ("m.safetensors", lambda: safetensors(10_000)),
+    "ONNX that is none": ("m.onnx", lambda: b"\xff" * 40),
+}
+
+
+def pack(times: int) -> bytes:
+    """Something harmless, compressed many times over."""
+    data = pickle.dumps({})
+    for _ in range(times):
+        data = gzip.compress(data)
+    return data
+
+
+def safetensors(end: int) -> bytes:
+    """A safetensors file of 16 bytes of data whose header says it ends at `end`."""
+    header = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, end]}}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(16)
+
+
+@pytest.mark.parametrize("trick", UNREADABLE, ids=str)
+def test_what_cannot_be_followed_is_refused(trick: str) -> None:
+    name, make = UNREADABLE[trick]
+    assert scan(make(), name).verdict is Verdict.UNREADABLE
+
+
+def fitted(model: Any) -> Any:
+    """The model, fitted on a small table."""
+    return model.fit(TABLE, TRUTH)
+
+
+def forest(protocol: int) -> bytes:
+    """A pickled random forest."""
+    return pickle.dumps(fitted(RandomForestClassifier(5)), protocol)
+
+
+def packed_regression(compression: str) -> bytes:
+    """A compressed joblib file."""
+    return dumped(fitted(LogisticRegression()), (compression, 3))
+
+
+BENIGN: dict[str, tuple[str, Callable[[], bytes]]] = {
+    **{f"forest in protocol {p}": ("m.pkl", partial(forest, p)) for p in range(6)},
+    "pipeline": ("m.pkl", lambda: pickle.dumps(fitted(make_pipeline(StandardScaler(), LogisticRegression())))),
+    "gradient boosting": ("m.pkl", lambda: pickle.dumps(fitted(GradientBoostingClassifier(n_estimators=5)))),
+    "histogram boosting": ("m.pkl", lambda: pickle.dumps(fitted(HistGradientBoostingClassifier(max_iter=5)))),
+    "support vectors": ("m.pkl", lambda: pickle.dumps(fitted(SVC()))),
+    "neighbours": ("m.pkl", lambda: pickle.dumps(fitted(KNeighborsClassifier(algorithm="kd_tree")))),
+    "gradient descent": ("m.pkl", lambda: pickle.dumps(fitted(SGDClassifier()))),
+    "categories": ("m.pkl", lambda: pickle.dumps(OneHotEncoder().fit([["a"], ["b"]]))),
+    "joblib": ("m.joblib", lambda: dumped(fitted(RandomForestClassifier(5)))),
+    **{
+        f"joblib packed by {c}": ("m.joblib", partial(packed_regression, c))
+        for c in ("zlib", "gzip", "bz2", "xz", "lzma")
+    },
+    "joblib with all kinds of arrays": (
+        "m.joblib",
+        lambda: dumped(
+            {
+                "o": np.array(["a", None, {"b": 1}], dtype=object),
+                "s": np.zeros(3, dtype=[("x", "f8"), ("Outcome", "i4")]),
+                "u": np.array(["ab", "cdef"]),
+                "d": np.array(["2020-01-01"], dtype="M8[D]"),
+                "e": np.zeros((0, 3)),
+                "b": np.array([True]),
+                "z": np.float64(3),
+            }
+        ),
+    ),
+    "plain containers": (
+        "m.pkl",
+        lambda: pickle.dumps({"a": [1, 2.0, None, True, b"x", "y"], "b": {1, 2}, "d": date(2020, 1, 1)}),
+    ),
+    "ordered and default dicts": ("m.pkl", lambda: pickle.dumps([OrderedDict(a=1), defaultdict(list, a=[1])])),
+    "several pickles": ("m.pkl", lambda: pickle.dumps(1) + pickle.dumps([2])),
+    "random generator": ("m.pkl", lambda: pickle.dumps(np.random.default_rng(1))),
+    "npy": ("m.npy", lambda: npy(TABLE)),
+    "npz": ("m.npz", lambda: zipped({"a.npy": npy(TABLE), "b.npy": npy(np.zeros(2, dtype=[("Outcome", "f4")]))})),
+    "torch state": ("m.pt", lambda: torch_zip(state_dict())),
+    "Keras": ("m.keras", lambda: keras_zip({"class_name": "Dense", "module": "keras.layers", "config": {"units": 3}})),
+    "Keras in HDF5": ("m.h5", lambda: HDF5 + b'{"class_name": "Dense", "config": {"name": "Lambda1"}}'),
+    "ONNX": ("m.onnx", onnx),
+    "safetensors": ("m.safetensors", lambda: safetensors(16)),
+    "GGUF": ("m.gguf", lambda: b"GGUF" + b"{{ messages[0].content }}"),
+}
+
+
+@pytest.mark.parametrize("kind", BENIGN, ids=str)
+def test_a_benign_model_is_safe(kind: str) -> None:
+    name, make = BENIGN[kind]
+    verdict = scan(make(), name)
+    assert verdict.verdict is Verdict.SAFE, verdict
+    assert verdict.formats
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("notes.txt", b"config\nfoo\nbar\n"), ("data.bin", bytes(range(256)) * 4), ("a.csv", b"a,b\n1,2\n"), ("e", b"")],
+)
+def test_what_is_no_model_is_left_alone(name: str, data: bytes) -> None:
+    assert scan(data, name).verdict is Verdict.UNRECOGNISED
+
+
+def test_a_bomb_is_stopped_by_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("checks.model_files.parts.MAX_UNPACKED", 1 << 20)
+    verdict = scan(gzip.compress(bytes(1 << 24)), "m.pkl.gz")
+    assert verdict.verdict is Verdict.UNREADABLE
+    assert "unpacks to more than" in verdict.reasons[0].message
+
+
+def test_endless_opcodes_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("checks.model_files.pickles.MAX_STEPS", 1000)
+    assert scan(b"\x80\x04" + b"N0" * 5000 + b"N.").verdict is Verdict.UNREADABLE
+
+
+def test_the_reason_names_member_and_import() -> None:
+    (reason,) = scan(torch_zip(EVIL), "m.pt").reasons
+    assert reason.member.startswith("m.pt/archive/data.pkl@")
+    assert "posix.system" in reason.message
+
+
+def test_a_file_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "m.pkl"
+    path.write_bytes(EVIL)
+    assert scan_model(path).verdict is Verdict.UNSAFE
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_bytes_get_a_verdict(data: bytes) -> None:
+    for name in ("m.pkl", "m.npy", "m.onnx", "m"):
+        scan(data, name)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, len(EVIL) - 1), st.integers(0, 255), st.sampled_from(["pickle", "joblib", "torch", "npy"]))
+def test_a_changed_byte_never_makes_an_exception(place: int, value: int, kind: str) -> None:
+    data = bytearray(_CARRIERS[kind])
+    data[place % len(data)] = value
+    scan(bytes(data), "m.pkl")
+
+
+_CARRIERS = {
+    "pickle": EVIL,
+    "joblib": dumped([TABLE[:2], {"a": 1}]),
+    "torch": torch_zip(state_dict()),
+    "npy": npy(np.array([{"a": 1}], dtype=object)),
+}
+
+_PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(_PLAIN, st.integers(0, 5))
+def test_plain_values_are_safe_in_every_protocol(value: Any, protocol: int) -> None:
+    assert scan(pickle.dumps(value, protocol=protocol)).verdict is Verdict.SAFE
+
+
+def test_the_check_fails_on_an_unsafe_file_and_says_how_to_mend_it() -> None:
+    result = check_model_files(inventory_of({"app/m.pkl": EVIL, "app/w.npy": npy(TABLE)}))
+    assert result.status is Status.FAILED
+    assert result.measured("model_files") == 2
+    assert result.measured("unsafe") == 1
+    (finding,) = [f for f in result.findings if f.level == "error"]
+    assert finding.rule_id == "model_files/dangerous-import"
+    assert finding.fix
+
+
+def test_the_check_passes_on_safe_files() -> None:
+    result = check_model_files(inventory_of({"app/w.npy": npy(TABLE)}))
+    assert result.status is Status.PASSED
+
+
+def test_the_check_passes_where_there_is_no_model() -> None:
+    assert check_model_files(inventory_of({"app/main.py": b""})).measured("model_files") == 0
+
+
+def test_a_file_that_was_not_kept_is_inconclusive() -> None:
+    files = {"app/m.pkl": pickle.dumps({})}
+    result = check_model_files(inventory_of(files, not_kept={"app/m.pkl": "too large"}))
+    assert result.status is Status.INCONCLUSIVE
