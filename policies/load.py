@@ -1,0 +1,108 @@
+"""Reading a policy file, strictly, and the files that it pins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from policies.model import Policy, TrustKey
+from pratique.bounds import load_yaml, read_bounded
+from pratique.digests import Digest, sha256_bytes
+from pratique.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from checks.provenance.trust import Trust, TrustedRootFile
+
+DEFAULT_POLICY = Path(__file__).with_name("node.yaml")
+"""The policy shipped for a node of a federation."""
+
+MAX_POLICY_BYTES = 1 << 20
+_MAX_KEY_BYTES = 64 << 10
+_SHOWN_ERRORS = 10
+
+
+@dataclass(frozen=True)
+class LoadedPolicy:
+    """A policy, the digest of its file, and where that lies (pinned files are relative to it)."""
+
+    policy: Policy
+    digest: Digest
+    path: Path
+
+    def trusted_roots(self) -> tuple[TrustedRootFile, ...]:
+        """Trusted root files with the digests they must have; whoever reads them compares."""
+        from checks.provenance.trust import TrustedRootFile
+
+        return tuple(TrustedRootFile(self._resolve(root.file), root.sha256) for root in self.policy.trust.roots)
+
+    def trust(self) -> Trust:
+        """Whom to believe, in the words of the provenance check.
+
+        Raises `InvalidInput` (`policy/key-digest`, `file/…`, `provenance/identity-form`) where a pinned key is another.
+        """
+        from checks.provenance.trust import Identity, ManagedKey, Trust
+
+        section = self.policy.trust
+        identities = [
+            Identity(item.subject, item.issuer, item.regexp, tuple(sorted(item.claims.items())))
+            for item in section.identities
+        ]
+        keys = [ManagedKey(key.name, self._pinned(key), key.not_before, key.not_after) for key in section.keys]
+        return Trust(
+            roots=self.trusted_roots(),
+            identities=tuple(identities),
+            keys=tuple(keys),
+            require_log_entry=section.require_log_entry,
+            require_timestamp=section.require_timestamp,
+            need=section.need,
+            attestations=section.attestations,
+            refuse_broken=section.refuse_broken,
+        )
+
+    def _pinned(self, key: TrustKey) -> bytes:
+        path = self._resolve(key.file)
+        data = read_bounded(path, _MAX_KEY_BYTES)
+        if sha256_bytes(data) != key.sha256:
+            raise InvalidInput(
+                f"the key {key.name} is not the one that the policy pins",
+                rule="policy/key-digest",
+                where=str(path),
+                next_step="Find out who changed it; if the change is right, pin its new digest in the policy.",
+            )
+        return data
+
+    def _resolve(self, file: str) -> Path:
+        return self.path.parent / file
+
+
+def load_policy(path: Path | None = None) -> LoadedPolicy:
+    """The policy in the file at `path`, or the shipped one.
+
+    Raises `InvalidInput`: `policy/form` for a field that is unknown, missing or out of range and for a rule that is no
+    expression, and the rules of `read_bounded` and `load_yaml`.
+    """
+    place = path or DEFAULT_POLICY
+    data = read_bounded(place, MAX_POLICY_BYTES)
+    document = load_yaml(data, where=str(place))
+    try:
+        policy = Policy.model_validate(document)
+    except ValidationError as error:
+        raise InvalidInput(
+            "not a policy that can be applied",
+            rule="policy/form",
+            where=str(place),
+            cause=_explained(error),
+            next_step="Correct these fields; `policies/node.yaml` shows them all.",
+        ) from error
+    return LoadedPolicy(policy, sha256_bytes(data), place)
+
+
+def _explained(error: ValidationError) -> str:
+    """Each field and what is wrong with it, in one line."""
+    errors: list[Any] = list(error.errors(include_url=False, include_input=False, include_context=False))
+    lines = [f"{'.'.join(str(part) for part in item['loc']) or 'policy'}: {item['msg']}" for item in errors]
+    more = [f"and {len(lines) - _SHOWN_ERRORS} more"] if len(lines) > _SHOWN_ERRORS else []
+    return "; ".join([*(line.splitlines()[0] for line in lines[:_SHOWN_ERRORS]), *more])

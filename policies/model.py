@@ -1,0 +1,247 @@
+"""The policy of a node (`apiVersion: pratique/policy/v1`), as DESIGN shows it: every field known, every value in range.
+
+Sections that a check or the sandbox needs give themselves in its own words (`limits()`), so that a check never has to
+know a policy.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from checks.interface import RISKS
+from policies.rules import check_expression
+from policies.units import Duration, Size
+from pratique.digests import Digest, parse_digest
+from pratique.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from checks.membership.limits import PrivacyLimits
+    from pratique.intake.image.model import ImageLimits
+    from sandbox.spec import Limits
+
+API_VERSION = "pratique/policy/v1"
+
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
+
+
+class Stage(StrEnum):
+    """When a rule is asked: before anything of the submission runs, or after the sandbox runs."""
+
+    BEFORE = "before-execution"
+    AFTER = "after-execution"
+
+
+class Outcome(StrEnum):
+    """What a rule or a verdict says: nothing against it, people must look, or no."""
+
+    ADMIT = "admit"
+    REVIEW = "review"
+    REFUSE = "refuse"
+
+
+def _digest(value: Any) -> Any:
+    try:
+        return parse_digest(value if isinstance(value, str) and value.startswith("sha256:") else f"sha256:{value}")
+    except InvalidInput as error:
+        raise ValueError(str(error)) from error
+
+
+PinnedDigest = Annotated[Digest, BeforeValidator(_digest)]
+"""A SHA-256, with or without `sha256:` before it."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TrustRoot(_Section):
+    """A Sigstore trusted root file, relative to the policy, and the digest it must have."""
+
+    file: Text
+    sha256: PinnedDigest
+
+
+class TrustIdentity(_Section):
+    """Who may sign: certificate subject and issuer, exactly or (with `regexp`) as full-match expressions."""
+
+    issuer: Text
+    subject: Text
+    regexp: bool = False
+    claims: dict[str, str] = Field(default_factory=dict)
+
+
+class TrustKey(_Section):
+    """A signer's public key (PEM file, relative to the policy), the digest of that file and the key's window."""
+
+    name: Text
+    file: Text
+    sha256: PinnedDigest
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+
+
+class TrustSection(_Section):
+    """Whose signatures count. An empty one refuses every image."""
+
+    roots: tuple[TrustRoot, ...] = ()
+    identities: tuple[TrustIdentity, ...] = ()
+    keys: tuple[TrustKey, ...] = ()
+    require_log_entry: bool = True
+    require_timestamp: bool = False
+    need: Annotated[int, Field(ge=1)] | Literal["all"] = 1
+    attestations: tuple[Text, ...] = ()
+    refuse_broken: bool = True
+
+
+class Ceilings(_Section):
+    """The most that any run may have; what is not named keeps the sandbox's own default."""
+
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    memory: Size | None = None
+    pids: Annotated[int, Field(gt=0)] | None = None
+    output: Size | None = None
+    output_files: Annotated[int, Field(gt=0)] | None = None
+    tmp: Size | None = None
+    log: Size | None = None
+    wall: Duration | None = None
+
+    def limits(self) -> Limits:
+        """These ceilings as the sandbox has them; raises pydantic's `ValidationError` for what it cannot enforce."""
+        from sandbox.spec import Limits
+
+        given: dict[str, Any] = {
+            "cpus": self.cpus,
+            "memory": self.memory,
+            "pids": self.pids,
+            "output_bytes": self.output,
+            "output_files": self.output_files,
+            "tmp_bytes": self.tmp,
+            "log_bytes": self.log,
+            "wall_seconds": self.wall.total_seconds() if self.wall else None,
+        }
+        return Limits(**{name: value for name, value in given.items() if value is not None})
+
+
+class SandboxSection(_Section):
+    """How tools are run: ceilings, the container runtime, and the profiles a tool may ask for."""
+
+    ceilings: Ceilings = Ceilings()
+    runtime: Name = "runc"
+    profiles: tuple[Literal["default", "gosu", "gpu"], ...] = ("default",)
+
+
+class ImageSection(_Section):
+    """The largest image that is read at all."""
+
+    unpacked: Size = 8 << 30
+    entries: Annotated[int, Field(gt=0, le=200_000)] = 200_000
+    layers: Annotated[int, Field(gt=0, le=128)] = 128
+
+    def limits(self) -> ImageLimits:
+        """These limits as intake has them."""
+        from pratique.intake.image.model import ImageLimits
+
+        return ImageLimits(bytes_=self.unpacked, entries=self.entries, layers=self.layers)
+
+
+class Waiver(_Section):
+    """An advisory that is accepted until a day, by whom and why."""
+
+    id: Text
+    until: date
+    by: Text
+    reason: Text
+
+
+class AdvisorySection(_Section):
+    """How old the advisory snapshot may be, and what is accepted in spite of it."""
+
+    max_age: Duration = Field(default="7d", validate_default=True)
+    waivers: tuple[Waiver, ...] = ()
+
+
+class PrivacySection(_Section):
+    """Limits of the membership probe: AUC, true-positive rate at 1 % false positives, and the error of a bound."""
+
+    auc_limit: Annotated[float, Field(gt=0.5, lt=1)] = 0.60
+    tpr_at_1pct_limit: Annotated[float, Field(gt=0.01, lt=1)] = 0.05
+    alpha: Annotated[float, Field(ge=0.001, le=0.2)] = 0.05
+
+    def limits(self) -> PrivacyLimits:
+        """These limits as the membership check has them."""
+        from checks.membership.limits import PrivacyLimits
+
+        return PrivacyLimits(auc_limit=self.auc_limit, tpr_limit=self.tpr_at_1pct_limit, alpha=self.alpha)
+
+
+class Approval(_Section):
+    """Who must say yes: how many persons, of how many organisations, and whether the submitter may be one."""
+
+    persons: Annotated[int, Field(ge=1, le=20)] = 1
+    organisations: Annotated[int, Field(ge=1, le=20)] = 1
+    not_submitter: bool = True
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Approval:
+        if self.organisations > self.persons:
+            raise ValueError("more organisations than persons can never be reached")
+        return self
+
+
+class ApprovalSection(_Section):
+    """Decisions that people must take."""
+
+    admit: Approval = Approval(persons=2, organisations=2)
+
+
+def _known_risks(risks: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = sorted(set(risks) - RISKS)
+    if unknown:
+        raise ValueError(f"not risks of the register: {', '.join(unknown)}")
+    return risks
+
+
+class Rule(_Section):
+    """One demand: `require` (CEL) must be true of the check results, otherwise the verdict is at least `otherwise`.
+
+    Where a check that `require` names is missing or could not decide, it is at least `undecided`.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=80)]
+    risks: Annotated[tuple[str, ...], AfterValidator(_known_risks)] = ()
+    stage: Stage
+    require: Annotated[str, AfterValidator(check_expression)]
+    otherwise: Literal[Outcome.REFUSE, Outcome.REVIEW]
+    undecided: Literal[Outcome.REFUSE, Outcome.REVIEW] = Outcome.REVIEW
+    say: Text
+
+
+class Policy(_Section):
+    """What a node demands. Without a rule that is asked before execution it is no policy."""
+
+    api_version: Literal["pratique/policy/v1"] = Field(alias="apiVersion")
+    name: Name
+    description: str = ""
+    trust: TrustSection = TrustSection()
+    sandbox: SandboxSection = SandboxSection()
+    image: ImageSection = ImageSection()
+    advisories: AdvisorySection = Field(default_factory=AdvisorySection)
+    privacy: PrivacySection = PrivacySection()
+    approvals: ApprovalSection = ApprovalSection()
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=500)]
+
+    @model_validator(mode="after")
+    def _rules_hold(self) -> Policy:
+        ids = [rule.id for rule in self.rules]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            raise ValueError(f"two rules have one id: {', '.join(twice)}")
+        if not any(rule.stage is Stage.BEFORE for rule in self.rules):
+            raise ValueError("no rule is asked before execution, so anything would be run")
+        self.sandbox.ceilings.limits()
+        return self
