@@ -65,9 +65,10 @@ def load_submission(directory: Path) -> Submission:
     root = directory.resolve()
     data = read_bounded(within(root, DOCUMENT, where=""), MIB)
     document = parse_document(data)
+    _check_named(root, document)
     manifest_data = read_bounded(within(root, document.manifest, where=f"{DOCUMENT}/manifest"), MAX_BYTES)
     manifest = parse_manifest(manifest_data, where=document.manifest)
-    _check_paths(root, document, manifest)
+    _check_inputs(root, document, manifest)
     files = _hash_all(root)
     for name, read in ((DOCUMENT, data), (document.manifest, manifest_data)):
         if files.get(_normal(name)) != sha256_bytes(read):
@@ -117,9 +118,12 @@ def _refuse(rule: str, message: str, place: str, next_step: str) -> InvalidInput
 # --- what the document names ---------------------------------------------------------------------------------------
 
 
-def _check_paths(root: Path, document: SubmissionDocument, manifest: Manifest) -> None:
+def _check_named(root: Path, document: SubmissionDocument) -> None:
     for relative, place, is_directory in _named(document):
         _check_kind(within(root, relative, where=f"{DOCUMENT}/{place}"), place, is_directory=is_directory)
+
+
+def _check_inputs(root: Path, document: SubmissionDocument, manifest: Manifest) -> None:
     for place, name in _inputs_named(document):
         parameter = manifest.input(name)
         if parameter is None or not parameter.type.is_path or parameter.is_output_directory:

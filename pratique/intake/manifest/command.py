@@ -26,7 +26,7 @@ from pratique.intake.manifest.model import (
 from pratique.intake.manifest.parameters import by_id
 from pratique.intake.manifest.patterns import matches
 
-__all__ = ["Invocation", "PathValue", "Value", "bind"]
+__all__ = ["Invocation", "PathValue", "Value", "bind", "validated"]
 
 _MAX_ITEMS = 10_000
 _MAX_TOKEN = 100_000
@@ -120,7 +120,7 @@ def _effective(parameter: InputParameter, given: Value | None, scope: Scope) -> 
         return None
     if parameter.type.is_path and given is None:
         value = _default_paths(value, where)
-    return _validated(parameter, value, where)
+    return validated(parameter, value, where)
 
 
 def _default_paths(value: Any, where: str) -> Value:
@@ -133,7 +133,8 @@ def _default_paths(value: Any, where: str) -> Value:
     return PathValue(text)
 
 
-def _validated(parameter: InputParameter, value: Any, where: str) -> Value:
+def validated(parameter: InputParameter, value: Any, where: str) -> Value:
+    """`value` if `parameter` takes it; raises `InvalidInput` (`manifest/value-type`, `manifest/constraint`)."""
     if not parameter.array:
         return _validated_scalar(parameter, value, where)
     if not isinstance(value, list | tuple) or len(value) > _MAX_ITEMS:

@@ -339,7 +339,7 @@ def _argument(kind: str, array: bool) -> dict[str, Any]:
     return {"type": read, "action": "append"} if array else {"type": read}
 
 
-_TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=20).filter(
+_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20).filter(
     lambda text: not text.startswith("-")
 )
 _OF_KIND: dict[str, st.SearchStrategy[Any]] = {
