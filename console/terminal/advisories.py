@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -56,7 +57,7 @@ def status(home: HomeOption = None, output_format: Format = OutputFormat.HUMAN) 
     with load(settings_from(home).advisories) as store:
         snapshots = store.snapshots
     if output_format is OutputFormat.JSON:
-        typer.echo(json.dumps([snapshot.as_json() for snapshot in snapshots], indent=2))
+        typer.echo(json.dumps([asdict(snapshot) for snapshot in snapshots], indent=2, default=str))
         return
     for snapshot in snapshots:
         names = ", ".join(snapshot.ecosystems)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from console.terminal.failures import explained
+from console.terminal.failures import COULD_NOT_DECIDE, explained
 from console.terminal.options import HomeOption, PolicyOption, settings_from
 
 
@@ -23,12 +23,16 @@ def admit(
 ) -> None:
     """Admit an inspected tool: a signed decision and a signed admission (VSA) in the ledger.
 
-    Only a run whose verdict is admit, under the policy in force, can be admitted; the submitter cannot admit their own
-    tool (exit code 4).
+    Only a run whose verdict is admit, under the policy in force, can be admitted, and the submitter cannot admit their
+    own tool (exit code 4). Where the policy asks for several persons each of them decides; until then the exit code is 3.
     """
     from flows.decide import admit as run_admit
     from flows.node import Node
 
     node = Node.open(settings_from(home, policy))
     admission = run_admit(node, run, reason=reason, person=person, organisation=organisation)
-    typer.echo(f"admitted {admission.name} {admission.version} as {admission.image_digest} (entry {admission.entry})")
+    tool = admission.tool
+    if admission.entry is None:
+        typer.echo(f"recorded; {tool.name} {tool.version} is not admitted yet: the policy asks for {admission.missing}")
+        raise typer.Exit(COULD_NOT_DECIDE)
+    typer.echo(f"admitted {tool.name} {tool.version} as {tool.image_digest} (entry {admission.entry})")

@@ -20,6 +20,8 @@ from console.terminal.options import (
 )
 
 if TYPE_CHECKING:
+    from console.terminal.progress import Progress
+    from flows.node import Node
     from flows.report import Report
 
 _EXIT = {"admit": 0, "refuse": 1, "review": 3}
@@ -74,10 +76,29 @@ def onboard(
     node = Node.open(settings_from(home, policy))
     with Progress(quiet=quiet) as progress:
         progress.say(f"inspecting {submission} under policy {node.policy.policy.name}")
-        from flows.onboard import onboard as run_onboard
-
-        report = run_onboard(node, submission, progress)
+        report = _onboard(node, submission, progress)
     _finish(report, node.settings.store, output_format, output)
+
+
+def _onboard(node: Node, submission: Path, progress: Progress) -> Report:
+    """Run the flow on the local server where one answers; the HTML report goes beside its JSON."""
+    from console.report import render
+    from flows import server
+    from flows.prefect_environment import enter_prefect_environment
+    from flows.record import write_whole
+
+    settings = node.settings
+    present = server.running(settings.server)
+    if present is None:
+        progress.say("no local server runs (`pratique up` starts one), so this takes some 20 seconds longer")
+    enter_prefect_environment(settings.server, present.api_url if present else None)
+    from flows.onboard import onboard_with
+
+    report = onboard_with(node, submission, progress)
+    page = settings.runs / report.run_id / "report.html"
+    write_whole(page, render(report, "html", settings.store))
+    progress.say(f"report: {page}")
+    return report
 
 
 def _finish(report: Report, store: Path, output_format: OutputFormat, output: Path | None) -> None:

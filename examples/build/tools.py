@@ -42,11 +42,11 @@ def _key(*parts: bytes | str) -> str:
 
 
 class ToolBuilder:
-    """Builds tools below `out`; layers are kept in `out/layers` and shared by every image that has them."""
+    """Builds submissions below `submissions`; layers are kept in `layers` and shared by every image that has them."""
 
-    def __init__(self, out: Path) -> None:
-        self._out = out
-        self._layers = out / "layers"
+    def __init__(self, layers: Path, submissions: Path) -> None:
+        self._layers = layers
+        self._submissions = submissions
 
     def _cached(self, name: str, key: str, write: Callable[[io.BufferedIOBase], None]) -> Path:
         path = self._layers / f"{name}-{key}.tar"
@@ -93,7 +93,7 @@ class ToolBuilder:
     def build(self, name: str) -> Path:
         """Submission directory of the tool called `name`, made anew; what the provider signs comes later."""
         tool = TOOLS / name
-        target = self._out / "submissions" / name
+        target = self._submissions / name
         with _locked(self._layers):
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir(parents=True)

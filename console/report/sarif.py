@@ -1,0 +1,49 @@
+"""Findings as SARIF 2.1.0 (OASIS), for editors and code hosts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from checks.interface import Finding
+
+if TYPE_CHECKING:
+    from flows.report import Report
+
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+
+
+def to_sarif(report: Report) -> str:
+    """One run with a result a finding; `partialFingerprints` stay the same while the finding does."""
+    findings = [finding for result in report.checks.values() for finding in result.findings]
+    driver = {
+        "name": "pratique",
+        "informationUri": "https://pypi.org/project/pratique/",
+        "rules": [{"id": rule} for rule in sorted({finding.rule_id for finding in findings})],
+    }
+    run = {
+        "tool": {"driver": driver},
+        "results": [_result(finding) for finding in findings],
+        "properties": {
+            "runId": report.run_id,
+            "verdict": report.verdict.outcome,
+            "image": report.image.manifest_digest,
+        },
+    }
+    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
+
+
+def _result(finding: Finding) -> dict[str, Any]:
+    identity = "\0".join((finding.rule_id, finding.where, finding.message))
+    result: dict[str, Any] = {
+        "ruleId": finding.rule_id,
+        "level": finding.level.value,
+        "message": {"text": finding.message + (f" Fix: {finding.fix}" if finding.fix else "")},
+        "partialFingerprints": {"pratique/v1": hashlib.sha256(identity.encode()).hexdigest()},
+    }
+    if finding.where:
+        result["locations"] = [{"logicalLocations": [{"fullyQualifiedName": finding.where}]}]
+    if finding.risks:
+        result["properties"] = {"risks": list(finding.risks)}
+    return result

@@ -1,0 +1,92 @@
+"""Reports for a terminal and as Markdown."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from console.report.wording import HEADLINE, MARKS, MEANING, reasons, risk_evidence, short, size
+
+if TYPE_CHECKING:
+    from checks.interface import Finding
+    from flows.report import Report
+
+MAX_FINDINGS = 8
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|])")
+
+
+def to_human(report: Report) -> str:
+    """What a person at a terminal needs: the verdict, why, what to mend, and where the rest is."""
+    tool, verdict = report.tool, report.verdict
+    lines = [
+        f"{HEADLINE[verdict.outcome].upper()}  {plain(tool.name)} {plain(tool.version)} ({plain(tool.organisation)})",
+        f"  {MEANING[verdict.outcome]}",
+        f"  image {report.image.manifest_digest}, policy {report.policy.name} {short(report.policy.digest)}",
+        "",
+    ]
+    for reason in reasons(report):
+        lines.append(f"{'✗' if reason.rule.outcome == 'refuse' else '?'} {reason.rule.id}: {reason.rule.say}")
+        for result in reason.results:
+            lines.append(f"    {result.check} {result.status}: {plain(result.summary)}")
+        lines += [line for finding in reason.findings[:MAX_FINDINGS] for line in _finding(finding)]
+        if len(reason.findings) > MAX_FINDINGS:
+            lines.append(f"    … and {len(reason.findings) - MAX_FINDINGS} more findings (see the JSON or HTML report)")
+        lines.append("")
+    lines += [
+        f"  {MARKS[result.status]} {name:<16} {result.status:<15} {plain(result.summary)}"
+        for name, result in report.checks.items()
+    ]
+    lines += ["", f"run {report.run_id}, {report.seconds:.1f} s of which the tool ran {report.tool_seconds:.1f} s"]
+    if report.ledger is not None:
+        lines.append(
+            f"ledger entry {report.ledger.index}, root {report.ledger.root_hash[:16]}… of {report.ledger.origin}"
+        )
+    return "\n".join(lines)
+
+
+def _finding(finding: Finding) -> list[str]:
+    where = f" [{plain(finding.where)}]" if finding.where else ""
+    lines = [f"    - {plain(finding.message)}{where} ({finding.rule_id})"]
+    if finding.fix:
+        lines.append(f"      fix: {plain(finding.fix)}")
+    return lines
+
+
+def plain(text: str) -> str:
+    """`text` without control characters: a provider's words must not drive the reader's terminal."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def to_markdown(report: Report) -> str:
+    """The same for an issue tracker or a pull request."""
+    tool, verdict = report.tool, report.verdict
+    lines = [
+        f"# {HEADLINE[verdict.outcome]}: {_escaped(tool.name)} {_escaped(tool.version)}",
+        "",
+        MEANING[verdict.outcome],
+        "",
+        f"Image `{report.image.manifest_digest}` ({size(report.image.size)}), run `{report.run_id}`.",
+        f"Policy {_escaped(report.policy.name)} `{report.policy.digest}`.",
+        "",
+    ]
+    if reasons(report):
+        lines += ["## Why", ""]
+    for reason in reasons(report):
+        lines.append(f"- **{_escaped(reason.rule.id)}** ({reason.rule.outcome}): {_escaped(reason.rule.say)}")
+        for finding in reason.findings[:MAX_FINDINGS]:
+            fix = f" *Fix:* {_escaped(finding.fix)}" if finding.fix else ""
+            lines.append(f"  - `{finding.rule_id}` {_escaped(finding.message)}{fix}")
+    lines += ["", "## Checks", "", "| check | answer | why |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {MARKS[result.status]} {result.status} | {_escaped(result.summary)} |"
+        for name, result in report.checks.items()
+    ]
+    lines += ["", "## Risks (EUCAIM D3.4)", "", "| risk | | answer | by |", "|---|---|---|---|"]
+    lines += [
+        f"| {row.id} | {_escaped(row.title)} | {row.state} | {_escaped(risk_evidence(row))} |" for row in report.risks
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", plain(text))

@@ -1,0 +1,76 @@
+"""The words that every rendered form shares: what the verdict means, and which findings made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from checks.interface import CheckResult, Finding, Level, Status
+
+if TYPE_CHECKING:
+    from flows.report import Report
+    from policies.risks import RiskCoverage
+    from policies.verdict import RuleOutcome
+
+HEADLINE = {"admit": "Admit", "review": "Review by people", "refuse": "Refuse"}
+MEANING = {
+    "admit": "Every rule of the policy is satisfied. Nothing is admitted until people decide so.",
+    "review": "Something could not be decided or needs people's judgement. This is not a pass.",
+    "refuse": "At least one rule refuses. Nothing of this submission may run on the node.",
+}
+MARKS = {
+    Status.PASSED: "✓",
+    Status.FAILED: "✗",
+    Status.INCONCLUSIVE: "?",
+    Status.NOT_APPLICABLE: "–",
+}
+_LEVELS = (Level.ERROR, Level.WARNING, Level.NOTE)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A rule that is not satisfied, with the findings of the checks that it rests on."""
+
+    rule: RuleOutcome
+    results: tuple[CheckResult, ...]
+    findings: tuple[Finding, ...]
+
+
+def reasons(report: Report) -> tuple[Reason, ...]:
+    """What stands in the way, the deciding rule first."""
+    missing = [rule for rule in report.verdict.rules if not rule.satisfied]
+    missing.sort(key=lambda rule: (rule.id != report.verdict.decided_by, rule.outcome != "refuse"))
+    return tuple(_reason(rule, report) for rule in missing)
+
+
+def _reason(rule: RuleOutcome, report: Report) -> Reason:
+    named = dict.fromkeys(key.split(".")[1] for key in rule.inputs if key.startswith("checks."))
+    results = tuple(report.checks[name] for name in named if name in report.checks)
+    serious = [f for result in results for f in ordered(result) if f.level is not Level.NOTE]
+    return Reason(rule, results, tuple(serious))
+
+
+def risk_evidence(row: RiskCoverage) -> str:
+    """What was done about a risk in this inspection, in a few words."""
+    done = [f"{item.check} {item.status or 'not asked'} ({item.how})" for item in row.checks]
+    return "; ".join([*done, *row.controls, *([f"open: {row.gap}"] if row.gap else [])])
+
+
+def ordered(result: CheckResult) -> tuple[Finding, ...]:
+    """Findings of one check, errors first."""
+    return tuple(sorted(result.findings, key=lambda finding: _LEVELS.index(finding.level)))
+
+
+def short(digest: str) -> str:
+    """A digest as people compare it: algorithm and twelve digits."""
+    return digest[:19] + "…" if len(digest) > 20 else digest
+
+
+def size(count: int) -> str:
+    """Bytes with a decimal unit."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"

@@ -1,0 +1,207 @@
+"""The main job, for real, on the seven example tools (`make demo`).
+
+Builds the tools, makes a throw-away private Sigstore, signs the submissions, imports a small labelled advisory feed,
+onboards every tool, admits the first so that `swapped` has something to imitate, and compares each verdict and the rule
+that decided with what must come out. Ends with the ledger verified, and not verified after one flipped byte.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from examples.build.tools import ToolBuilder
+from examples.signing.submissions import NodeTrust
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+FEED = ROOT / "examples" / "advisories"
+PRATIQUE = Path(sys.executable).with_name("pratique")
+MAINTAINER = "maintainer@node.example"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What must come out for a tool: the verdict and, where it is not admitted, the rule that decides."""
+
+    outcome: str
+    rule: str | None = None
+
+
+EXPECTED = {
+    "lesion-segmenter": Expected("admit"),
+    "combat-harmonizer": Expected("admit"),
+    "risk-classifier": Expected("admit"),
+    "risk-classifier-overfit": Expected("refuse", "no-evidence-of-memorised-patients"),
+    "outdated": Expected("refuse", "no-known-critical-or-high-vulnerability"),
+    "smuggler": Expected("refuse", "model-files-run-no-code"),
+    "swapped": Expected("refuse", "same-version-same-image"),
+}
+EXIT_CODES = {"admit": 0, "refuse": 1, "review": 3}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out for a tool."""
+
+    tool: str
+    report: dict[str, Any]
+    exit_code: int
+    seconds: float
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether verdict, deciding rule and exit code are the right ones."""
+        verdict, expected = self.report["verdict"], EXPECTED[self.tool]
+        return (
+            verdict["outcome"] == expected.outcome
+            and verdict["decided_by"] == expected.rule
+            and self.exit_code == EXIT_CODES[expected.outcome]
+        )
+
+
+class Demo:
+    """One run of the demo in a directory of its own."""
+
+    def __init__(self, directory: Path, console: Console) -> None:
+        self._directory = directory
+        self._home = directory / "home"
+        self._policy = directory / "policy.yaml"
+        self._console = console
+
+    def pratique(self, *arguments: str | Path, policy: bool = False, quiet: bool = False) -> int:
+        """Call the command as a person would; its exit code."""
+        command = [str(PRATIQUE), *map(str, arguments), "--home", str(self._home)]
+        if policy:
+            command += ["--policy", str(self._policy)]
+        return subprocess.run(command, stdout=subprocess.DEVNULL if quiet else None, check=False).returncode
+
+    def must(self, *arguments: str | Path, policy: bool = False) -> None:
+        """Call the command; anything but success ends the demo."""
+        if self.pratique(*arguments, policy=policy, quiet=True):
+            sys.exit(f"demo: `pratique {' '.join(map(str, arguments))}` failed")
+
+    def prepare(self) -> dict[str, Path]:
+        """Build and sign every tool, write the node's policy, import the feed; submission directory by tool."""
+        builder = ToolBuilder(BUILD / "images", self._directory / "submissions")
+        trust = NodeTrust(self._directory)
+        submissions = {}
+        for tool in EXPECTED:
+            self._console.print(f"building {tool}")
+            submissions[tool] = builder.build(tool)
+            if tool != "swapped":
+                trust.sign(submissions[tool])
+        trust.borrow_signature(submissions["lesion-segmenter"], submissions["swapped"])
+        trust.write_policy(self._policy)
+        today = datetime.now(UTC).date().isoformat()
+        label = "written for the demo, not a real snapshot"
+        self.must("advisories", "import", FEED, "--date", today, "--label", label)
+        return submissions
+
+    def onboard(self, tool: str, submission: Path) -> Outcome:
+        """Onboard one submission through the command."""
+        self._console.rule(tool)
+        result = self._directory / f"{tool}.json"
+        begun = time.monotonic()
+        code = self.pratique("onboard", submission, "--format", "json", "-o", result, policy=True)
+        seconds = time.monotonic() - begun
+        if not result.is_file():
+            sys.exit(f"demo: onboarding {tool} ended with exit code {code} and without a report")
+        return Outcome(tool, json.loads(result.read_text()), code, seconds)
+
+    def run(self) -> bool:
+        """The whole demo; whether everything came out as it must."""
+        self.must("up")
+        try:
+            submissions = self.prepare()
+            outcomes = []
+            for tool, submission in submissions.items():
+                outcomes.append(self.onboard(tool, submission))
+                if tool == "lesion-segmenter":
+                    run = outcomes[-1].report["run_id"]
+                    decision = ("--reason", "honest example", "--as", MAINTAINER, "--organisation", "Example Node")
+                    self.must("admit", run, *decision, policy=True)
+            self._show(outcomes)
+            return all(outcome.as_expected for outcome in outcomes) and self._ledger_is_tamper_evident()
+        finally:
+            self.pratique("down", quiet=True)
+
+    def _show(self, outcomes: list[Outcome]) -> None:
+        table = Table(title="Verdicts", title_justify="left")
+        for column in ("tool", "verdict", "decided by the rule", "seconds", "as expected"):
+            table.add_column(column, justify="right" if column == "seconds" else "left")
+        for outcome in outcomes:
+            verdict = outcome.report["verdict"]
+            table.add_row(
+                outcome.tool,
+                verdict["outcome"],
+                verdict["decided_by"] or "(all satisfied)",
+                f"{outcome.seconds:.1f}",
+                "yes" if outcome.as_expected else f"NO, expected {EXPECTED[outcome.tool]}",
+            )
+        self._console.print()
+        self._console.print(table)
+        self._console.print("Reports (open them in a browser):")
+        for outcome in outcomes:
+            page = self._home / "runs" / outcome.report["run_id"] / "report.html"
+            self._console.print(f"  {outcome.tool:<24} {page}", soft_wrap=True)
+
+    def _ledger_is_tamper_evident(self) -> bool:
+        """The ledger verifies; a copy in which one byte of an entry is flipped does not."""
+        self._console.print("\npratique log verify")
+        if self.pratique("log", "verify") != 0:
+            return False
+        copy = self._directory / "tampered-ledger"
+        shutil.copytree(self._home / "ledger", copy)
+        bundle = next(path for path in sorted((copy / "tile" / "entries").rglob("*")) if path.is_file())
+        data = bytearray(bundle.read_bytes())
+        data[len(data) // 2] ^= 1
+        bundle.chmod(0o644)
+        bundle.write_bytes(data)
+        self._console.print(f"pratique log verify --ledger {copy.name}   (one byte flipped)")
+        return self.pratique("log", "verify", "--ledger", copy) == 1
+
+
+def remove_finished(build: Path) -> None:
+    """Remove the directories of earlier demos that nobody holds any more."""
+    for directory in build.glob("demo-*"):
+        with (directory / "lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def main() -> None:
+    """Entry point of `make demo`; exits non-zero unless every verdict is right for the right reason."""
+    console = Console(highlight=False)
+    begun = time.monotonic()
+    BUILD.mkdir(exist_ok=True)
+    remove_finished(BUILD)
+    directory = Path(tempfile.mkdtemp(prefix="demo-", dir=BUILD))
+    with ExitStack() as held:
+        handle = held.enter_context((directory / "lock").open("w"))
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        good = Demo(directory, console).run()
+    took = f"{time.monotonic() - begun:.0f} s"
+    if not good:
+        sys.exit(f"demo: something did not come out as it must, see above ({took})")
+    console.print(f"\nEverything came out as it must ({took}).")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""One submission under inspection: what was taken in, and what its checks share."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.node import Node
+from pratique.digests import Digest, sha256_json
+from pratique.intake.image import ArchiveImage, Image, ImageSource, Inventory, LayoutImage, RegistryImage
+from pratique.intake.submission import Submission, load_submission
+
+if TYPE_CHECKING:
+    from checks.interface import CheckResult
+    from checks.sandboxed.plan import ToolRunner
+    from checks.sandboxed.session import SandboxSession
+    from checks.sbom.model import Bom
+    from sandbox.engine import Engine
+    from sandbox.launcher import Launcher
+    from sandbox.record import SandboxRun
+    from sandbox.spec import SandboxRequest, SandboxSpec
+
+COHORT_SEED = 20_240_613
+"""Seed of the synthetic cohorts: the same for every tool, so that cached answers and replays agree."""
+
+
+@dataclass
+class Case:
+    """What an inspection works on. Costly parts are made once, when a check first asks for them."""
+
+    node: Node
+    run_id: str
+    submission: Submission
+    image: Image
+    inventory: Inventory
+    workdir: Path
+    tool_seconds: float = 0.0
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    @property
+    def papers(self) -> Digest:
+        """Digest of the submission's files without image and signatures: what the runs of the tool depend on."""
+        document = self.submission.document
+        signatures = set(document.signatures)
+        image = document.image.archive or f"{document.image.layout}/"
+        files = self.submission.files.items()
+        return sha256_json({name: d for name, d in files if name not in signatures and not name.startswith(image)})
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The container engine; raises `EngineUnavailable`."""
+        from sandbox.engine import connect
+
+        return connect()
+
+    @cached_property
+    def launcher(self) -> Launcher:
+        """What runs the tool."""
+        from sandbox.launcher import Launcher
+
+        return Launcher(self.engine, self.node.settings.sandbox)
+
+    def run(self, request: SandboxRequest, spec: SandboxSpec, *, output: Path, log: Path) -> SandboxRun:
+        """Run the tool once (`checks.sandboxed.plan.Runs`), and count the time that it took."""
+        record = self.launcher.run(request, spec, output=output, log=log)
+        with self._lock:
+            self.tool_seconds += record.seconds
+        return record
+
+    @cached_property
+    def runner(self) -> ToolRunner:
+        """The tool, ready to be run on any input: its image is in the engine under the verified digest."""
+        from checks.sandboxed.plan import ToolRunner, spec_for
+
+        section = self.node.policy.policy.sandbox
+        spec = spec_for(self.submission.manifest, section.ceilings.limits(), runtime=section.runtime)
+        image_id = self.engine.load(self.image)
+        return ToolRunner(self.submission, self.submission.manifest, self.image, image_id, self, spec, self.workdir)
+
+    @cached_property
+    def session(self) -> SandboxSession:
+        """The runs that the sandbox checks share."""
+        from checks.sandboxed.session import SandboxSession
+
+        with self._lock:
+            return SandboxSession(self.runner, self.submission, self.workdir / "session", seed=COHORT_SEED)
+
+    @cached_property
+    def contents(self) -> tuple[CheckResult, Bom | None]:
+        """The answer of the sbom check and the inventory of components that it made; None where it could not."""
+        from checks.sbom import check_sbom
+
+        with self._lock:
+            document = self.submission.document
+            declared = self.submission.path(document.sbom).read_bytes() if document.sbom else None
+            return check_sbom(self.inventory, self.image, declared, self.node.store)
+
+    def close(self) -> None:
+        """Let the engine go."""
+        if "launcher" in self.__dict__:
+            self.launcher.close()
+
+
+@contextmanager
+def open_case(node: Node, directory: Path) -> Iterator[Case]:
+    """Take a submission in: read, hash, open its image by digest, inventory it. Nothing is executed.
+
+    Raises `InvalidInput` for whatever is wrong with it, `CouldNotDecide` when the disk fails. The scratch directory is
+    removed at the end, whatever happens.
+    """
+    from pratique.intake.image.inventory import read_inventory
+    from pratique.intake.image.opening import open_image
+
+    submission = load_submission(directory)
+    run_id = new_run_id(node)
+    workdir = node.settings.work / run_id
+    workdir.mkdir(parents=True, mode=0o700)
+    try:
+        (workdir / "image").mkdir()
+        limits = node.policy.policy.image.limits()
+        declared = submission.document.image
+        image = open_image(_source(submission), expected=declared.digest, limits=limits, workdir=workdir / "image")
+        case = Case(node, run_id, submission, image, read_inventory(image, limits), workdir)
+        try:
+            yield case
+        finally:
+            case.close()
+    finally:
+        shutil.rmtree(workdir, ignore_errors=True)
+
+
+def new_run_id(node: Node) -> str:
+    """Name of a run: when it began (UTC), and eight random hex digits."""
+    return f"{node.clock().strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}"
+
+
+def _source(submission: Submission) -> ImageSource:
+    declared = submission.document.image
+    if declared.layout is not None:
+        return LayoutImage(submission.path(declared.layout))
+    if declared.archive is not None:
+        return ArchiveImage(submission.path(declared.archive))
+    return RegistryImage(str(declared.reference))

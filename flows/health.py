@@ -1,0 +1,133 @@
+"""What `pratique doctor` looks at: engine, policy, advisories, keys, ledger, server."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pratique.errors import PratiqueError
+from pratique.settings import Settings
+
+NEEDED_BYTES = 5 << 30
+
+
+@dataclass(frozen=True)
+class Point:
+    """One thing looked at: `good` is True, False (something needed is missing) or None (works, but could be better)."""
+
+    subject: str
+    good: bool | None
+    message: str
+    fix: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"subject": self.subject, "good": self.good, "message": self.message, "fix": self.fix}
+
+
+def examine_node(settings: Settings) -> list[Point]:
+    """Everything, each point on its own: one that breaks does not hide the others."""
+    points: list[Point] = []
+    for subject, look in _LOOKS.items():
+        try:
+            points += look(settings)
+        except PratiqueError as error:
+            points.append(Point(subject, False, str(error), error.next_step))
+    return points
+
+
+def _engine(settings: Settings) -> Iterator[Point]:
+    from sandbox.doctor import examine
+    from sandbox.engine import connect
+
+    engine = connect()
+    facts = engine.facts
+    yield Point("engine", True, f"{facts.name} {facts.version} on {facts.os}/{facts.architecture}, at {engine.host}")
+    for weakness in examine(engine):
+        yield Point(
+            f"engine weakness {weakness.id} ({weakness.severity})",
+            None,
+            weakness.title,
+            weakness.fix,
+        )
+
+
+def _policy(settings: Settings) -> Iterator[Point]:
+    from policies.load import load_policy
+
+    loaded = load_policy(settings.policy)
+    empty = loaded.trust().emptiness()
+    message = f"{loaded.policy.name}, {len(loaded.policy.rules)} rules, {loaded.digest}"
+    if empty:
+        fix = "copy the shipped policy, name whom you trust under `trust`, and pass it with --policy or PRATIQUE_POLICY"
+        yield Point("policy", False, f"{message}: {empty} Every image is refused.", fix)
+    else:
+        yield Point("policy", True, message)
+
+
+def _advisories(settings: Settings) -> Iterator[Point]:
+    from checks.advisories import load
+    from checks.advisories.store import stale
+    from policies.load import load_policy
+
+    max_age = load_policy(settings.policy).policy.advisories.max_age
+    with load(settings.advisories) as store:
+        for snapshot in store.snapshots:
+            why = stale(snapshot, datetime.now(UTC), max_age)
+            names = ", ".join(snapshot.ecosystems)
+            message = f"{names}: {snapshot.records} records, taken {snapshot.taken}"
+            fix = "import a fresh one: pratique advisories import FILE --date YYYY-MM-DD" if why else ""
+            yield Point("advisories", not why, f"{message}. {why}".rstrip(". ") + ".", fix)
+
+
+def _disk(settings: Settings) -> Iterator[Point]:
+    place = next(path for path in (settings.home, *settings.home.parents) if path.is_dir())
+    free = shutil.disk_usage(place).free
+    good = free >= NEEDED_BYTES
+    fix = "" if good else "free at least 5 GB, or move PRATIQUE_HOME"
+    yield Point("disk", good, f"{free / 1e9:.0f} GB free for {settings.home}", fix)
+
+
+def _ledger(settings: Settings) -> Iterator[Point]:
+    from flows.node import ledger_verifier
+    from records.verify import verify_ledger
+
+    if not settings.ledger.is_dir():
+        yield Point("ledger", None, "none yet; the first onboarding makes it")
+        return
+    report = verify_ledger(settings.ledger, ledger_verifier(settings, None))
+    fix = "" if report.verified else "run `pratique log verify`, keep the ledger as it is, compare it with a backup"
+    yield Point("ledger", report.verified, f"{report.size} entries, {len(report.problems)} problems", fix)
+
+
+def _server(settings: Settings) -> Iterator[Point]:
+    from flows import server
+
+    present = server.running(settings.server)
+    if present is None:
+        yield Point("server", None, "not running; onboarding takes some 20 seconds longer", "pratique up")
+    else:
+        yield Point("server", True, f"answers at {present.url}")
+
+
+def _privacy(settings: Settings) -> Iterator[Point]:
+    from importlib.util import find_spec
+
+    present = find_spec("opacus") is not None
+    fix = "" if present else "pip install 'pratique[privacy]' (PyTorch, about a gigabyte)"
+    message = "installed" if present else "absent: a declared differential-privacy claim is inconclusive"
+    yield Point("privacy extra", True if present else None, message, fix)
+
+
+_LOOKS: dict[str, Callable[[Settings], Iterator[Point]]] = {
+    "engine": _engine,
+    "policy": _policy,
+    "advisories": _advisories,
+    "disk": _disk,
+    "ledger": _ledger,
+    "server": _server,
+    "privacy extra": _privacy,
+}

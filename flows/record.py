@@ -1,0 +1,69 @@
+"""What remains of an inspection: signed statement, ledger entry, report file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from checks.interface import Evidence
+from flows.inspection import Inspection
+from flows.report import LedgerPosition, Report
+from pratique.digests import canonical_json, sha256_bytes
+from records.dsse import sign_statement
+from records.statements import PolicyReference, ToolIdentity, inspection_statement
+
+RESULT_TYPE = "application/vnd.pratique.check-result+json"
+VERDICT_TYPE = "application/vnd.pratique.verdict+json"
+
+
+def record_inspection(inspection: Inspection) -> Report:
+    """Sign what was found, append it to the ledger, write the report below the node's runs.
+
+    Raises `CouldNotDecide` when ledger or disk fail; the entry is then in the ledger whole or not at all.
+    """
+    case = inspection.case
+    report = inspection.report("onboard", ledger=_append(inspection))
+    directory = case.node.settings.runs / case.run_id
+    directory.mkdir(parents=True, mode=0o700)
+    write_whole(directory / "report.json", report.to_json())
+    return report
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees all of it or none."""
+    draft = path.with_name(path.name + ".draft")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)  # noqa: PTH105 the same call, spelt as everywhere for atomic renames
+
+
+def _append(inspection: Inspection) -> LedgerPosition:
+    case, results, verdict = inspection.case, inspection.results, inspection.verdict()
+    document = case.submission.document
+    statement = inspection_statement(
+        ToolIdentity(document.tool.name, document.tool.version, case.image.manifest_digest, case.image.config_digest),
+        results,
+        stored={
+            name: _put(inspection, f"{name}.json", result.model_dump(mode="json")) for name, result in results.items()
+        },
+        configuration=[PolicyReference(f"urn:pratique:policy:{verdict.policy}", case.node.policy.digest).descriptor()],
+        run_id=case.run_id,
+        finished=case.node.clock(),
+        submission=case.submission.digest,
+        outcome=verdict.outcome.value,
+        decided_by=verdict.decided_by,
+        verdict=_put(inspection, "verdict.json", verdict.model_dump(mode="json"), VERDICT_TYPE),
+    )
+    envelope = sign_statement(statement, case.node.key)
+    appended = case.node.ledger.append(envelope)
+    checkpoint = appended.checkpoint.checkpoint
+    return LedgerPosition(
+        origin=checkpoint.origin,
+        index=appended.index,
+        size=checkpoint.size,
+        root_hash=checkpoint.root_hash.hex(),
+        statement_digest=sha256_bytes(envelope),
+    )
+
+
+def _put(inspection: Inspection, name: str, value: object, media_type: str = RESULT_TYPE) -> Evidence:
+    return inspection.case.node.store.put(canonical_json(value), name=name, media_type=media_type)

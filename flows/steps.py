@@ -1,0 +1,222 @@
+"""The checks of an inspection, in order: name, version, stage, what the answer depends on, and the function that asks.
+
+Both runners walk this list, `flows.direct` on a laptop and `flows.onboard` at the gate, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from checks.interface import CheckResult, Finding, Level, Status, inconclusive
+from policies.model import Stage
+from pratique.digests import Digest, sha256_json
+from pratique.errors import CouldNotDecide, InvalidInput, PratiqueError
+
+if TYPE_CHECKING:
+    from flows.case import Case
+
+Facts = dict[str, Any]
+FORMAT = "1"
+"""Raised when every cached answer should be asked again."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One check. `module` says where its `VERSION` stands; `rests_on` names the inputs that its answer depends on."""
+
+    name: str
+    module: str
+    stage: Stage
+    rests_on: Callable[[Case], Facts]
+    ask: Callable[[Case], CheckResult]
+    keeps: bool = True
+    """Whether an answer may be used again for the same inputs; not where it depends on the moment."""
+
+    @property
+    def version(self) -> str:
+        """The version of the check's answers."""
+        return str(import_module(self.module).VERSION)
+
+    def cache_key(self, case: Case) -> Digest:
+        """Digest of everything that the answer depends on."""
+        return sha256_json([FORMAT, self.name, self.version, self.rests_on(case)])
+
+
+def answer(step: Step, case: Case) -> CheckResult:
+    """Ask one check; whatever stops it from answering is *inconclusive*, never an exception (but for Ctrl-C)."""
+    begun = monotonic()
+    try:
+        result = step.ask(case)
+    except InvalidInput as error:
+        finding = Finding(
+            rule_id=f"{step.name}/invalid-input",
+            level=Level.ERROR,
+            message=str(error),
+            where=error.where,
+            fix=error.next_step,
+        )
+        result = CheckResult(
+            check=step.name, version=step.version, status=Status.FAILED, summary=str(error), findings=(finding,)
+        )
+    except PratiqueError as error:
+        result = inconclusive(step.name, step.version, str(error), fix=error.next_step)
+    except (OSError, MemoryError) as error:
+        result = inconclusive(
+            step.name, step.version, f"the machine failed: {error}", fix="Free disk or memory, retry."
+        )
+    return result.model_copy(update={"seconds": monotonic() - begun})
+
+
+# --- static: nothing of the submission is executed -------------------------------------------------------------------
+
+
+def _manifest(case: Case) -> CheckResult:
+    from checks.manifest import check_manifest
+
+    return check_manifest(case.submission)
+
+
+def _dossier(case: Case) -> CheckResult:
+    from checks.dossier import check_dossier
+
+    return check_dossier(case.submission)
+
+
+def _provenance(case: Case) -> CheckResult:
+    from checks.provenance import SignatureFile, check_provenance
+
+    names = case.submission.document.signatures
+    bundles = [SignatureFile(case.submission.path(name), name) for name in names]
+    trust = case.node.policy.trust()
+    return check_provenance(bundles, case.image.manifest_digest, trust, clock=case.node.clock, store=case.node.store)
+
+
+def _pinning(case: Case) -> CheckResult:
+    from checks.pinning import check_pinning
+
+    tool = case.submission.document.tool
+    return check_pinning(tool.name, tool.version, case.image.manifest_digest, case.node.validated())
+
+
+def _image(case: Case) -> CheckResult:
+    from checks.image import check_image
+
+    return check_image(case.image, case.inventory)
+
+
+def _model_files(case: Case) -> CheckResult:
+    from checks.model_files import check_model_files
+
+    return check_model_files(case.inventory)
+
+
+def _sbom(case: Case) -> CheckResult:
+    return case.contents[0]
+
+
+def _vulnerabilities(case: Case) -> CheckResult:
+    from checks.vulnerabilities import Waiver, check_vulnerabilities
+
+    section = case.node.policy.policy.advisories
+    waivers = [Waiver(id=w.id, until=w.until, by=w.by, reason=w.reason) for w in section.waivers]
+    result, bom = case.contents
+    if bom is None or result.status is Status.INCONCLUSIVE:
+        raise CouldNotDecide("the components of the image are not known", next_step="see the sbom check")
+    return check_vulnerabilities(
+        bom.components,
+        case.node.settings.advisories,
+        max_age=section.max_age,
+        waivers=waivers,
+        clock=case.node.clock,
+        store=case.node.store,
+    )
+
+
+# --- the tool runs, in the sandbox -----------------------------------------------------------------------------------
+
+
+def _conformance(case: Case) -> CheckResult:
+    from checks.sandboxed.conformance import check_conformance
+
+    return check_conformance(case.session, case.node.store)
+
+
+def _containment(case: Case) -> CheckResult:
+    from checks.sandboxed.containment import check_containment
+
+    return check_containment(case.session, case.node.store)
+
+
+def _canaries(case: Case) -> CheckResult:
+    from checks.sandboxed.canaries import check_canaries
+
+    return check_canaries(case.session, case.node.store)
+
+
+def _determinism(case: Case) -> CheckResult:
+    from checks.sandboxed.determinism import check_determinism
+
+    return check_determinism(case.session, case.node.store)
+
+
+def _membership(case: Case) -> CheckResult:
+    from checks.membership import check_membership
+
+    limits = case.node.policy.policy.privacy.limits()
+    return check_membership(case.submission, case.runner, limits)
+
+
+def _dp_claim(case: Case) -> CheckResult:
+    from checks.dp_claim import check_dp_claim
+
+    return check_dp_claim(case.submission.document.claims.differential_privacy)
+
+
+def _of_image(case: Case) -> Facts:
+    return {"image": case.image.manifest_digest, "limits": repr(case.node.policy.policy.image)}
+
+
+def _of_papers(case: Case) -> Facts:
+    return {"image": case.image.manifest_digest, "papers": case.papers}
+
+
+def _of_run(case: Case) -> Facts:
+    return {**_of_papers(case), "sandbox": case.node.policy.policy.sandbox.model_dump(mode="json")}
+
+
+def _of_privacy(case: Case) -> Facts:
+    return {**_of_run(case), "privacy": case.node.policy.policy.privacy.model_dump(mode="json")}
+
+
+def _now(case: Case) -> Facts:
+    return {"run": case.run_id}
+
+
+STEPS = (
+    Step("manifest", "checks.manifest", Stage.BEFORE, _of_papers, _manifest),
+    Step("dossier", "checks.dossier", Stage.BEFORE, _now, _dossier, keeps=False),
+    Step("provenance", "checks.provenance", Stage.BEFORE, _now, _provenance, keeps=False),
+    Step("pinning", "checks.pinning", Stage.BEFORE, _now, _pinning, keeps=False),
+    Step("image", "checks.image", Stage.BEFORE, _of_image, _image),
+    Step("sbom", "checks.sbom", Stage.BEFORE, _of_papers, _sbom),
+    Step("vulnerabilities", "checks.vulnerabilities", Stage.BEFORE, _now, _vulnerabilities, keeps=False),
+    Step("model_files", "checks.model_files", Stage.BEFORE, _of_image, _model_files),
+    Step("conformance", "checks.sandboxed.conformance", Stage.AFTER, _of_run, _conformance),
+    Step("containment", "checks.sandboxed.containment", Stage.AFTER, _of_run, _containment),
+    Step("canaries", "checks.sandboxed.canaries", Stage.AFTER, _of_run, _canaries),
+    Step("determinism", "checks.sandboxed.determinism", Stage.AFTER, _of_run, _determinism),
+    Step("membership", "checks.membership", Stage.AFTER, _of_privacy, _membership),
+    Step("dp_claim", "checks.dp_claim", Stage.AFTER, _of_papers, _dp_claim),
+)
+
+BEFORE = tuple(step for step in STEPS if step.stage is Stage.BEFORE)
+AFTER = tuple(step for step in STEPS if step.stage is Stage.AFTER)
+
+
+def not_run(step: Step, why: str, fix: str) -> CheckResult:
+    """The answer of a check that was not asked: *inconclusive*, with the reason."""
+    return inconclusive(step.name, step.version, why, fix=fix)
