@@ -27,9 +27,10 @@ def check_membership(
     inventory_model_files: int,
     store: EvidenceStore,
 ) -> CheckResult:
-    """Probe the tool of `submission` through `runner` (`SandboxTables`); `inventory_model_files` is how many model files its image was found to hold.
+    """Probe the tool of `submission` through `runner` (in the sandbox: `SandboxTables`).
 
-    Not applicable where no model is declared and none was found. Leaves evidence `membership.json`.
+    `inventory_model_files` is how many model files its image was found to hold; not applicable where there are none and
+    no model is declared. Leaves evidence `membership.json`.
     """
     from checks.membership.probe import probe  # numpy, scipy and scikit-learn are loaded when a probe runs, not before
 
