@@ -107,14 +107,22 @@ class _Audit:
             self.note(f"{path}: missing; it covers entries {tile.first} to {tile.end - 1}", tile.first)
 
     def _walk(self) -> Iterator[str]:
-        def unreadable(error: OSError) -> None:
-            self.note(f"{error.filename}: {error.strerror}")
-
-        for directory, folders, names in os.walk(self.root, onerror=unreadable):
-            base = Path(directory)
-            links = [name for name in folders if (base / name).is_symlink()]
-            for name in [*names, *links]:
-                yield str((base / name).relative_to(self.root))
+        """Every path below the root that is not a directory; links are listed, never followed."""
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                with os.scandir(self.root / folder) as found:
+                    entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+            except OSError as error:
+                self.note(f"{_printable(folder)}: {error.strerror}")
+                continue
+            for name, is_folder in entries:
+                path = f"{folder}/{name}" if folder else name
+                if is_folder:
+                    waiting.append(path)
+                else:
+                    yield _printable(path)
 
     def tree(self, checkpoint: Checkpoint) -> None:
         """Entries, leaf hashes and the levels above them against each other and the signed root."""
@@ -186,6 +194,11 @@ class _Audit:
                     width = TILE_WIDTH**level
                     where = f"entries {index * width} to {(index + 1) * width - 1}"
                     self.note(f"tile/{level}: hash {index} is not that of the tile below it ({where})", index * width)
+
+
+def _printable(path: str) -> str:
+    """`path` as it can be shown and stored: a name need not be UTF-8, a ledger's own names are ASCII."""
+    return path.encode("ascii", "backslashreplace").decode()
 
 
 def _root(leaves: list[bytes | None]) -> bytes | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,6 +182,25 @@ def test_what_is_not_a_plain_file_is_found(small: Path, key: NodeKey, tmp_path: 
     else:
         os.mkfifo(root / "pipe")
     assert not verify_ledger(root, key.verifier).verified
+
+
+def test_odd_names_and_deep_directories_do_not_stop_the_verifier(small: Path, key: NodeKey, tmp_path: Path) -> None:
+    """A name that is not UTF-8, and directories deeper than the interpreter's stack or the longest path."""
+    root = tmp_path / "ledger"
+    shutil.copytree(small, root)
+    with open(os.fsencode(root) + b"/\xff\xfe", "wb"):  # noqa: PTH123 (a name that pathlib cannot write)
+        pass
+    (problem,) = verify_ledger(root, key.verifier).problems
+    problem.message.encode("utf-8")
+    descriptor = os.open(root, os.O_RDONLY)
+    for _ in range(2500):
+        os.mkdir("d", dir_fd=descriptor)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = deeper
+    os.close(descriptor)
+    assert not verify_ledger(root, key.verifier).verified
+    subprocess.run(["rm", "-r", str(root)], check=True)
 
 
 def test_the_signed_root_tells_which_of_entry_and_hash_was_altered(small: Path, key: NodeKey) -> None:
