@@ -112,7 +112,7 @@ def read_index(home: Path) -> tuple[Indexed, ...]:
         raise CouldNotDecide(
             "there is no readable advisory snapshot",
             cause=str(error),
-            next_step="Import one: pratique advisories import FILE --taken DATE.",
+            next_step="Import one: pratique advisories import FILE --date YYYY-MM-DD.",
         ) from error
 
 

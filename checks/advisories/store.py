@@ -171,5 +171,5 @@ def _broken(cause: str) -> CouldNotDecide:
     return CouldNotDecide(
         "the advisory snapshot cannot be read",
         cause=cause,
-        next_step="Import it again: pratique advisories import FILE --taken DATE.",
+        next_step="Import it again: pratique advisories import FILE --date YYYY-MM-DD.",
     )

@@ -7,6 +7,7 @@ import time
 from checks.interface import CheckResult, Finding, Level, Measurement, inconclusive, status_of
 from checks.model_files.parts import Reason, Verdict
 from checks.model_files.scan import ModelVerdict, scan_model, scan_stream
+from checks.sbom.python import verified_files
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.model import FileClass, FileEntry, Inventory
 
@@ -45,10 +46,11 @@ def check_model_files(inventory: Inventory) -> CheckResult:
     if not_kept:
         why = f"{len(not_kept)} model files could not be examined: {'; '.join(not_kept[:3])}"
         return inconclusive(_NAME, _VERSION, why, fix="Raise the policy's limits for model files.", risks=_RISKS)
+    test_data = _package_test_data(verdicts, inventory)
     recognised = [v for v in verdicts if v.verdict is not Verdict.UNRECOGNISED]
-    findings = tuple(finding for verdict in verdicts for finding in _findings(verdict))
-    unsafe = sum(v.verdict is Verdict.UNSAFE for v in verdicts)
-    unreadable = sum(v.verdict is Verdict.UNREADABLE for v in verdicts)
+    findings = tuple(f for v in verdicts for f in (_as_test_data(v) if v.name in test_data else _findings(v)))
+    unsafe = sum(v.verdict is Verdict.UNSAFE and v.name not in test_data for v in verdicts)
+    unreadable = sum(v.verdict is Verdict.UNREADABLE and v.name not in test_data for v in verdicts)
     return CheckResult(
         check=_NAME,
         version=_VERSION,
@@ -59,6 +61,9 @@ def check_model_files(inventory: Inventory) -> CheckResult:
             Measurement(name="model_files", value=len(recognised), unit="files", method="by content"),
             Measurement(name="unsafe", value=unsafe, unit="files", method="opcode walk, exact allow-list of imports"),
             Measurement(name="unreadable", value=unreadable, unit="files", method="opcode walk"),
+            Measurement(
+                name="test_data", value=len(test_data), unit="files", method="in a package's own tests, by RECORD"
+            ),
         ),
         inputs={entry.path: entry.sha256 for entry in inventory.of_class(FileClass.MODEL) if entry.sha256},
         seconds=time.monotonic() - started,
@@ -68,6 +73,29 @@ def check_model_files(inventory: Inventory) -> CheckResult:
 def _scan(inventory: Inventory, entry: FileEntry) -> ModelVerdict:
     with inventory.open(entry.path) as stream:
         return scan_stream(stream, entry.size, entry.path)
+
+
+def _package_test_data(verdicts: list[ModelVerdict], inventory: Inventory) -> frozenset[str]:
+    """Refused files that a library ships to test itself with: in its test directory, and as its RECORD hashes them.
+
+    Numerical libraries carry such files (old, odd or broken on purpose); no tool loads them.
+    """
+    suspects = [v.name for v in verdicts if v.verdict in (Verdict.UNSAFE, Verdict.UNREADABLE) and _in_tests(v.name)]
+    return verified_files(inventory).intersection(suspects) if suspects else frozenset()
+
+
+def _in_tests(path: str) -> bool:
+    _, found, inside = path.rpartition("-packages/")
+    return bool(found) and bool({"test", "tests"} & set(inside.split("/")[:-1]))
+
+
+def _as_test_data(verdict: ModelVerdict) -> list[Finding]:
+    message = (
+        f"{verdict.name}, which a library's own tests use, is {verdict.verdict.value}: {verdict.reasons[0].message}"
+    )
+    fix = "Leave the tests of libraries out of the image."
+    rule = f"{_NAME}/package-test-data"
+    return [Finding(rule_id=rule, level=Level.WARNING, message=message, where=verdict.name, fix=fix, risks=_RISKS)]
 
 
 def _findings(verdict: ModelVerdict) -> list[Finding]:

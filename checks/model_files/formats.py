@@ -13,6 +13,7 @@ from checks.model_files.parts import Found, Part
 from pratique.bounds import strict_json
 from pratique.errors import InvalidInput
 
+_LONG = re.compile(r"\b([0-9]+)L\b")  # Python 2 wrote so
 _MAX_HEADER = 64 * 1024
 _MAX_JSON = 64 * 1024**2
 _CHUNK = 1024**2
@@ -35,7 +36,8 @@ def examine_npy(part: Part, found: Found, nested: Callable[[Part, Found, int], N
     if version not in (b"\x01\x00", b"\x02\x00", b"\x03\x00") or length > _MAX_HEADER:
         raise Unparsable("a NumPy header of an unknown form")
     try:
-        header = ast.literal_eval(part.stream.read(length).decode("utf-8" if version[0] == 3 else "latin-1").strip())
+        text = part.stream.read(length).decode("utf-8" if version[0] == 3 else "latin-1").strip()
+        header = ast.literal_eval(_LONG.sub(r"\1", text))
         description = header["descr"]
     except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
         raise Unparsable("a NumPy header that cannot be read") from error

@@ -115,7 +115,9 @@ def _hides_zip(part: Part) -> bool:
 
 def _maybe_pickle(part: Part, found: Found, head: bytes) -> None:
     """A pickle for certain (by its first bytes or its name), or bytes of which only real attacks are reported."""
-    certain = (head[:1] == b"\x80" and head[1:2] <= b"\x05" and len(head) > 1) or part.suffix in _PICKLE_NAMES
+    startup_file = part.suffix == ".pth" and head.isascii()  # Python's own .pth files are text
+    named = part.suffix in _PICKLE_NAMES and not startup_file
+    certain = named or (len(head) > 1 and head[0] == 0x80 and head[1] <= 5)
     if certain:
         _pickle_at(part, found, 0)
         return

@@ -1,0 +1,107 @@
+"""CycloneDX 1.6 (ECMA-424) as JSON: written byte for byte the same for the same image."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from checks.sbom.model import Component, Origin
+from checks.sbom.python import canonical
+from pratique.clock import rfc3339
+from pratique.digests import Digest, hex_of
+
+SPEC = "1.6"
+_NAMESPACE = uuid.UUID("6f1b4c0e-5d5f-5a55-9d0a-6c1f6c1b8a51")
+_TYPES = {"library", "application", "operating-system", "machine-learning-model", "file"}
+
+
+def write_document(
+    components: Sequence[Component], *, image_name: str, image_digest: Digest, moment: datetime | None = None
+) -> bytes:
+    """The document. Its serial number follows from the image's digest; without `moment` it carries no time."""
+    references = _references(components)
+    root = f"image@{image_digest}"
+    document: dict[str, Any] = {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": SPEC,
+        "serialNumber": f"urn:uuid:{uuid.uuid5(_NAMESPACE, image_digest)}",
+        "version": 1,
+        "metadata": {
+            **({"timestamp": rfc3339(moment)} if moment else {}),
+            "tools": {"components": [{"type": "application", "name": "pratique"}]},
+            "component": {
+                "type": "container",
+                "bom-ref": root,
+                "name": image_name or "image",
+                "version": image_digest,
+                "hashes": [{"alg": "SHA-256", "content": hex_of(image_digest)}],
+            },
+        },
+        "components": [_component(c, ref) for c, ref in zip(components, references, strict=True)],
+        "dependencies": _dependencies(components, references, root),
+    }
+    return json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def _references(components: Sequence[Component]) -> list[str]:
+    """A reference for each: its purl; with the path, and then a number, where several share one."""
+    used: set[str] = set()
+    references: list[str] = []
+    for component in components:
+        base = component.purl or f"{component.kind}:{component.path or component.name}"
+        reference = base if base not in used else f"{base}#{component.path}"
+        number = 2
+        while reference in used:
+            reference, number = f"{base}#{component.path}#{number}", number + 1
+        used.add(reference)
+        references.append(reference)
+    return references
+
+
+def _component(component: Component, reference: str) -> dict[str, Any]:
+    properties = [{"name": "pratique:origin", "value": component.origin.value}]
+    if component.ecosystem:
+        properties.append({"name": "pratique:ecosystem", "value": component.ecosystem})
+    name, version = component.asked
+    if (name, version) != (component.name, component.version):
+        properties.append({"name": "pratique:advisory-package", "value": f"{name}@{version}"})
+    entry: dict[str, Any] = {
+        "type": component.kind if component.kind in _TYPES else "library",
+        "bom-ref": reference,
+        "name": component.name,
+        "properties": properties,
+    }
+    if component.version:
+        entry["version"] = component.version
+    if component.purl:
+        entry["purl"] = component.purl
+    if component.sha256:
+        entry["hashes"] = [{"alg": "SHA-256", "content": hex_of(component.sha256)}]
+    if component.licences:
+        entry["licenses"] = [{"license": {"name": licence}} for licence in component.licences]
+    if component.path:
+        entry["evidence"] = {"occurrences": [{"location": component.path}]}
+    if component.origin is Origin.DETECTED:
+        entry["description"] = "Recognised from its files; no package metadata own them."
+    return entry
+
+
+def _dependencies(components: Sequence[Component], references: Sequence[str], root: str) -> list[dict[str, Any]]:
+    by_name: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for component, reference in zip(components, references, strict=True):
+        by_name[component.ecosystem, canonical(component.name)].append(reference)
+    edges: list[dict[str, Any]] = [{"ref": root, "dependsOn": sorted(references)}]
+    for component, reference in zip(components, references, strict=True):
+        wanted = {
+            target
+            for name in component.requires
+            for target in by_name.get((component.ecosystem, canonical(name)), ())
+            if target != reference
+        }
+        edges.append({"ref": reference, **({"dependsOn": sorted(wanted)} if wanted else {})})
+    return edges

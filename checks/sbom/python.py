@@ -1,0 +1,370 @@
+"""Python packages of an image, and whether the files are what their metadata claim.
+
+The image's interpreter is never asked. What `METADATA` says of name and version is compared with the directory's
+name, every file that `RECORD` lists is compared with its hash, and modules that no package owns are named.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from checks.sbom.model import Component, Origin, package_url, text_of
+from pratique.errors import CouldNotDecide
+from pratique.intake.image.model import Inventory, Kind
+
+_DIRECTORY = re.compile(r"(?P<name>[^/]+?)-(?P<version>[^/-]+)\.(?:dist|egg)-info")
+_SITES = ("site-packages", "dist-packages")
+_MODULE_SUFFIXES = (".py", ".so", ".pth", ".pyc")
+_VERSION_IN_CODE = re.compile(rb"""__version__\s*=\s*['"]([A-Za-z0-9.!+_-]{1,64})['"]""")
+_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]{0,200})")
+_MAX_HEADER = 512 * 1024
+_MAX_ROWS = 100_000
+_IMPORT_NAMES = {
+    "yaml": "PyYAML",
+    "sklearn": "scikit-learn",
+    "PIL": "pillow",
+    "cv2": "opencv-python",
+    "attr": "attrs",
+    "dateutil": "python-dateutil",
+    "bs4": "beautifulsoup4",
+    "Crypto": "pycryptodome",
+    "OpenSSL": "pyOpenSSL",
+    "jwt": "PyJWT",
+    "google": "protobuf",
+    "skimage": "scikit-image",
+    "SimpleITK": "SimpleITK",
+    "pkg_resources": "setuptools",
+    "_yaml": "PyYAML",
+}
+
+
+@dataclass(frozen=True)
+class Lie:
+    """Something in the image that its metadata do not bear out: rule, message, path."""
+
+    rule: str
+    message: str
+    path: str
+
+
+@dataclass
+class PythonPackages:
+    """Components found, what contradicts them, and modules without an owner (top-level name → a path)."""
+
+    components: list[Component] = field(default_factory=list)
+    lies: list[Lie] = field(default_factory=list)
+    unowned: dict[str, str] = field(default_factory=dict)
+    hashed: int = 0
+
+
+@dataclass(frozen=True)
+class _Distribution:
+    directory: str
+    base: str
+    metadata: str
+
+
+def read_python(inventory: Inventory, os_owned: frozenset[str]) -> PythonPackages:
+    """Python packages of `inventory`; `os_owned` are files that the system's package manager owns.
+
+    Raises `CouldNotDecide` where metadata were too large to be kept.
+    """
+    found = PythonPackages()
+    owned: set[str] = set(os_owned)
+    for distribution in _distributions(inventory):
+        _read_distribution(inventory, distribution, found, owned)
+    _name_unowned(inventory, found, owned)
+    found.components.sort(key=lambda c: (c.purl, c.path))
+    return found
+
+
+def _distributions(inventory: Inventory) -> Iterator[_Distribution]:
+    for path in sorted(inventory.classes):
+        head, _, last = path.rpartition("/")
+        if (last == "METADATA" and head.endswith(".dist-info")) or (
+            last == "PKG-INFO" and head.endswith((".egg-info", "/EGG-INFO"))
+        ):
+            yield _Distribution(head, head.rpartition("/")[0], path)
+        elif path.endswith(".egg-info"):
+            yield _Distribution(path, head, path)
+
+
+def _read_distribution(
+    inventory: Inventory, distribution: _Distribution, found: PythonPackages, owned: set[str]
+) -> None:
+    headers = _headers(inventory.read(distribution.metadata))
+    name, version = text_of(headers["name"][0]), text_of(headers["version"][0])
+    if not name or not version:
+        found.lies.append(Lie("metadata-unreadable", "package metadata without name or version", distribution.metadata))
+        return
+    _compare_with_directory(distribution, name, version, found)
+    record = f"{distribution.directory}/RECORD"
+    if record in inventory.files:
+        _check_record(inventory, distribution, inventory.read(record), found, owned)
+    else:
+        _own_by_name(inventory, distribution, found, owned)
+    found.components.append(
+        Component(
+            name=name,
+            version=version,
+            purl=package_url("pypi", name, version),
+            ecosystem="PyPI",
+            path=distribution.directory,
+            licences=_licences(headers),
+            requires=tuple(sorted(_requirements(headers["requires-dist"]))),
+        )
+    )
+
+
+def _headers(data: bytes) -> defaultdict[str, list[str]]:
+    """The header part of core metadata, keys in lower case; a missing one reads as an empty text."""
+    headers: defaultdict[str, list[str]] = defaultdict(list)
+    key = ""
+    for line in data[:_MAX_HEADER].decode("utf-8", "replace").splitlines():
+        if not line.strip():
+            break
+        if line[0] in " \t":
+            if key:
+                headers[key][-1] += "\n" + line.strip()
+            continue
+        key, colon, value = line.partition(":")
+        key = key.strip().lower() if colon else ""
+        if key:
+            headers[key].append(value.strip())
+    for needed in ("name", "version"):
+        headers[needed] = headers[needed] or [""]
+    return headers
+
+
+def _licences(headers: defaultdict[str, list[str]]) -> tuple[str, ...]:
+    expression = [text_of(value) for value in headers["license-expression"][:1]]
+    if expression and expression[0]:
+        return tuple(expression)
+    stated = [text_of(c.rpartition("::")[2]) for c in headers["classifier"] if c.startswith("License ::")]
+    first_line = [text_of(value.partition("\n")[0], 100) for value in headers["license"][:1]]
+    return tuple(dict.fromkeys(x for x in (stated or first_line) if x and x.upper() != "UNKNOWN"))[:8]
+
+
+def _requirements(lines: Iterable[str]) -> Iterator[str]:
+    """Names of what is required without asking for an extra."""
+    for line in lines:
+        requirement, _, marker = line.partition(";")
+        match = _REQUIREMENT.match(requirement)
+        if match and "extra" not in marker:
+            yield canonical(match[1])
+
+
+def canonical(name: str) -> str:
+    """A project's name as PyPI compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _compare_with_directory(distribution: _Distribution, name: str, version: str, found: PythonPackages) -> None:
+    last = distribution.directory.rpartition("/")[2]
+    stated = _DIRECTORY.fullmatch(last)
+    if stated is None:
+        return
+    if canonical(stated["name"]) != canonical(name):
+        message = f"{last} says that it is {name}"
+        found.lies.append(Lie("name-contradicted", message, distribution.metadata))
+    if last.endswith(".dist-info") and not _same_version(stated["version"], version):
+        message = f"{last} says that its version is {version}"
+        found.lies.append(Lie("version-contradicted", message, distribution.metadata))
+
+
+def _same_version(one: str, two: str) -> bool:
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(one.replace("_", "+", 1) if "+" not in one and "_" in one else one) == Version(two)
+    except InvalidVersion:
+        return one == two
+
+
+# --- RECORD --------------------------------------------------------------------------------------------------------
+
+
+def _check_record(
+    inventory: Inventory, distribution: _Distribution, record: bytes, found: PythonPackages, owned: set[str]
+) -> None:
+    name = distribution.directory.rpartition("/")[2]
+    wrong: list[str] = []
+    missing: list[str] = []
+    unhashed: list[str] = []
+    rows = _rows(record)
+    if rows is None:
+        found.lies.append(Lie("record-unreadable", f"the RECORD of {name} cannot be read", distribution.directory))
+        return
+    for stated, digest in rows:
+        path = _inside(distribution.base, stated)
+        if path is None:
+            continue
+        owned.add(path)
+        entry = inventory.files.get(path) or inventory.resolve(path)
+        if entry is None:
+            missing += [path] if not path.endswith((".pyc", ".pyo")) else []
+        elif digest and entry.sha256:
+            found.hashed += 1
+            wrong += [path] if _hex(digest) != entry.sha256.removeprefix("sha256:") else []
+        elif path.endswith((".py", ".so")):
+            unhashed.append(path)
+    for rule, message, paths in (
+        ("record-hash", f"files of {name} are not those its RECORD names", wrong),
+        ("record-missing", f"files that the RECORD of {name} names are not in the image", missing),
+        ("record-unhashed", f"the RECORD of {name} gives no hash for code", unhashed),
+    ):
+        if paths:
+            found.lies.append(Lie(rule, f"{message}: {_listed(paths)}", paths[0]))
+
+
+def verified_files(inventory: Inventory) -> frozenset[str]:
+    """Files whose content is what the RECORD of a package says; raises `CouldNotDecide` as `read_python` does."""
+    verified: set[str] = set()
+    for path in inventory.classes:
+        if not path.endswith(".dist-info/RECORD"):
+            continue
+        base = path.rpartition("/")[0].rpartition("/")[0]
+        for stated, digest in _rows(inventory.read(path)) or ():
+            inside = _inside(base, stated)
+            entry = inventory.files.get(inside) if inside else None
+            if entry is not None and digest and entry.sha256 == f"sha256:{_hex(digest)}":
+                verified.add(entry.path)
+    return frozenset(verified)
+
+
+def _rows(record: bytes) -> list[tuple[str, str]] | None:
+    """Path and hash of each row; None where it is not a RECORD."""
+    try:
+        rows = list(csv.reader(record.decode("utf-8").splitlines()))
+    except (UnicodeDecodeError, csv.Error):
+        return None
+    if len(rows) > _MAX_ROWS:
+        return None
+    return [(row[0], row[1]) for row in rows if len(row) >= 2 and row[0]]
+
+
+def _hex(stated: str) -> str:
+    """Hex digits of `sha256=<urlsafe base64>`; empty (which equals no file's) for any other form."""
+    algorithm, _, value = stated.partition("=")
+    if algorithm != "sha256":
+        return ""
+    try:
+        return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _inside(base: str, stated: str) -> str | None:
+    """Path in the image of what a RECORD calls `stated`; None where it leaves the image."""
+    parts: list[str] = [] if stated.startswith("/") else [part for part in base.split("/") if part]
+    for part in PurePosixPath(stated).parts:
+        if part == "..":
+            if not parts:
+                return None
+            parts.pop()
+        elif part not in ("/", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _listed(paths: list[str]) -> str:
+    shown = ", ".join(paths[:3])
+    return f"{shown} and {len(paths) - 3} more" if len(paths) > 3 else shown
+
+
+# --- modules without an owner ----------------------------------------------------------------------------------------
+
+
+def _own_by_name(inventory: Inventory, distribution: _Distribution, found: PythonPackages, owned: set[str]) -> None:
+    """Old-style metadata list no hashes: what `top_level.txt` names belongs to the package, unverified."""
+    name = distribution.directory.rpartition("/")[2]
+    if distribution.metadata not in owned:
+        message = f"{name} has no RECORD: its files cannot be compared with anything"
+        found.lies.append(Lie("record-absent", message, distribution.directory))
+    listing = f"{distribution.directory}/top_level.txt"
+    try:
+        text = inventory.read(listing).decode("utf-8", "replace") if listing in inventory.files else ""
+    except CouldNotDecide:
+        text = ""
+    tops = {line.strip() for line in text.splitlines()[:200] if line.strip()}
+    prefix = f"{distribution.base}/" if distribution.base else ""
+    owned.update(f"{prefix}{top}{tail}" for top in tops for tail in ("", ".py"))
+
+
+def _name_unowned(inventory: Inventory, found: PythonPackages, owned: set[str]) -> None:
+    """Top-level names in site directories with code of which no file has an owner."""
+    with_owner: set[tuple[str, str]] = set()
+    without: dict[tuple[str, str], str] = {}
+    for path, entry in inventory.files.items():
+        place = _place(path)
+        if place is None or entry.kind is not Kind.FILE or not path.endswith(_MODULE_SUFFIXES):
+            continue
+        top = place[1].partition("/")[0]
+        if path in owned or f"{place[0]}/{top}" in owned:
+            with_owner.add((place[0], top))
+        elif not _generated(path, owned) and top != "__pycache__":
+            without.setdefault((place[0], top), path)
+    for (site, top), path in sorted(without.items()):
+        inside = (site, top) in with_owner
+        kind = "unowned-file" if inside else "unowned-module"
+        what = (
+            f"{path} lies in a package but its RECORD does not name it" if inside else f"no package owns {site}/{top}"
+        )
+        found.lies.append(Lie("startup-file" if top.endswith(".pth") else kind, what, path))
+        if not inside:
+            found.unowned[top] = path
+            _detect(top, path, inventory, found)
+
+
+def _place(path: str) -> tuple[str, str] | None:
+    """The innermost site directory and the path inside it."""
+    for site in _SITES:
+        before, marker, inside = path.rpartition(f"{site}/")
+        if marker and (not before or before.endswith("/")):
+            return before + site, inside
+    return None
+
+
+def _generated(path: str, owned: set[str]) -> bool:
+    """Whether a `.pyc` was compiled from an owned source."""
+    if not path.endswith(".pyc"):
+        return False
+    folder, _, last = path.rpartition("/")
+    source = folder.removesuffix("/__pycache__") + "/" + last.partition(".")[0] + ".py"
+    return source in owned or path.removesuffix("c") in owned
+
+
+def _detect(top: str, path: str, inventory: Inventory, found: PythonPackages) -> None:
+    """A module known by its import name becomes a component marked so, its version taken from the code if kept."""
+    module = top.partition(".")[0]
+    name = _IMPORT_NAMES.get(module, module)
+    if top.endswith(".pth") or not re.fullmatch(r"[A-Za-z0-9_]+", module):
+        return
+    version = _version_in_code(path, module, inventory)
+    found.components.append(
+        Component(
+            name=name,
+            version=version,
+            purl=package_url("pypi", name, version),
+            ecosystem="PyPI",
+            path=path,
+            origin=Origin.DETECTED,
+        )
+    )
+
+
+def _version_in_code(path: str, module: str, inventory: Inventory) -> str:
+    folder = path[: path.index(f"/{module}") + len(module) + 1] if f"/{module}" in path else ""
+    for candidate in (f"{folder}/__init__.py", f"{folder}/_version.py", f"{folder}/version.py", path):
+        if candidate in inventory.contents:
+            stated = _VERSION_IN_CODE.search(inventory.contents[candidate][:65536])
+            if stated:
+                return stated[1].decode("ascii")
+    return ""
