@@ -129,18 +129,32 @@ class OwnGroup:
     parent: str
 
 
-def remove_group(run_id: str, root: Path = CGROUP_ROOT) -> None:
+def remove_group(run_id: str, root: Path = CGROUP_ROOT, patience: float = 0.5) -> None:
     """Remove the run's own group from every hierarchy; the engine may need a moment to leave it."""
-    for directory in (root / PARENT / run_id, *root.glob(f"*/{PARENT}/{run_id}")):
-        for _ in range(50):
-            try:
+    left = [root / PARENT / run_id, *root.glob(f"*/{PARENT}/{run_id}")]
+    end = time.monotonic() + patience
+    while left := [directory for directory in left if not _removed(directory)]:
+        if time.monotonic() > end:
+            return  # a container is still in it: its engine is lost, the reaper comes later
+        time.sleep(0.01)
+
+
+def remove_old_groups(age: float, root: Path = CGROUP_ROOT) -> None:
+    """Remove groups in which nothing runs any more, made more than `age` seconds ago by whatever launcher."""
+    for directory in (*root.glob(f"{PARENT}/*"), *root.glob(f"*/{PARENT}/*")):
+        with suppress(OSError):
+            if directory.is_dir() and time.time() - directory.stat().st_mtime > age:
                 directory.rmdir()
-            except FileNotFoundError:
-                break
-            except OSError:
-                time.sleep(0.01)
-            else:
-                break
+
+
+def _removed(directory: Path) -> bool:
+    try:
+        directory.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def make_group(run_id: str, limits: Limits, facts: EngineFacts, root: Path = CGROUP_ROOT) -> OwnGroup | None:

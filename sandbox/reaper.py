@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sandbox.container import LABEL_DEADLINE, LABEL_RUN, LABEL_STATE
 from sandbox.engine import Engine
-from sandbox.meter import remove_group
+from sandbox.meter import remove_group, remove_old_groups
 from sandbox.workspace import UNBORN, is_abandoned, remove_tree
 
 GRACE_SECONDS = 120
@@ -26,11 +26,14 @@ def reap(engine: Engine, state_dir: Path) -> tuple[str, ...]:
     """Remove leftovers; returns what was removed, in words. Raises `EngineUnavailable` when nobody answers."""
     removed = []
     for found in engine.labelled(LABEL_RUN):
-        if _is_leftover(found.get("Labels") or {}, state_dir) and engine.remove(found["Id"]):
+        labels = found.get("Labels") or {}
+        if _is_leftover(labels, state_dir) and engine.remove(found["Id"]):
             removed.append(f"container {(found.get('Names') or ['/?'])[0].lstrip('/')}")
+            remove_group(labels[LABEL_RUN])
     for volume in engine.labelled_volumes(LABEL_RUN):
         if _is_leftover(volume.get("Labels") or {}, state_dir) and engine.remove_volume(volume["Name"]):
             removed.append(f"volume {volume['Name']}")
+    remove_old_groups(GRACE_SECONDS)
     return (*removed, *_reap_directories(state_dir / "runs"))
 
 
