@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.node import Node
-from pratique.digests import Digest, sha256_json
+from pratique.digests import Digest, parse_digest, sha256_json
 from pratique.intake.image import ArchiveImage, Image, ImageSource, Inventory, LayoutImage, RegistryImage
 from pratique.intake.submission import Submission, load_submission
 
@@ -126,7 +126,9 @@ def open_case(node: Node, directory: Path) -> Iterator[Case]:
         (workdir / "image").mkdir()
         limits = node.policy.policy.image.limits()
         declared = submission.document.image
-        image = open_image(_source(submission), expected=declared.digest, limits=limits, workdir=workdir / "image")
+        image = open_image(
+            _source(submission), expected=parse_digest(declared.digest), limits=limits, workdir=workdir / "image"
+        )
         case = Case(node, run_id, submission, image, read_inventory(image, limits), workdir)
         try:
             yield case

@@ -15,11 +15,15 @@ from checks.interface import CheckResult, Finding, Level, Status, inconclusive
 from policies.model import Stage
 from pratique.digests import Digest, sha256_json
 from pratique.errors import CouldNotDecide, InvalidInput, PratiqueError
+from pratique.intake.image.model import FileClass
 
 if TYPE_CHECKING:
     from flows.case import Case
 
 Facts = dict[str, Any]
+PROBE_SEED = 20_240_614
+"""Seed of the membership probe, the same for every tool."""
+
 FORMAT = "1"
 """Raised when every cached answer should be asked again."""
 
@@ -165,9 +169,23 @@ def _determinism(case: Case) -> CheckResult:
 
 def _membership(case: Case) -> CheckResult:
     from checks.membership import check_membership
+    from checks.membership.runner import SandboxTables
 
-    limits = case.node.policy.policy.privacy.limits()
-    return check_membership(case.submission, case.runner, limits)
+    privacy = case.submission.document.privacy
+    return check_membership(
+        submission=case.submission,
+        runner=SandboxTables(case.runner, privacy.input if privacy is not None else ""),
+        limits=case.node.policy.policy.privacy.limits(),
+        seed=PROBE_SEED,
+        inventory_model_files=_own_models(case),
+        store=case.node.store,
+    )
+
+
+def _own_models(case: Case) -> int:
+    """How many files of the tool's own look like models; the test data of installed packages are not its models."""
+    entries = case.inventory.of_class(FileClass.MODEL)
+    return sum(not any(part.endswith("-packages") for part in entry.path.split("/")) for entry in entries)
 
 
 def _dp_claim(case: Case) -> CheckResult:

@@ -24,7 +24,7 @@ def admit(
     """Admit an inspected tool: a signed decision and a signed admission (VSA) in the ledger.
 
     Only a run whose verdict is admit, under the policy in force, can be admitted, and the submitter cannot admit their
-    own tool (exit code 4). Where the policy asks for several persons each of them decides; until then the exit code is 3.
+    own tool (exit code 4). Where the policy asks for several persons, each of them decides; until then it exits with 3.
     """
     from flows.decide import admit as run_admit
     from flows.node import Node
