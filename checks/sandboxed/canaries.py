@@ -18,20 +18,18 @@ from pathlib import Path
 from checks.interface import CheckResult, EvidenceStore, Level
 from checks.sandboxed.compare import file_names
 from checks.sandboxed.formats import TABLES, VOLUMES, read_table
-from checks.sandboxed.judging import Judgement, answered
+from checks.sandboxed.judging import UNDECIDED, Judgement, answered
 from checks.sandboxed.plan import ToolRun
 from checks.sandboxed.session import SandboxSession
 from pratique.errors import CouldNotDecide, InvalidInput
 from sandbox.canaries import Canary, CanaryKind, Scan, Scanner
 from sandbox.cohorts import Cohort
-from sandbox.record import EndedBy
 
 CHECK = "canaries"
 VERSION = "1"
 RISKS = ("T3", "U6")
 
 _IMAGES = (*VOLUMES, ".dcm", ".png", ".mha", ".nrrd")
-_NOT_RUN = frozenset({EndedBy.NOT_STARTED, EndedBy.ENGINE_LOST, EndedBy.INTERRUPTED})
 _PLAIN = frozenset({"plain", "truncated plain"})
 
 
@@ -120,7 +118,7 @@ def _search_run(
 ) -> int:
     """Search everything that one run let out; 1 when it was carried out."""
     record = run.sandbox_run
-    if record.ended_by in _NOT_RUN:
+    if record.ended_by in UNDECIDED:
         judgement.cannot_say(
             "not-run", f"The run on {on_what} could not be carried out ({record.ended_by.value}): {record.detail[:400]}"
         )

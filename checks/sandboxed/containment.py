@@ -11,7 +11,7 @@ from collections import defaultdict
 
 from checks.interface import CheckResult, EvidenceStore, Level
 from checks.sandboxed.compare import Likeness, compare_trees
-from checks.sandboxed.judging import Judgement, answered
+from checks.sandboxed.judging import UNDECIDED, Judgement, answered
 from checks.sandboxed.plan import ToolRun
 from checks.sandboxed.session import SandboxSession
 from sandbox.record import EndedBy, Observation, ObservationKind, Observed, SandboxRun
@@ -23,7 +23,6 @@ RISKS = ("G1", "T2", "U6")
 MOST_LISTED = 20
 """Destinations that get a finding of their own; all of them are in the evidence."""
 
-_NOT_RUN = frozenset({EndedBy.NOT_STARTED, EndedBy.ENGINE_LOST, EndedBy.INTERRUPTED})
 _SAID = {
     ObservationKind.DNS: "asked for the address of",
     ObservationKind.TCP: "tried to connect to",
@@ -42,7 +41,7 @@ def _judge(session: SandboxSession, store: EvidenceStore) -> CheckResult:
     judgement = Judgement(CHECK, VERSION)
     observed, counted = session.observed(), session.counted()
     record = observed.sandbox_run
-    if record.ended_by in _NOT_RUN:
+    if record.ended_by in UNDECIDED:
         judgement.cannot_say(
             "not-run",
             f"The observed run could not be carried out ({record.ended_by.value}): {record.detail[:400]}",

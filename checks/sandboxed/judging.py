@@ -47,7 +47,8 @@ _ENDED: dict[EndedBy, tuple[str, str, str]] = {
     ),
 }
 
-_UNDECIDED = frozenset({EndedBy.NOT_STARTED, EndedBy.ENGINE_LOST, EndedBy.INTERRUPTED, EndedBy.KILLED})
+UNDECIDED = frozenset({EndedBy.NOT_STARTED, EndedBy.ENGINE_LOST, EndedBy.INTERRUPTED, EndedBy.KILLED})
+"""Ends that say nothing about the tool: it was kept from running, or somebody else ended it."""
 
 
 @dataclass
@@ -111,6 +112,9 @@ def answered(check: str, version: str, risks: Sequence[str], judge: Callable[[],
         result = judge()
     except CouldNotDecide as error:
         result = inconclusive(check, version, str(error), fix=error.next_step, risks=tuple(risks))
+    except OSError as error:
+        why = f"A file of the run could not be read or written: {error}"
+        result = inconclusive(check, version, why, fix="See that the disk has room and try again.", risks=tuple(risks))
     except Refused as error:
         finding = Finding(
             rule_id=f"{check}/cannot-run",
@@ -128,7 +132,7 @@ def answered(check: str, version: str, risks: Sequence[str], judge: Callable[[],
 def judge_end(judgement: Judgement, run: ToolRun, expected: Sequence[int], on_what: str) -> bool:
     """Findings for a run that did not end as the manifest says; True when it did."""
     record = run.sandbox_run
-    if record.ended_by in _UNDECIDED:
+    if record.ended_by in UNDECIDED:
         judgement.cannot_say(
             "not-run",
             f"The run on {on_what} could not be carried out ({record.ended_by.value}): {record.detail[:400]}",
