@@ -19,6 +19,7 @@ from pratique.digests import Digest, parse_digest
 from pratique.errors import InvalidInput
 
 if TYPE_CHECKING:
+    import checks.vulnerabilities.waivers
     from checks.membership.limits import PrivacyLimits
     from pratique.intake.image.model import ImageLimits
     from sandbox.spec import Limits
@@ -150,19 +151,28 @@ class ImageSection(_Section):
 
 
 class Waiver(_Section):
-    """An advisory that is accepted until a day, by whom and why."""
+    """An advisory that is accepted until a day (inclusive), by whom and why; of one package only where it is named."""
 
     id: Text
+    package: str = ""
     until: date
     by: Text
     reason: Text
 
 
 class AdvisorySection(_Section):
-    """How old the advisory snapshot may be, and what is accepted in spite of it."""
+    """How old a snapshot may be, which ecosystems need one (none named: all found), and what is accepted or not."""
 
     max_age: Duration = Field(default="7d", validate_default=True)
+    ecosystems: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    fail_at: Literal["critical", "high", "medium", "low"] = "high"
     waivers: tuple[Waiver, ...] = ()
+
+    def accepted(self) -> tuple[checks.vulnerabilities.waivers.Waiver, ...]:
+        """The waivers as the vulnerabilities check has them."""
+        from checks.vulnerabilities import waivers
+
+        return tuple(waivers.Waiver(w.id, w.until, w.by, w.reason, w.package) for w in self.waivers)
 
 
 class PrivacySection(_Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,14 @@ def test_a_minimal_policy_has_careful_defaults(tmp_path: Path) -> None:
     assert (policy.approvals.admit.persons, policy.approvals.admit.not_submitter) == (2, True)
 
 
+def test_waivers_arrive_where_they_are_applied(tmp_path: Path) -> None:
+    """With their day, their person, their reason, and the package where one is named."""
+    waiver = {"id": "GHSA-x", "until": "2027-01-31", "by": "a@b.example", "reason": "Not reachable.", "package": "p"}
+    loaded = load_policy(write(tmp_path / "policy.yaml", changed(advisories={"waivers": [waiver]})))
+    (accepted,) = loaded.policy.advisories.accepted()
+    assert (accepted.id, accepted.until, accepted.package) == ("GHSA-x", date(2027, 1, 31), "p")
+
+
 def test_trust_comes_from_files_beside_the_policy(tmp_path: Path) -> None:
     """Roots and keys are found relative to the policy; digests may stand with or without their prefix."""
     (tmp_path / "key.pem").write_bytes(b"a key")
@@ -130,6 +138,7 @@ def test_trust_comes_from_files_beside_the_policy(tmp_path: Path) -> None:
         ("no time limit for advisories", changed(advisories={"max_age": "0d"}), "max_age"),
         ("waiver without reason", changed(advisories={"waivers": [{"id": "X", "until": "2030-01-01"}]}), "reason"),
         ("waiver for ever", changed(advisories={"waivers": [{"id": "X", "by": "y", "reason": "z"}]}), "until"),
+        ("no ecosystem at all", changed(advisories={"ecosystems": []}), "ecosystems"),
         ("limit that nothing exceeds", changed(privacy={"auc_limit": 1.0}), "auc_limit"),
         ("bound without error", changed(privacy={"alpha": 0}), "alpha"),
         ("nobody must approve", changed(approvals={"admit": {"persons": 0}}), "persons"),

@@ -52,7 +52,8 @@ def ask(require: str, *given: CheckResult, facts: dict[str, Any] | None = None, 
 def passing() -> dict[str, CheckResult]:
     """Results with which the shipped policy admits."""
     found = {name: result(name) for name in CHECKS}
-    found["vulnerabilities"] = result("vulnerabilities", critical=0, high=0, medium=3, low=1, unknown=0)
+    found["vulnerabilities"] = result("vulnerabilities", critical=0, high=0, medium=3, low=1, unchecked=0)
+    found["determinism"] = result("determinism", determinism="bitwise")
     return found
 
 
@@ -262,17 +263,24 @@ def test_what_the_shipped_policy_says_of_each_check(
     check: str, status: str, outcome: str, decided_by: str | None
 ) -> None:
     """One check answers differently, everything else passes."""
-    found = passing() | {check: result(check, status, critical=0, high=0, unknown=0)}
+    found = passing() | {check: result(check, status, critical=0, high=0, unchecked=0, determinism="bitwise")}
     verdict = decide(load_policy().policy, found, facts={})
     assert (verdict.outcome, verdict.decided_by) == (outcome, decided_by)
 
 
-@pytest.mark.parametrize(("severity", "outcome"), [("critical", "refuse"), ("high", "refuse"), ("unknown", "review")])
+@pytest.mark.parametrize(("severity", "outcome"), [("critical", "refuse"), ("high", "refuse"), ("unchecked", "review")])
 def test_vulnerabilities_count_even_when_the_check_passed(severity: str, outcome: str) -> None:
     """The policy looks at the numbers too, not only at the check's own opinion."""
-    counts: dict[str, Any] = {"critical": 0, "high": 0, "unknown": 0, severity: 1}
+    counts: dict[str, Any] = {"critical": 0, "high": 0, "unchecked": 0, severity: 1}
     found = passing() | {"vulnerabilities": result("vulnerabilities", **counts)}
     assert decide(load_policy().policy, found, facts={}).outcome == outcome
+
+
+def test_a_tool_that_admits_to_be_nondeterministic_needs_a_person() -> None:
+    """Its claim is honest and its check passes; whether that will do is for people to say."""
+    found = passing() | {"determinism": result("determinism", determinism="nondeterministic")}
+    verdict = decide(SHIPPED, found, facts={})
+    assert (verdict.outcome, verdict.decided_by) == ("review", "gives-the-same-result-twice")
 
 
 STATUSES = st.sampled_from([*Status, None])
@@ -283,7 +291,11 @@ STATUSES = st.sampled_from([*Status, None])
 def test_knowing_less_never_helps(statuses: dict[str, Status | None], forgotten: str) -> None:
     """Whatever the results, admission needs an answer to every check asked, and losing one never admits."""
     policy = SHIPPED
-    found = {name: result(name, status, critical=0, high=0, unknown=0) for name, status in statuses.items() if status}
+    found = {
+        name: result(name, status, critical=0, high=0, unchecked=0, determinism="bitwise")
+        for name, status in statuses.items()
+        if status
+    }
     verdict = decide(policy, found, facts={})
     if verdict.outcome is Outcome.ADMIT:
         answered = {Status.PASSED, Status.NOT_APPLICABLE}
