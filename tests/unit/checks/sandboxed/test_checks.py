@@ -521,10 +521,8 @@ def test_images_get_volumes_and_a_picture(bench: Any) -> None:
         for path in sorted(Path(call.input()).glob("*.nii.gz")):
             image: Any = nib.load(path)
             mask = (np.asarray(image.dataobj) > 120).astype(np.uint8)
-            call.write(
-                f"{path.name.split('.')[0]}_mask.nii.gz",
-                gzip.compress(nib.Nifti1Image(mask, image.affine).to_bytes(), mtime=0),
-            )  # type: ignore[no-untyped-call]
+            result = new_image(mask, image.affine)
+            call.write(path.name.replace(".nii", "_mask.nii"), gzip.compress(result.to_bytes(), mtime=0))
         return 0
 
     change = [
