@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from checks.interface import RISKS, CheckResult, Level, Status
 from checks.manifest import check_manifest
 from pratique.digests import Digest
+from pratique.errors import InvalidInput
 from pratique.intake.document import SubmissionDocument
 from pratique.intake.manifest import load_manifest, parse_manifest
+from pratique.intake.manifest.command import bind
 from pratique.intake.manifest.model import Manifest
 from pratique.intake.submission import Submission
 
@@ -238,3 +243,65 @@ def test_the_names_in_the_assets_fit_themselves() -> None:
     )
     rules = {finding.rule_id.partition("/")[2] for finding in harmonizer.findings}
     assert rules == {"version-differs", "image-by-tag", "network-not-needed", "resources-undeclared"}
+
+
+_TYPES = st.sampled_from(["string", "int", "float", "boolean", "File", "Directory", "string[]", "File[]", "int?"])
+_TEXTS = [
+    "a",
+    "-a",
+    "$(self)",
+    "$(runtime.outdir)",
+    "$(runtime.outdir)/$(self)",
+    "$(inputs.y.basename)x",
+    "$(inputs.z_name)",
+]
+_VALUES = (
+    st.none() | st.booleans() | st.integers(-3, 300) | st.sampled_from(_TEXTS) | st.lists(st.just("a"), max_size=2)
+)
+_CONSTRAINTS = {
+    "enum": st.lists(_VALUES, max_size=2),
+    "min": st.integers(-2, 5),
+    "pattern": st.sampled_from(["a*", "[x]"]),
+}
+_BINDINGS = {
+    "position": st.integers(-2, 2),
+    "prefix": st.sampled_from(["-a", "--b", "c", ""]),
+    "separate": st.booleans(),
+    "itemSeparator": st.sampled_from([",", ""]),
+    "valueFrom": st.sampled_from(_TEXTS),
+}
+_PARAMETERS = st.fixed_dictionaries(
+    {"type": _TYPES},
+    optional={
+        "default": _VALUES,
+        "required": st.booleans(),
+        "constraints": st.fixed_dictionaries({}, optional=_CONSTRAINTS),
+        "inputBinding": st.fixed_dictionaries({}, optional=_BINDINGS),
+    },
+)
+_GLOBS = st.lists(
+    st.sampled_from([*_TEXTS, "$(inputs.x)", "$(inputs.y.path)/a", "/output/c", "*", "/etc/*"]), max_size=3
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["x", "y", "z", "output_dir"]), _PARAMETERS, max_size=4),
+    _GLOBS,
+    st.dictionaries(st.sampled_from(["x", "y", "z"]), _VALUES, max_size=3),
+)
+@settings(max_examples=150, deadline=None)
+def test_the_check_answers_whatever_the_manifest(inputs: Any, globs: list[str], example: Any) -> None:
+    """A result for every manifest that can be read; what can be bound stays in the output directory."""
+    outputs = {"o": {"type": "File", "outputBinding": {"glob": globs}}}
+    document = {"cwlVersion": "v1.2", "class": "FEMTask", "id": "risk-classifier", "inputs": inputs, "outputs": outputs}
+    try:
+        manifest = parse_manifest(json.dumps(document).encode())
+    except InvalidInput:
+        return
+    result = inspect(manifest, example=example)
+    assert all(finding.fix for finding in result.findings)
+    try:
+        call = bind(manifest, example)
+    except InvalidInput:
+        return
+    assert not any(glob.startswith("/") or ".." in glob.split("/") for glob in call.globs["o"])
