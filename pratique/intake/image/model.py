@@ -34,8 +34,9 @@ class Platform:
 class ImageLimits:
     """Ceilings beyond which an image is refused while it is being read; a policy may lower them.
 
-    `bytes_` is the sum of the unpacked layers, `entries` of their tar entries. `kept_*` bound what an inventory holds
-    in memory for the static checks, `spooled_bytes` what it may write to the work directory.
+    `bytes_` is the sum of the unpacked layers, `entries` of the files and directories in them (also of directories
+    that are only implied). An inventory keeps files of up to `kept_file_bytes`, `kept_bytes` together, in memory for
+    the static checks and writes larger ones to the work directory, `spooled_bytes` together.
     """
 
     bytes_: int = 8 * GIB
@@ -46,7 +47,7 @@ class ImageLimits:
     manifest_bytes: int = 4 * MIB
     config_bytes: int = 4 * MIB
     archive_members: int = 4096
-    kept_file_bytes: int = 8 * MIB
+    kept_file_bytes: int = 1 * MIB
     kept_bytes: int = 64 * MIB
     spooled_bytes: int = 8 * GIB
     download_seconds: float = 1800.0
@@ -229,10 +230,14 @@ class FileClass(StrEnum):
     """Files in `*.dist-info` and `*.egg-info`, vendor lists."""
     PYTHON_STARTUP = "python startup"
     """`*.pth`, `sitecustomize.py`, `usercustomize.py`: code that runs before the tool's own."""
+    PYTHON_VERSION = "python version"
+    """Modules that usually state `__version__`: a package's `__init__.py`, `_version.py` and the like."""
     NODE_METADATA = "node metadata"
     """`package.json` and lock files."""
     MODEL = "model"
-    """May hold a trained model or serialised objects, by content or by name."""
+    """May hold a trained model or serialised objects, by content or by name; every zip archive too."""
+    ARCHIVE = "archive"
+    """A tar, plain or gzipped, that may hold packages or models."""
     SECRET = "secret"  # noqa: S105  a class of file, not a secret
     """Named like a private key or a credential file."""
 

@@ -1,9 +1,10 @@
-"""Byte streams that check themselves while they are read."""
+"""Byte streams that check themselves while they are read: stored blobs, and the tar inside a layer."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
 from pratique.digests import Digest
@@ -11,6 +12,11 @@ from pratique.errors import InvalidInput
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+_CHUNK = 1 << 20
+_COMPRESSED_CHUNK = 1 << 16
+_GZIP = b"\x1f\x8b"
+_AGAIN = "Export the image again; do not edit the files of a layout or an archive."
 
 
 class VerifiedStream(io.RawIOBase):
@@ -39,23 +45,31 @@ class VerifiedStream(io.RawIOBase):
     def readinto(self, buffer: Buffer, /) -> int:
         """Read at most `len(buffer)` bytes; 0 at the end."""
         view = memoryview(buffer).cast("B")
-        if self._left == 0 or len(view) == 0:
-            return 0
-        data = self._source.read(min(len(view), self._left))
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes (all that are left when negative); empty at the end."""
+        if size < 0:
+            return self.readall()
+        wanted = min(size, self._left)
+        if wanted == 0:
+            return b""
+        data = self._source.read(wanted)
         if not data:
             raise InvalidInput(
                 "the blob is truncated",
                 rule="image/truncated",
                 where=self._where,
-                cause=f"{self._size - self._left} of {self._size} bytes are there",
-                next_step="Export the image again and compare the size of the file with the original.",
+                cause=f"{self._size - self._left:,} of {self._size:,} bytes are there",
+                next_step=_AGAIN,
             )
         self._hash.update(data)
         self._left -= len(data)
         if self._left == 0:
             self._finish()
-        view[: len(data)] = data
-        return len(data)
+        return data
 
     def close(self) -> None:
         """Close the source too."""
@@ -69,8 +83,8 @@ class VerifiedStream(io.RawIOBase):
                 "the blob is longer than its descriptor says",
                 rule="image/blob-size",
                 where=self._where,
-                cause=f"more than {self._size} bytes",
-                next_step="Export the image again; do not edit the files of a layout.",
+                cause=f"more than {self._size:,} bytes",
+                next_step=_AGAIN,
             )
         found = Digest("sha256:" + self._hash.hexdigest())
         if found != self._digest:
@@ -79,5 +93,143 @@ class VerifiedStream(io.RawIOBase):
                 rule="image/blob-digest",
                 where=self._where,
                 cause=f"expected {self._digest}, found {found}",
-                next_step="Export the image again; do not edit the files of a layout.",
+                next_step=_AGAIN,
             )
+
+
+class Budget:
+    """What is left of an image's unpacked bytes and entries, shared by all its layers."""
+
+    def __init__(self, bytes_: int, entries: int) -> None:
+        self.bytes_left = bytes_
+        self.entries_left = entries
+        self._bytes = bytes_
+        self._entries = entries
+
+    def take_bytes(self, count: int, *, where: str) -> None:
+        """Count unpacked bytes; raises `InvalidInput` (`image/too-many-bytes`) beyond the ceiling."""
+        self.bytes_left -= count
+        if self.bytes_left < 0:
+            raise InvalidInput(
+                f"the image unpacks to more than the {self._bytes:,} bytes allowed",
+                rule="image/too-many-bytes",
+                where=where,
+                next_step="Make the image smaller, or ask the node to raise its ceiling for unpacked bytes.",
+            )
+
+    def take_entry(self, *, where: str) -> None:
+        """Count one file system entry; raises `InvalidInput` (`image/too-many-entries`) beyond the ceiling."""
+        self.entries_left -= 1
+        if self.entries_left < 0:
+            raise InvalidInput(
+                f"the image holds more than the {self._entries:,} files and directories allowed",
+                rule="image/too-many-entries",
+                where=where,
+                next_step="Remove files the tool does not need, or ask the node to raise its ceiling for entries.",
+            )
+
+    @property
+    def bytes_taken(self) -> int:
+        """Unpacked bytes so far."""
+        return self._bytes - self.bytes_left
+
+    @property
+    def entries_taken(self) -> int:
+        """Entries so far."""
+        return self._entries - self.entries_left
+
+
+class UnpackedLayer:
+    """The tar inside a layer's blob, decompressed in steps of at most 1 MiB, hashed and counted on the way.
+
+    Nothing is produced beyond the budget: a bomb stops at the ceiling. Raises `InvalidInput`: `image/gzip-damaged`,
+    `image/media-type`, `image/truncated`, `image/too-many-bytes` and what the stored blob's stream raises.
+    """
+
+    def __init__(self, blob: BinaryIO, *, gzipped: bool, budget: Budget, where: str) -> None:
+        self._blob = blob
+        self._inflate = zlib.decompressobj(wbits=31) if gzipped else None
+        self._budget = budget
+        self._where = where
+        self._hash = hashlib.sha256()
+        self._buffer = b""
+        self._at = 0
+        self._ended = False
+        self._refill()
+        if self._buffer.startswith(_GZIP):
+            raise self._refusal(
+                "media-type",
+                "the layer is compressed although its media type says it is a plain tar"
+                if not gzipped
+                else "the layer is compressed twice",
+            )
+
+    def some(self, limit: int) -> bytes:
+        """Between 1 and `limit` bytes, whatever is at hand; empty at the end."""
+        if self._at >= len(self._buffer):
+            self._refill()
+        data = self._buffer[self._at : self._at + limit]
+        self._at += len(data)
+        return data
+
+    def read(self, count: int) -> bytes:
+        """Exactly `count` bytes, fewer only at the end."""
+        data = self.some(count)
+        if len(data) == count:
+            return data
+        parts, missing = [data], count - len(data)
+        while missing and (data := self.some(missing)):
+            parts.append(data)
+            missing -= len(data)
+        return b"".join(parts)
+
+    def skip(self, count: int) -> int:
+        """Pass over `count` bytes; returns how many there were."""
+        passed = 0
+        while passed < count and (data := self.some(count - passed)):
+            passed += len(data)
+        return passed
+
+    def finish(self) -> Digest:
+        """Read what is left and return the digest of everything unpacked."""
+        while self.some(_CHUNK):
+            pass
+        return Digest("sha256:" + self._hash.hexdigest())
+
+    def _refill(self) -> None:
+        self._buffer, self._at = b"", 0
+        while not self._buffer and not self._ended:
+            self._buffer = self._inflated() if self._inflate else self._blob.read(_CHUNK)
+            if not self._buffer and self._inflate is None:
+                self._ended = True
+        self._budget.take_bytes(len(self._buffer), where=self._where)
+        self._hash.update(self._buffer)
+
+    def _inflated(self) -> bytes:
+        """The next step of decompression; may be empty before the end."""
+        inflate = self._inflate
+        if inflate is None or inflate.eof:
+            return self._next_member()
+        packed = inflate.unconsumed_tail or self._blob.read(_COMPRESSED_CHUNK)
+        if not packed:
+            raise self._refusal("truncated", "the compressed layer ends in the middle")
+        try:
+            return inflate.decompress(packed, _CHUNK)
+        except zlib.error as error:
+            raise self._refusal("gzip-damaged", "the layer cannot be decompressed", str(error)) from error
+
+    def _next_member(self) -> bytes:
+        """A gzip file may be several members in a row, as engines accept it; anything else after one is refused."""
+        rest = self._inflate.unused_data if self._inflate else b""
+        packed = rest or self._blob.read(_COMPRESSED_CHUNK)
+        if not packed:
+            self._ended = True
+            return b""
+        self._inflate = zlib.decompressobj(wbits=31)
+        try:
+            return self._inflate.decompress(packed, _CHUNK)
+        except zlib.error as error:
+            raise self._refusal("gzip-damaged", "the layer has bytes after its compressed end", str(error)) from error
+
+    def _refusal(self, rule: str, message: str, cause: str = "") -> InvalidInput:
+        return InvalidInput(message, rule=f"image/{rule}", where=self._where, cause=cause, next_step=_AGAIN)

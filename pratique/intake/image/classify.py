@@ -1,0 +1,138 @@
+"""Which files of an image the static checks will want to read, judged by name and by the first bytes.
+
+Generous on purpose: a file kept in vain costs a little disk, a model file that nobody looked at costs more.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+from pratique.intake.image.model import FileClass
+
+HEAD = 4096
+"""How many first bytes of a file are looked at."""
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_SYSTEM = _words(
+    """etc/os-release usr/lib/os-release etc/debian_version etc/alpine-release etc/redhat-release etc/passwd etc/group
+    etc/shadow etc/gshadow etc/ld.so.preload etc/ld.so.conf etc/sudoers etc/environment etc/apk/repositories"""
+)
+_PACKAGE_DATABASES = _words(
+    """var/lib/dpkg/status lib/apk/db/installed usr/lib/apk/db/installed var/lib/rpm/Packages var/lib/rpm/Packages.db
+    var/lib/rpm/rpmdb.sqlite usr/lib/sysimage/rpm/Packages usr/lib/sysimage/rpm/Packages.db
+    usr/lib/sysimage/rpm/rpmdb.sqlite usr/share/rpm/rpmdb.sqlite"""
+)
+_DPKG_FOLDERS = ("var/lib/dpkg/status.d/", "var/lib/dpkg/info/")
+_PYTHON_METADATA = re.compile(
+    r"\.(?:dist-info/(?:METADATA|RECORD|WHEEL|INSTALLER|top_level\.txt|entry_points\.txt|direct_url\.json)"
+    r"|egg-info/(?:PKG-INFO|SOURCES\.txt|top_level\.txt|installed-files\.txt|requires\.txt)|egg-info)$"
+    r"|/_?vendor(?:ed)?(?:/vendor)?\.txt$|/EGG-INFO/PKG-INFO$"
+)
+_PYTHON_STARTUP = re.compile(r"(?:\.pth|(?:^|/)(?:sitecustomize|usercustomize)\.py)$")
+_PYTHON_VERSION = re.compile(
+    r"(?:-packages/[^/]+/__init__|-packages/(?:[^/]+/){1,3}(?:_version|version|__about__))\.py$"
+)
+_NODE = frozenset(("package.json", "package-lock.json", "yarn.lock", "pnpm-lock.yaml", ".package-lock.json"))
+_SECRET_NAMES = _words(
+    """id_rsa id_dsa id_ecdsa id_ed25519 .netrc .pgpass .pypirc .npmrc .git-credentials .htpasswd .env credentials
+    kubeconfig .dockercfg config.json.key service-account.json credentials.json"""
+)
+_SECRET_PATHS = re.compile(r"(?:^|/)(?:\.docker/config\.json|\.aws/credentials|\.kube/config|\.ssh/[^/]+)$")
+_MODEL_SUFFIXES = _words(
+    """pkl pickle p dill cloudpickle joblib jbl sav npy npz pt pth pt2 ptl ckpt bin model mdl mar pmml onnx ort tflite
+    lite h5 hdf5 keras pb savedmodel safetensors gguf ggml skops xgb ubj lgb cbm rds rdata rda mat nemo torchscript
+    params weights caffemodel mlmodel t7 msgpack data-00000-of-00001 engine plan trt"""
+)
+_STARTS = (
+    b"\x93NUMPY",
+    b"\x89HDF\r\n\x1a\n",
+    b"GGUF",
+    b"RDX2\n",
+    b"RDX3\n",
+    b"RDA2\n",
+    b"RDA3\n",
+    b"ggml",
+    b"lmgg",
+    b"MATLAB 5.0 MAT",
+)
+_COMPRESSED = (b"BZh", b"\xfd7zXZ\x00", b"]\x00\x00", b"\x04\x22\x4d\x18", b"\x28\xb5\x2f\xfd")
+_ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+_GZIP = b"\x1f\x8b\x08"
+_ZIP = b"PK\x03\x04"
+_TEXT_PICKLE = re.compile(
+    rb"[(\])}N0l1]{0,16}c[A-Za-z_][\w.]{0,200}\n[A-Za-z_][\w.]{0,200}\n"  # GLOBAL
+    rb"|\([^\x00]{0,400}\ni[A-Za-z_][\w.]{0,200}\n[A-Za-z_][\w.]{0,200}\n"  # INST
+    rb"|\(?[dlt\])}]p\d+\n|[\])}]q\x00"  # an empty container and its memo
+)
+_MAX_PROTOCOL = 5
+
+
+def looks_like_pickle(head: bytes) -> bool:
+    """Whether `head` may begin a pickle of any protocol (the opcode walker decides)."""
+    if head[:1] == b"\x80":
+        return len(head) > 1 and head[1] <= _MAX_PROTOCOL
+    return _TEXT_PICKLE.match(head) is not None
+
+
+def looks_like_model(head: bytes) -> bool:
+    """Whether `head` begins a format of models or serialised objects, a zip, or compressed data of that kind."""
+    if _opens_model(head):
+        return True
+    if head.startswith(_GZIP):
+        inner = _gunzipped(head)
+        return not inner or _opens_model(inner) or inner.startswith(_GZIP)
+    return False
+
+
+def _opens_model(head: bytes) -> bool:
+    if head.startswith((*_STARTS, *_COMPRESSED, *_ZLIB, _ZIP)) or head[4:8] == b"TFL3":
+        return True
+    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 27:
+        return True  # safetensors: the length of a JSON header, then the header
+    return looks_like_pickle(head)
+
+
+def _gunzipped(head: bytes) -> bytes:
+    """The first bytes inside gzip data; empty when they lie beyond `head`, a single zero byte when it is damaged."""
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, HEAD)
+    except zlib.error:
+        return b"\0"
+
+
+def _is_tar(head: bytes) -> bool:
+    inner = _gunzipped(head) if head.startswith(_GZIP) else head
+    return inner[257:262] == b"ustar"
+
+
+def classify(path: str, head: bytes) -> FileClass | None:
+    """Why the content of the file at `path` should be kept, None where it need not be."""
+    name = path.rpartition("/")[2]
+    if path in _SYSTEM or path.startswith("etc/ld.so.conf.d/"):
+        return FileClass.SYSTEM
+    if path in _PACKAGE_DATABASES or (path.startswith(_DPKG_FOLDERS) and name.endswith((".list", ".md5sums"))):
+        return FileClass.PACKAGE_DATABASE
+    if path.startswith("var/lib/dpkg/status.d/"):
+        return FileClass.PACKAGE_DATABASE
+    if _PYTHON_METADATA.search(path):
+        return FileClass.PYTHON_METADATA
+    if looks_like_model(head):
+        return FileClass.MODEL
+    if _is_tar(head):
+        return FileClass.ARCHIVE
+    if _PYTHON_STARTUP.search(path):
+        return FileClass.PYTHON_STARTUP
+    if _PYTHON_VERSION.search(path):
+        return FileClass.PYTHON_VERSION
+    if name in _NODE:
+        return FileClass.NODE_METADATA
+    if name in _SECRET_NAMES or _SECRET_PATHS.search(path) or b"PRIVATE KEY-----" in head[:200]:
+        return FileClass.SECRET
+    if head and "." in name and name.rpartition(".")[2].lower() in _MODEL_SUFFIXES:
+        return FileClass.MODEL
+    return None

@@ -1,0 +1,168 @@
+"""The inventory: every layer read once, every file hashed, nothing written but what the static checks need."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+
+from pratique.digests import Digest, sha256_bytes
+from pratique.errors import CouldNotDecide, InvalidInput
+from pratique.intake.image.classify import HEAD, classify
+from pratique.intake.image.documents import GZIP_LAYERS
+from pratique.intake.image.layers import Tree
+from pratique.intake.image.model import FileClass, FileEntry, Image, ImageLimits, Inventory, Kind, Layer
+from pratique.intake.image.streams import Budget, UnpackedLayer
+from pratique.intake.image.tar import TarReader
+
+_STORED_HEAD = 64
+_DEFAULT_LIMITS = ImageLimits()
+
+
+def read_inventory(image: Image, limits: ImageLimits = _DEFAULT_LIMITS) -> Inventory:
+    """Read the layers of `image` in one streamed pass.
+
+    Verifies size and digest of every blob and every `diff_id`. Memory is bounded by `limits.entries` and
+    `limits.kept_bytes`; kept files too large for memory go to `image.workdir`, named by their digest.
+
+    Raises `InvalidInput` (`image/…`, `tar/…`) for layers that are not acceptable, `CouldNotDecide` when the disk fails.
+    """
+    return _Reader(image, limits).read()
+
+
+class _Reader:
+    def __init__(self, image: Image, limits: ImageLimits) -> None:
+        self._image = image
+        self._budget = Budget(limits.bytes_, limits.entries)
+        self._tree = Tree(limits, self._budget)
+        self._kept = _Keeper(image.workdir, limits)
+
+    def read(self) -> Inventory:
+        for layer in self._image.layers:
+            self._read_layer(layer)
+        self._kept.forget_hidden(self._tree.files)
+        return Inventory(
+            files=self._tree.files,
+            hidden=tuple(self._tree.hidden),
+            classes=self._kept.classes,
+            contents=self._kept.contents,
+            spooled=self._kept.spooled,
+            not_kept=self._kept.not_kept,
+            bytes_=self._budget.bytes_taken,
+            entries=self._budget.entries_taken,
+        )
+
+    def _read_layer(self, layer: Layer) -> None:
+        gzipped = layer.media_type in GZIP_LAYERS
+        with self._image.open_layer(layer) as blob:
+            unpacked = UnpackedLayer(blob, gzipped=gzipped, budget=self._budget, where=layer.digest)
+            self._tree.begin_layer(where=layer.digest)
+            reader = TarReader(unpacked, where=layer.digest)
+            for entry in reader:
+                placed = self._tree.place(entry)
+                if placed is None or placed.kind is not Kind.FILE:
+                    continue
+                if entry.hard_link:
+                    self._kept.link(placed)
+                else:
+                    self._read_file(placed, reader.chunks())
+            self._tree.end_layer()
+            found = unpacked.finish()
+        if found != layer.diff_id:
+            raise InvalidInput(
+                "a layer is not the one that the config names",
+                rule="image/diff-id",
+                where=layer.digest,
+                cause=f"expected {layer.diff_id}, unpacked {found}",
+                next_step="Build and export the image again with docker, buildah or skopeo.",
+            )
+
+    def _read_file(self, placed: FileEntry, chunks: Iterator[bytes]) -> None:
+        first = next(chunks, b"")
+        while len(first) < min(HEAD, placed.size):  # the chunk ended where the tar's buffer did
+            first += next(chunks)
+        file_class = classify(placed.path, first[:HEAD])
+        if file_class is None:
+            self._kept.forget(placed.path)
+            digest = _digest_of(first, chunks)
+        else:
+            digest = self._kept.keep(placed.path, file_class, placed.size, first, chunks)
+        self._tree.complete(placed.path, digest, first[:_STORED_HEAD])
+
+
+class _Keeper:
+    """Keeps the content of some files, in memory while there is room, else in the work directory."""
+
+    def __init__(self, workdir: Path, limits: ImageLimits) -> None:
+        self.classes: dict[str, FileClass] = {}
+        self.contents: dict[str, bytes] = {}
+        self.spooled: dict[str, Path] = {}
+        self.not_kept: dict[str, str] = {}
+        self._workdir = workdir
+        self._file_limit = limits.kept_file_bytes
+        self._memory_left = limits.kept_bytes
+        self._disk_left = limits.spooled_bytes
+
+    def keep(self, path: str, file_class: FileClass, size: int, first: bytes, chunks: Iterator[bytes]) -> Digest:
+        """Keep the file's content, which is `first` and then `chunks`; returns its digest."""
+        self.forget(path)
+        self.classes[path] = file_class
+        if size <= min(self._file_limit, self._memory_left):
+            self._memory_left -= size
+            self.contents[path] = first + b"".join(chunks)
+            return sha256_bytes(self.contents[path])
+        if size > self._disk_left:
+            self.not_kept[path] = f"its {size:,} bytes are more than the work directory may still take"
+            return _digest_of(first, chunks)
+        self._disk_left -= size
+        return self._spool(path, first, chunks)
+
+    def link(self, placed: FileEntry) -> None:
+        """A hard link to a kept file is kept under its own name too; it shares the content."""
+        path, target = placed.path, placed.linkname
+        self.forget(path)
+        if target in self.classes:
+            self.classes[path] = self.classes[target]
+        if target in self.contents:
+            self.contents[path] = self.contents[target]
+        elif target in self.spooled:
+            self.spooled[path] = self.spooled[target]
+        elif target in self.not_kept:
+            self.not_kept[path] = self.not_kept[target]
+
+    def forget(self, path: str) -> None:
+        """Drop what an earlier layer had at `path`; its room is not given back, so that no layer can play for more."""
+        for kept in (self.classes, self.contents, self.spooled, self.not_kept):
+            kept.pop(path, None)
+
+    def forget_hidden(self, files: Mapping[str, FileEntry]) -> None:
+        """Drop what the finished file system does not show as a file."""
+        for path in list(self.classes):
+            if path not in files or files[path].kind is not Kind.FILE:
+                self.forget(path)
+
+    def _spool(self, path: str, first: bytes, chunks: Iterator[bytes]) -> Digest:
+        sha256 = hashlib.sha256()
+        try:
+            with tempfile.NamedTemporaryFile(dir=self._workdir, prefix="kept-", delete=False) as out:
+                for chunk in chain((first,), chunks):
+                    sha256.update(chunk)
+                    out.write(chunk)
+            self.spooled[path] = self._workdir / sha256.hexdigest()
+            Path(out.name).replace(self.spooled[path])
+        except OSError as error:
+            raise CouldNotDecide(
+                f"a file of the image cannot be kept in {self._workdir}",
+                cause=error.strerror or str(error),
+                next_step="Free disk space, or choose another work directory.",
+            ) from error
+        return Digest("sha256:" + sha256.hexdigest())
+
+
+def _digest_of(first: bytes, chunks: Iterator[bytes]) -> Digest:
+    sha256 = hashlib.sha256(first)
+    for chunk in chunks:
+        sha256.update(chunk)
+    return Digest("sha256:" + sha256.hexdigest())
