@@ -16,8 +16,8 @@ from sandbox.observe.helper_image import build_archive, python_closure
 TOOL_MODULES = (
     "__future__", "array", "base64", "contextlib", "ctypes", "encodings.idna", "errno", "fcntl", "hashlib", "json",
     "mmap", "multiprocessing.pool", "multiprocessing.synchronize", "os", "pathlib", "random", "re", "resource",
-    "select", "selectors", "shutil", "signal", "socket", "ssl", "stat", "string", "struct", "subprocess", "sys", "tempfile",
-    "threading", "time", "traceback", "typing", "zlib",
+    "select", "selectors", "shutil", "signal", "socket", "ssl", "stat", "string", "struct", "subprocess", "sys",
+    "tempfile", "threading", "time", "traceback", "typing", "zlib",
 )  # fmt: skip
 
 PRIVATE_SOCKET = Path("/var/lib/pratique/engine/docker.sock")

@@ -1,0 +1,57 @@
+"""Ctrl-C strikes the work and lets the cleaning up finish."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from sandbox.interrupts import undisturbed
+
+
+def test_an_interrupt_during_the_work_is_raised_and_the_cleanup_finishes() -> None:
+    """Also when a second one comes while cleaning up."""
+    steps = []
+    with pytest.raises(KeyboardInterrupt), undisturbed() as shelter:
+        try:
+            with shelter.open():
+                signal.raise_signal(signal.SIGINT)
+                steps.append("not reached")
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            steps.append("cleaned")
+    assert steps == ["cleaned"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_outside_the_work_waits_for_the_end() -> None:
+    """It is not lost."""
+    steps = []
+    with pytest.raises(KeyboardInterrupt), undisturbed() as shelter:
+        with shelter.open():
+            steps.append("worked")
+        signal.raise_signal(signal.SIGINT)
+        steps.append("cleaned")
+    assert steps == ["worked", "cleaned"]
+
+
+def test_without_an_interrupt_nothing_happens() -> None:
+    """And the handler is the old one."""
+    with undisturbed() as shelter, shelter.open():
+        pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_in_another_thread_signals_are_left_alone() -> None:
+    """Python interrupts the main thread only."""
+    handlers = []
+
+    def run() -> None:
+        with undisturbed() as shelter, shelter.open():
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.default_int_handler]
