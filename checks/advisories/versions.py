@@ -60,8 +60,10 @@ def version_text(ecosystem: str, version: str) -> str:
     """`version` in the form in which listed versions are compared (PyPI: canonical, without a local part)."""
     if base_ecosystem(ecosystem) != "PyPI":
         return version
+    from packaging.utils import canonicalize_version
+
     point = _pypi(version)
-    return str(point.key) if point is not None and point.exact else version
+    return canonicalize_version(point.key) if point is not None and point.exact else version
 
 
 def judge(

@@ -7,7 +7,7 @@ import time
 from checks.interface import CheckResult, Finding, Level, Measurement, inconclusive, status_of
 from checks.model_files.parts import Reason, Verdict
 from checks.model_files.scan import ModelVerdict, scan_model, scan_stream
-from checks.sbom.python import verified_files
+from checks.sbom.python import is_package_test, verified_files
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.model import FileClass, FileEntry, Inventory
 
@@ -17,6 +17,7 @@ _NAME = "model_files"
 _VERSION = "1"
 _RISKS = ("G1", "T2", "U6")
 _MAX_SHOWN = 8
+_ORDER = {Level.ERROR: 0, Level.WARNING: 1, Level.NOTE: 2}
 _SAFE_FORMATS = (
     "Save weights in a format without code (safetensors, ONNX, NumPy arrays, JSON), or a pickle of plain containers, "
     "arrays and the listed library classes only."
@@ -48,7 +49,8 @@ def check_model_files(inventory: Inventory) -> CheckResult:
         return inconclusive(_NAME, _VERSION, why, fix="Raise the policy's limits for model files.", risks=_RISKS)
     test_data = _package_test_data(verdicts, inventory)
     recognised = [v for v in verdicts if v.verdict is not Verdict.UNRECOGNISED]
-    findings = tuple(f for v in verdicts for f in (_as_test_data(v) if v.name in test_data else _findings(v)))
+    found = (f for v in verdicts for f in (_as_test_data(v) if v.name in test_data else _findings(v)))
+    findings = tuple(sorted(found, key=lambda finding: _ORDER[finding.level]))
     unsafe = sum(v.verdict is Verdict.UNSAFE and v.name not in test_data for v in verdicts)
     unreadable = sum(v.verdict is Verdict.UNREADABLE and v.name not in test_data for v in verdicts)
     return CheckResult(
@@ -80,13 +82,10 @@ def _package_test_data(verdicts: list[ModelVerdict], inventory: Inventory) -> fr
 
     Numerical libraries carry such files (old, odd or broken on purpose); no tool loads them.
     """
-    suspects = [v.name for v in verdicts if v.verdict in (Verdict.UNSAFE, Verdict.UNREADABLE) and _in_tests(v.name)]
+    suspects = [
+        v.name for v in verdicts if v.verdict in (Verdict.UNSAFE, Verdict.UNREADABLE) and is_package_test(v.name)
+    ]
     return verified_files(inventory).intersection(suspects) if suspects else frozenset()
-
-
-def _in_tests(path: str) -> bool:
-    _, found, inside = path.rpartition("-packages/")
-    return bool(found) and bool({"test", "tests"} & set(inside.split("/")[:-1]))
 
 
 def _as_test_data(verdict: ModelVerdict) -> list[Finding]:

@@ -17,7 +17,7 @@ from checks.sbom.cyclonedx import write_document
 from checks.sbom.declared import compare, read_declared
 from checks.sbom.model import Bom, Component, Origin
 from checks.sbom.node import read_node
-from checks.sbom.python import Lie, read_python
+from checks.sbom.python import Lie, is_package_test, read_python
 from checks.sbom.system import SystemPackages, read_system
 from pratique.clock import Clock
 from pratique.digests import Digest, sha256_bytes
@@ -84,6 +84,7 @@ def _models(inventory: Inventory) -> list[Component]:
             sha256=entry.sha256,
         )
         for entry in inventory.of_class(FileClass.MODEL)
+        if not is_package_test(entry.path)
     ]
 
 

@@ -224,6 +224,12 @@ def _check_record(
             found.lies.append(Lie(rule, f"{message}: {_listed(paths)}", paths[0]))
 
 
+def is_package_test(path: str) -> bool:
+    """Whether `path` lies in the test directory of an installed package."""
+    place = _place(path)
+    return place is not None and bool({"test", "tests"} & set(place[1].split("/")[:-1]))
+
+
 def verified_files(inventory: Inventory) -> frozenset[str]:
     """Files whose content is what the RECORD of a package says; raises `CouldNotDecide` as `read_python` does."""
     verified: set[str] = set()
