@@ -12,13 +12,13 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from checks.interface import CheckResult, EvidenceStore, Level
 from checks.sandboxed.compare import file_names
 from checks.sandboxed.formats import TABLES, VOLUMES, read_table
-from checks.sandboxed.judging import UNDECIDED, Judgement, answered
+from checks.sandboxed.judging import UNDECIDED, Judgement, answered, keep_run
 from checks.sandboxed.plan import ToolRun
 from checks.sandboxed.session import SandboxSession
 from pratique.errors import CouldNotDecide, InvalidInput
@@ -40,30 +40,37 @@ class _Leak:
     rule: str
     kind: CanaryKind
     where: str
-    on_what: str
     encoding: str
 
 
+@dataclass
+class _Found:
+    """Whose markers a leak let out, at which byte each was first seen, and in which runs."""
+
+    offsets: dict[Canary, int] = field(default_factory=dict)
+    runs: dict[str, None] = field(default_factory=dict)
+
+
 class _Leaks:
-    """What was found, gathered so that ninety identifiers in one file become one finding."""
+    """What was found, gathered so that ninety identifiers in one file of three runs become one finding."""
 
     def __init__(self) -> None:
-        self.found: defaultdict[_Leak, dict[Canary, int]] = defaultdict(dict)
+        self.found: defaultdict[_Leak, _Found] = defaultdict(_Found)
         self.incomplete: list[str] = []
         self.searched_bytes = 0
-        self.searched_files = 0
 
     def add(self, scan: Scan, rule: str, where: str, on_what: str, size: int) -> None:
         """Keep what a scan found, each canary under its plainest form in this place."""
         self.searched_bytes += size
-        self.searched_files += 1
         self.incomplete += [f"{where} on {on_what}: {reason}" for reason in scan.incomplete]
         plainest: dict[Canary, tuple[int, str, int]] = {}
         for hit in scan.hits:
             form = (len(hit.encoding), hit.encoding, hit.offset)
             plainest[hit.canary] = min(plainest.get(hit.canary, form), form)
         for canary, (_, encoding, offset) in plainest.items():
-            self.found[_Leak(rule, canary.kind, where, on_what, encoding)][canary] = offset
+            found = self.found[_Leak(rule, canary.kind, where, encoding)]
+            found.offsets.setdefault(canary, offset)
+            found.runs[on_what] = None
 
 
 def check_canaries(session: SandboxSession, store: EvidenceStore) -> CheckResult:
@@ -81,9 +88,10 @@ def _judge(session: SandboxSession, store: EvidenceStore) -> CheckResult:
     runs = 0
     scanner = Scanner(cohort.canaries)
     allowed = _identifier_columns(session)
-    for run, on_what in ((session.counted(), "the synthetic cohort"), (session.observed(), "the observed run")):
+    for run, on_what in ((session.counted(), "the cohort"), (session.observed(), "the cohort with a network")):
         runs += _search_run(judgement, leaks, scanner, run, on_what, allowed)
     for broken, run in session.on_broken():
+        keep_run(judgement, store, f"run-broken-{broken.variant}.json", run)
         on_what = f"broken input ({broken.variant})"
         same = {canary.value for canary in broken.canaries} <= {canary.value for canary in cohort.canaries}
         runs += _search_run(judgement, leaks, scanner if same else Scanner(broken.canaries), run, on_what, allowed)
@@ -93,7 +101,9 @@ def _judge(session: SandboxSession, store: EvidenceStore) -> CheckResult:
             "not-searched", f"Not everything could be searched: {reason}.", fix="Write plain files, or small archives."
         )
     judgement.measure("canaries_planted", len(cohort.canaries))
-    judgement.measure("canaries_leaked", len({canary.value for found in leaks.found.values() for canary in found}))
+    judgement.measure(
+        "canaries_leaked", len({canary.value for found in leaks.found.values() for canary in found.offsets})
+    )
     judgement.measure("runs_searched", runs)
     judgement.measure("bytes_searched", leaks.searched_bytes, "By")
     judgement.evidence.append(store.put(_hits(leaks), name="canary-hits.json", media_type="application/json"))
@@ -185,13 +195,14 @@ def _report(judgement: Judgement, leaks: _Leaks, cohort: Cohort) -> None:
             level = Level.WARNING  # an image made from the input may show what the input shows
         hidden = leak.rule in ("in-output", "in-file-name", "in-network") and leak.encoding not in _PLAIN
         form = "in plain text" if leak.encoding == "plain" else f"as {leak.encoding}"
-        first = min(found.items(), key=lambda item: item[1])
+        count = len(found.offsets)
+        first, offset = min(found.offsets.items(), key=lambda item: item[1])
         judgement.add(
             f"{leak.rule}-encoded" if hidden else leak.rule,
             level,
-            f"{len(found)} of {max(planted[leak.kind], len(found))} {leak.kind.value} markers of synthetic patients "
-            f"are in {leak.where} {form}, on {leak.on_what}.",
-            where=f"{leak.where}, byte {first[1]}: what was planted at {first[0].placed_in}",
+            f"{count} of {max(planted[leak.kind], count)} {leak.kind.value} markers of synthetic patients are in "
+            f"{leak.where} {form} (on {', '.join(found.runs)}).",
+            where=f"{leak.where}, byte {offset}: what was planted at {first.placed_in}",
             fix=_FIXES[leak.rule],
             risks=("T3", "U6") if hidden else ("T3",),
         )
@@ -213,10 +224,10 @@ def _hits(leaks: _Leaks) -> bytes:
             "rule": f"{CHECK}/{leak.rule}",
             "kind": leak.kind.value,
             "where": leak.where,
-            "run": leak.on_what,
+            "runs": list(found.runs),
             "encoding": leak.encoding,
-            "planted": sorted(canary.placed_in for canary in found)[:1000],
-            "first_offset": min(found.values()),
+            "planted": sorted(canary.placed_in for canary in found.offsets)[:1000],
+            "first_offset": min(found.offsets.values()),
         }
         for leak, found in leaks.found.items()
     ]

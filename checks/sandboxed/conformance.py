@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from checks.interface import CheckResult, EvidenceStore, Level
 from checks.sandboxed.compare import Likeness, compare_files, file_names
 from checks.sandboxed.formats import VOLUMES, check_readable
-from checks.sandboxed.judging import Judgement, answered, judge_end, log_tail, peak_memory
+from checks.sandboxed.judging import Judgement, answered, judge_end, keep_run, log_tail, peak_memory
 from checks.sandboxed.picture import slice_picture
 from checks.sandboxed.plan import ToolRun
 from checks.sandboxed.session import SandboxSession
@@ -285,8 +285,7 @@ def _keep_evidence(judgement: Judgement, runs: list[tuple[str, ToolRun]], store:
     judgement.evidence.append(store.put(_json(curve), name="resource-curve.json", media_type="application/json"))
     for on_what, run in runs:
         name = re.sub(r"[^a-z]+", "-", on_what)
-        record = run.sandbox_run.model_dump_json().encode()
-        judgement.evidence.append(store.put(record, name=f"run-on-{name}.json", media_type="application/json"))
+        keep_run(judgement, store, f"run-on-{name}.json", run)
         judgement.evidence.append(
             store.put(log_tail(run).encode(), name=f"log-end-on-{name}.txt", media_type="text/plain")
         )

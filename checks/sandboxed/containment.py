@@ -11,7 +11,7 @@ from collections import defaultdict
 
 from checks.interface import CheckResult, EvidenceStore, Level
 from checks.sandboxed.compare import Likeness, compare_trees
-from checks.sandboxed.judging import UNDECIDED, Judgement, answered
+from checks.sandboxed.judging import UNDECIDED, Judgement, answered, keep_run
 from checks.sandboxed.plan import ToolRun
 from checks.sandboxed.session import SandboxSession
 from sandbox.record import EndedBy, Observation, ObservationKind, Observed, SandboxRun
@@ -64,6 +64,7 @@ def _judge(session: SandboxSession, store: EvidenceStore) -> CheckResult:
     }
     data = json.dumps(seen, sort_keys=True, separators=(",", ":")).encode()
     judgement.evidence.append(store.put(data, name="observations.json", media_type="application/json"))
+    keep_run(judgement, store, "run-observed.json", observed)
     return judgement.result(
         session,
         passed=f"The tool tried to reach nothing and left results only (observation tier {record.tier}).",
@@ -105,9 +106,15 @@ def _judge_network(judgement: Judgement, session: SandboxSession, record: Sandbo
 def _by_destination(observations: tuple[Observation, ...]) -> dict[tuple[ObservationKind, str], list[Observation]]:
     found: defaultdict[tuple[ObservationKind, str], list[Observation]] = defaultdict(list)
     for one in observations:
-        place = f"{one.name} ({one.address})" if one.name and one.address else one.name or one.address or "somewhere"
-        found[(one.kind, f"{place} port {one.port}" if one.port else place)].append(one)
+        found[(one.kind, _destination(one))].append(one)
     return found
+
+
+def _destination(one: Observation) -> str:
+    if one.kind is ObservationKind.DNS and one.name:
+        return one.name  # the address is the sinkhole's own name server
+    place = f"{one.name} ({one.address})" if one.name and one.address else one.name or one.address or "somewhere"
+    return f"{place} port {one.port}" if one.port else place
 
 
 def _judge_excess(judgement: Judgement, record: SandboxRun) -> None:

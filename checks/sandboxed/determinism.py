@@ -8,7 +8,7 @@ from typing import Literal
 
 from checks.interface import CheckResult, EvidenceStore, Level
 from checks.sandboxed.compare import Difference, Likeness, compare_trees
-from checks.sandboxed.judging import Judgement, answered, judge_end
+from checks.sandboxed.judging import Judgement, answered, judge_end, keep_run
 from checks.sandboxed.session import SandboxSession
 
 CHECK = "determinism"
@@ -71,6 +71,8 @@ def _judge(session: SandboxSession, store: EvidenceStore) -> CheckResult:
             media_type="application/json",
         )
     )
+    keep_run(judgement, store, "run-first.json", first)
+    keep_run(judgement, store, "run-second.json", second)
     return judgement.result(
         session,
         passed=f"Two runs gave {'the same bytes' if measured == 'bitwise' else f'results that are {measured}'}, "

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from checks.interface import (
     CheckResult,
     Evidence,
+    EvidenceStore,
     Finding,
     Level,
     Measurement,
@@ -170,6 +171,12 @@ def judge_end(judgement: Judgement, run: ToolRun, expected: Sequence[int], on_wh
         )
         return False
     return True
+
+
+def keep_run(judgement: Judgement, store: EvidenceStore, name: str, run: ToolRun) -> None:
+    """Keep the whole record of a run as evidence, so that every figure can be traced and the run replayed."""
+    record = run.sandbox_run.model_dump_json().encode()
+    judgement.evidence.append(store.put(record, name=name, media_type="application/json"))
 
 
 def log_tail(run: ToolRun) -> str:

@@ -101,8 +101,8 @@ class _Pool:
         self.size += len(part.data) + 1
 
     def emptied(self) -> tuple[bytes, list[int], list[int]]:
-        """The parts with a zero byte after each, where each begins in that, and where it began before."""
-        data = b"".join(part.data + b"\0" for part in self.parts)
+        """The parts with a zero byte between them, where each begins in that, and where it began before."""
+        data = b"\0".join(part.data for part in self.parts)
         starts = list(accumulate((len(part.data) + 1 for part in self.parts), initial=0))
         origins = [part.offset for part in self.parts]
         self.parts, self.size = [], 0

@@ -28,6 +28,7 @@ _MAGIC = re.compile(
 )
 _OPAQUE = {b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x04\x22\x4d\x18": "lz4"}
 _PIECE = 1 << 16
+_GAIN = 1 << 20
 _LEAST_OUTPUT = 8
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -46,7 +47,7 @@ class Bounds:
     """How far unpacking goes: bytes unpacked in all, bytes of one part, nesting, streams tried in one buffer."""
 
     total_bytes: int = 256 << 20
-    part_bytes: int = 128 << 20
+    part_bytes: int = 64 << 20
     depth: int = 4
     tries: int = 50_000
 
@@ -57,7 +58,7 @@ class Part:
 
     how: str
     offset: int
-    data: bytes
+    data: bytes | memoryview
     cut: str = ""
 
 
@@ -136,14 +137,13 @@ def _inflated(
         piece = bytes(data[position : position + _PIECE])
         before = stream.copy()
         try:
-            gained = stream.decompress(piece, limit + 1 - len(out))
+            out += stream.decompress(piece, min(_GAIN, limit + 1 - len(out)))
         except zlib.error:
             out += _until_error(before, piece, limit + 1 - len(out))
             return _part(how, at, out, limit), 0
-        out += gained
-        if stream.unconsumed_tail:
-            break
-        position += len(piece) - len(stream.unused_data)
+        position += len(piece) - len(stream.unconsumed_tail) - len(stream.unused_data)
+    if not stream.eof and not stream.unconsumed_tail:
+        out += stream.flush()  # a few hundred bytes that were waiting for room
     return _part(how, at, out, limit), position if stream.eof else 0
 
 
@@ -186,7 +186,7 @@ def _part(how: str, at: int, out: bytearray, limit: int) -> Part | None:
     if len(out) < _LEAST_OUTPUT:
         return None
     cut = f"a {how} stream unpacks to more than {limit} bytes" if len(out) > limit else ""
-    return Part(how, at, bytes(out[:limit]), cut)
+    return Part(how, at, memoryview(out)[:limit], cut)
 
 
 # --- encoded text ---------------------------------------------------------------------------------------------------
