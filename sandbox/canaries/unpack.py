@@ -27,6 +27,10 @@ _MAGIC = re.compile(
     rb"|\x5d\x00\x00[\x00-\xff]{2}\xff{8}|\x89PNG\r\n\x1a\n"
 )
 _OPAQUE = {b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x04\x22\x4d\x18": "lz4"}
+_ZIP_METHODS = frozenset({*range(21), *range(93, 100)})
+_ZIP_VERSION = 100
+_ZIP_NAME = 4096
+_FIRST_PIECE = 1 << 12
 _PIECE = 1 << 16
 _GAIN = 1 << 20
 _LEAST_OUTPUT = 8
@@ -114,8 +118,10 @@ def _zip_entry(data: bytes | memoryview, at: int, limit: int) -> tuple[Part | No
     header = bytes(data[at : at + 30])
     if len(header) < 30:
         return None, 0
-    flags, method = struct.unpack_from("<HH", header, 6)
+    version, flags, method = struct.unpack_from("<HHH", header, 4)
     name_length, extra_length = struct.unpack_from("<HH", header, 26)
+    if version & 0xFF > _ZIP_VERSION or method not in _ZIP_METHODS or name_length > _ZIP_NAME:
+        return None, 0  # four bytes that came about by chance
     start = at + 30 + name_length + extra_length
     if flags & 1:
         return Part("zip", at, b"", cut="an encrypted zip entry cannot be opened"), 0
@@ -134,7 +140,7 @@ def _inflated(
     out = bytearray()
     position = start
     while not stream.eof and position < len(data) and len(out) <= limit:
-        piece = bytes(data[position : position + _PIECE])
+        piece = bytes(data[position : position + (_PIECE if out else _FIRST_PIECE)])
         before = stream.copy()
         try:
             out += stream.decompress(piece, min(_GAIN, limit + 1 - len(out)))

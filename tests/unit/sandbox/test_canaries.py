@@ -198,7 +198,7 @@ def test_finds_a_marker_across_a_window_border() -> None:
         (gzip.compress(gzip.compress(gzip.compress(gzip.compress(gzip.compress(os.urandom(999)))))), "levels deep"),
         (b"".join(zlib.compress(bytes([n])) + b"\n" for n in range(200)), "places look like"),
         (b"\x28\xb5\x2f\xfd" + bytes(50), "zstd"),
-        (b"PK\x03\x04\x14\x00\x01\x00" + bytes(30), "encrypted"),
+        (b"PK\x03\x04\x14\x00\x01\x00\x08\x00" + bytes(30), "encrypted"),
         (b"PK\x03\x04\x14\x00\x00\x00\x5f\x00" + bytes(30), "method 95"),
     ],
     ids=["bomb", "many bombs", "too deep", "too many streams", "zstd", "encrypted zip", "unknown zip method"],
