@@ -15,7 +15,9 @@ from checks.membership.runner import SandboxTables, TableRun, TableRunner
 if TYPE_CHECKING:
     from pratique.intake.submission import Submission
 
-__all__ = ["PrivacyLimits", "SandboxTables", "TableRun", "TableRunner", "check_membership"]
+VERSION = "1"
+
+__all__ = ["VERSION", "PrivacyLimits", "SandboxTables", "TableRun", "TableRunner", "check_membership"]
 
 
 def check_membership(

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from checks.interface import CheckResult, EvidenceStore, Finding, Level, Status, inconclusive
-from checks.membership import controls
+from checks.membership import VERSION, controls
 from checks.membership.attacks import Attack, Observed, closest, simple_attacks, worst_case
 from checks.membership.audit import Answers, AuditTable, build_audit, read_answers
 from checks.membership.decision import Decision, Outcome, Reason, decide, exceeds
 from checks.membership.limits import PrivacyLimits
-from checks.membership.report import CHECK, RISKS, VERSION, Probe, result_of
+from checks.membership.report import CHECK, RISKS, Probe, result_of
 from checks.membership.runner import TableRunner
 from checks.membership.samples import SAMPLE_BYTES, Records, read_records
 from checks.membership.surrogates import single_thread, train_references
@@ -96,7 +96,7 @@ def _run(runner: TableRunner, table: AuditTable, declared: PrivacySamples) -> An
     with tempfile.TemporaryDirectory(prefix="pratique-audit-") as scratch:
         path = Path(scratch, "audit.csv")
         path.write_bytes(table.data)
-        done = runner.run_table(path)
+        done = runner.run_table(declared.input, path)
         if done.output is None:
             raise CouldNotDecide(
                 f"the tool did not answer the audit table: {done.problem}",

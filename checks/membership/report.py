@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from checks.interface import CheckResult, Evidence, EvidenceStore, Finding, Level, Measurement, Status
+from checks.membership import VERSION
 from checks.membership.attacks import Attack, Observed
 from checks.membership.audit import Answers
 from checks.membership.controls import Control
@@ -16,7 +17,6 @@ from checks.membership.samples import Records
 from checks.membership.statistics import Bounded, Floats
 
 CHECK = "membership"
-VERSION = "1"
 RISKS = ("U2", "U5")
 _LOWEST_FPR = 0.001
 _FOR_LOWEST_FPR = 3_000

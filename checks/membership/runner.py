@@ -23,21 +23,20 @@ class TableRun:
 class TableRunner(Protocol):
     """Runs the submitted tool in the sandbox on a table in place of its declared privacy input."""
 
-    def run_table(self, table: Path) -> TableRun:
-        """Run once on the CSV at `table`; never raises for what the tool does."""
+    def run_table(self, input_id: str, table: Path) -> TableRun:
+        """Run once with the CSV at `table` as the input `input_id`; never raises for what the tool does."""
 
 
 class SandboxTables:
-    """A `TableRunner` over the sandbox's tool runner: the example's values, the table as the input `input_id`."""
+    """A `TableRunner` over the sandbox's tool runner, with the example's values for every other input."""
 
-    def __init__(self, runner: ToolRunner, input_id: str) -> None:
+    def __init__(self, runner: ToolRunner) -> None:
         self._runner = runner
-        self._input_id = input_id
 
-    def run_table(self, table: Path) -> TableRun:
+    def run_table(self, input_id: str, table: Path) -> TableRun:
         """Run without network, as the counted runs are."""
         try:
-            done = self._runner.run_on(self._runner.values_with(self._input_id, table), purpose="membership")
+            done = self._runner.run_on(self._runner.values_with(input_id, table), purpose="membership")
         except PratiqueError as error:
             return TableRun(None, str(error))
         record = done.sandbox_run
