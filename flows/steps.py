@@ -24,6 +24,9 @@ Facts = dict[str, Any]
 PROBE_SEED = 20_240_614
 """Seed of the membership probe, the same for every tool."""
 
+NOT_RUN = "not-run"
+"""Last part of the rule id of a check that was not asked."""
+
 FORMAT = "1"
 """Raised when every cached answer should be asked again."""
 
@@ -123,10 +126,10 @@ def _sbom(case: Case) -> CheckResult:
 
 
 def _vulnerabilities(case: Case) -> CheckResult:
-    from checks.vulnerabilities import Waiver, check_vulnerabilities
+    from checks.advisories import Severity
+    from checks.vulnerabilities import check_vulnerabilities
 
     section = case.node.policy.policy.advisories
-    waivers = [Waiver(id=w.id, until=w.until, by=w.by, reason=w.reason) for w in section.waivers]
     result, bom = case.contents
     if bom is None or result.status is Status.INCONCLUSIVE:
         raise CouldNotDecide("the components of the image are not known", next_step="see the sbom check")
@@ -134,9 +137,11 @@ def _vulnerabilities(case: Case) -> CheckResult:
         bom.components,
         case.node.settings.advisories,
         max_age=section.max_age,
-        waivers=waivers,
+        waivers=section.accepted(),
         clock=case.node.clock,
         store=case.node.store,
+        ecosystems=section.ecosystems,
+        fail_at=Severity(section.fail_at),
     )
 
 
@@ -171,10 +176,9 @@ def _membership(case: Case) -> CheckResult:
     from checks.membership import check_membership
     from checks.membership.runner import SandboxTables
 
-    privacy = case.submission.document.privacy
     return check_membership(
         submission=case.submission,
-        runner=SandboxTables(case.runner, privacy.input if privacy is not None else ""),
+        runner=SandboxTables(case.runner),
         limits=case.node.policy.policy.privacy.limits(),
         seed=PROBE_SEED,
         inventory_model_files=_own_models(case),
@@ -227,7 +231,7 @@ STEPS = (
     Step("containment", "checks.sandboxed.containment", Stage.AFTER, _of_run, _containment),
     Step("canaries", "checks.sandboxed.canaries", Stage.AFTER, _of_run, _canaries),
     Step("determinism", "checks.sandboxed.determinism", Stage.AFTER, _of_run, _determinism),
-    Step("membership", "checks.membership", Stage.AFTER, _of_privacy, _membership),
+    Step("membership", "checks.membership.report", Stage.AFTER, _of_privacy, _membership),
     Step("dp_claim", "checks.dp_claim", Stage.AFTER, _of_papers, _dp_claim),
 )
 
@@ -236,5 +240,8 @@ AFTER = tuple(step for step in STEPS if step.stage is Stage.AFTER)
 
 
 def not_run(step: Step, why: str, fix: str) -> CheckResult:
-    """The answer of a check that was not asked: *inconclusive*, with the reason."""
-    return inconclusive(step.name, step.version, why, fix=fix)
+    """The answer of a check that was not asked: *inconclusive*, with the reason (finding `<check>/not-run`)."""
+    finding = Finding(rule_id=f"{step.name}/{NOT_RUN}", level=Level.WARNING, message=why, fix=fix)
+    return CheckResult(
+        check=step.name, version=step.version, status=Status.INCONCLUSIVE, summary=why, findings=(finding,)
+    )

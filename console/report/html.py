@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from console.report.pictures import pictures
-from console.report.wording import HEADLINE, MARKS, MEANING, ordered, reasons, risk_evidence, short, size
+from console.report.wording import HEADLINE, MARKS, MEANING, not_asked, ordered, reasons, risk_evidence, short, size
 
 if TYPE_CHECKING:
     from flows.report import Report
@@ -27,6 +27,7 @@ def to_html(report: Report, store: Path) -> str:
         headline=HEADLINE[report.verdict.outcome],
         meaning=MEANING[report.verdict.outcome],
         reasons=reasons(report),
+        not_asked=not_asked(report),
         ordered=ordered,
         risk_evidence=risk_evidence,
         marks=MARKS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from console.report.wording import HEADLINE, MARKS, MEANING, reasons, risk_evidence, short, size
+from console.report.wording import HEADLINE, MARKS, MEANING, not_asked, reasons, risk_evidence, short, size
 
 if TYPE_CHECKING:
     from checks.interface import Finding
@@ -32,6 +32,8 @@ def to_human(report: Report) -> str:
         if len(reason.findings) > MAX_FINDINGS:
             lines.append(f"    … and {len(reason.findings) - MAX_FINDINGS} more findings (see the JSON or HTML report)")
         lines.append("")
+    if not_asked(report):
+        lines += [not_asked(report), ""]
     lines += [
         f"  {MARKS[result.status]} {name:<16} {result.status:<15} {plain(result.summary)}"
         for name, result in report.checks.items()
@@ -76,6 +78,7 @@ def to_markdown(report: Report) -> str:
         for finding in reason.findings[:MAX_FINDINGS]:
             fix = f" *Fix:* {_escaped(finding.fix)}" if finding.fix else ""
             lines.append(f"  - `{finding.rule_id}` {_escaped(finding.message)}{fix}")
+    lines += ["", not_asked(report)] if not_asked(report) else []
     lines += ["", "## Checks", "", "| check | answer | why |", "|---|---|---|"]
     lines += [
         f"| {name} | {MARKS[result.status]} {result.status} | {_escaped(result.summary)} |"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from checks.interface import CheckResult, Finding, Level, Status
+from flows.steps import NOT_RUN
 
 if TYPE_CHECKING:
     from flows.report import Report
@@ -35,12 +36,24 @@ class Reason:
     results: tuple[CheckResult, ...]
     findings: tuple[Finding, ...]
 
+    @property
+    def was_not_asked(self) -> bool:
+        """Whether none of its checks was run."""
+        return bool(self.results) and all(finding.rule_id.endswith(f"/{NOT_RUN}") for finding in self.findings)
+
 
 def reasons(report: Report) -> tuple[Reason, ...]:
-    """What stands in the way, the deciding rule first."""
-    missing = [rule for rule in report.verdict.rules if not rule.satisfied]
-    missing.sort(key=lambda rule: (rule.id != report.verdict.decided_by, rule.outcome != "refuse"))
-    return tuple(_reason(rule, report) for rule in missing)
+    """What stands in the way, the deciding rule first; without the rules that could not be asked for that reason."""
+    found = (_reason(rule, report) for rule in report.verdict.unsatisfied)
+    return tuple(reason for reason in found if not reason.was_not_asked)
+
+
+def not_asked(report: Report) -> str:
+    """Which rules were not asked, in a sentence; empty text when all were."""
+    names = [rule.id for rule in report.verdict.unsatisfied if _reason(rule, report).was_not_asked]
+    if not names:
+        return ""
+    return f"Not asked, because the checks that they rest on were not run: {', '.join(names)}."
 
 
 def _reason(rule: RuleOutcome, report: Report) -> Reason:
