@@ -7,13 +7,14 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from checks.advisories.severity import Severity, worst
 from checks.advisories.snapshot import Indexed, Snapshot, read_index
-from checks.advisories.versions import Decision, base_ecosystem, judge, package_name, version_text
+from checks.advisories.versions import Decision, Event, base_ecosystem, judge, package_name, version_text
 from pratique.digests import Digest, sha256_file, sha256_json
 from pratique.errors import CouldNotDecide
 
@@ -144,7 +145,7 @@ def _match(row: tuple[str, ...], ecosystem: str, version: str, exact: str) -> Ma
     judgement = judge(
         ecosystem,
         version,
-        [[(kind, text) for kind, text in events] for events in json.loads(ranges)],
+        _ranges(ranges),
         listed=f"\n{exact}\n" in versions,
         decidable=bool(decidable),
     )
@@ -152,7 +153,7 @@ def _match(row: tuple[str, ...], ecosystem: str, version: str, exact: str) -> Ma
         return None
     return Match(
         id=identifier,
-        aliases=tuple(json.loads(aliases)),
+        aliases=_aliases(aliases),
         summary=summary,
         published=published,
         severity=worst((Severity(severity), Severity(own))),
@@ -160,6 +161,16 @@ def _match(row: tuple[str, ...], ecosystem: str, version: str, exact: str) -> Ma
         decision=judgement.decision,
         fixed=judgement.fixed,
     )
+
+
+@lru_cache(maxsize=8192)
+def _ranges(text: str) -> tuple[tuple[Event, ...], ...]:
+    return tuple(tuple((kind, version) for kind, version in events) for events in json.loads(text))
+
+
+@lru_cache(maxsize=8192)
+def _aliases(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
 
 
 def _same_release(one: str, two: str) -> bool:

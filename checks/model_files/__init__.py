@@ -13,8 +13,8 @@ from pratique.intake.image.model import FileClass, FileEntry, Inventory
 
 __all__ = ["ModelVerdict", "Reason", "Verdict", "check_model_files", "scan_model", "scan_stream"]
 
-_NAME = "model_files"
-_VERSION = "1"
+CHECK = "model_files"
+VERSION = "1"
 _RISKS = ("G1", "T2", "U6")
 _MAX_SHOWN = 8
 _ORDER = {Level.ERROR: 0, Level.WARNING: 1, Level.NOTE: 2}
@@ -46,7 +46,7 @@ def check_model_files(inventory: Inventory) -> CheckResult:
             not_kept.append(f"{entry.path}: {error}")
     if not_kept:
         why = f"{len(not_kept)} model files could not be examined: {'; '.join(not_kept[:3])}"
-        return inconclusive(_NAME, _VERSION, why, fix="Raise the policy's limits for model files.", risks=_RISKS)
+        return inconclusive(CHECK, VERSION, why, fix="Raise the policy's limits for model files.", risks=_RISKS)
     test_data = _package_test_data(verdicts, inventory)
     recognised = [v for v in verdicts if v.verdict is not Verdict.UNRECOGNISED]
     found = (f for v in verdicts for f in (_as_test_data(v) if v.name in test_data else _findings(v)))
@@ -54,8 +54,8 @@ def check_model_files(inventory: Inventory) -> CheckResult:
     unsafe = sum(v.verdict is Verdict.UNSAFE and v.name not in test_data for v in verdicts)
     unreadable = sum(v.verdict is Verdict.UNREADABLE and v.name not in test_data for v in verdicts)
     return CheckResult(
-        check=_NAME,
-        version=_VERSION,
+        check=CHECK,
+        version=VERSION,
         status=status_of(findings),
         summary=_summary(len(recognised), unsafe, unreadable),
         findings=findings,
@@ -93,7 +93,7 @@ def _as_test_data(verdict: ModelVerdict) -> list[Finding]:
         f"{verdict.name}, which a library's own tests use, is {verdict.verdict.value}: {verdict.reasons[0].message}"
     )
     fix = "Leave the tests of libraries out of the image."
-    rule = f"{_NAME}/package-test-data"
+    rule = f"{CHECK}/package-test-data"
     return [Finding(rule_id=rule, level=Level.WARNING, message=message, where=verdict.name, fix=fix, risks=_RISKS)]
 
 
@@ -103,18 +103,18 @@ def _findings(verdict: ModelVerdict) -> list[Finding]:
     if verdict.verdict is Verdict.SAFE:
         formats = ", ".join(verdict.formats)
         message = f"{verdict.name} holds a model ({formats}) that runs nothing when it is loaded"
-        return [Finding(rule_id=f"{_NAME}/safe", level=Level.NOTE, message=message, where=verdict.name)]
+        return [Finding(rule_id=f"{CHECK}/safe", level=Level.NOTE, message=message, where=verdict.name)]
     shown = [_finding(verdict, reason) for reason in verdict.reasons[:_MAX_SHOWN]]
     hidden = len(verdict.reasons) - len(shown)
     if hidden:
         message = f"{hidden} more reasons against {verdict.name} are not listed"
-        shown.append(Finding(rule_id=f"{_NAME}/more", level=Level.NOTE, message=message, where=verdict.name))
+        shown.append(Finding(rule_id=f"{CHECK}/more", level=Level.NOTE, message=message, where=verdict.name))
     return shown
 
 
 def _finding(verdict: ModelVerdict, reason: Reason) -> Finding:
     return Finding(
-        rule_id=f"{_NAME}/{reason.rule}",
+        rule_id=f"{CHECK}/{reason.rule}",
         level=Level.ERROR,
         message=f"{verdict.name}: {reason.message}",
         where=reason.member or verdict.name,

@@ -10,6 +10,7 @@ from checks.interface import (
     Finding,
     Level,
     Measurement,
+    Status,
     inconclusive,
     status_of,
 )
@@ -26,8 +27,8 @@ from pratique.intake.image.model import FileClass, Image, Inventory
 
 __all__ = ["Bom", "Component", "Origin", "check_sbom", "make_bom"]
 
-_NAME = "sbom"
-_VERSION = "1"
+CHECK = "sbom"
+VERSION = "1"
 _RISKS = ("G2",)
 _MAX_SHOWN = 50
 _MEDIA_TYPE = "application/vnd.cyclonedx+json; version=1.6"
@@ -99,24 +100,26 @@ def check_sbom(
     """What does the image consist of, and does that agree with its packages' metadata and the declared SBOM?
 
     Leaves `sbom.cdx.json` as evidence. Where the inventory is incomplete the result is inconclusive and the bill of
-    materials empty.
+    materials empty; where a package database is of a kind that is not read here, or is missing from a distribution
+    that always has one, it is inconclusive too: there are packages that nobody knows of.
     """
     started = time.monotonic()
     try:
         bom, lies, system = make_bom(inventory, image, clock=clock)
     except CouldNotDecide as error:
         empty = Bom((), b"", sha256_bytes(b""))
-        return inconclusive(_NAME, _VERSION, str(error), fix=error.next_step, risks=_RISKS), empty
+        return inconclusive(CHECK, VERSION, str(error), fix=error.next_step, risks=_RISKS), empty
     findings = [_finding(lie.rule, lie.message, lie.path) for lie in lies]
-    findings += [_unread(path) for path in system.unread]
+    unknown = _unknown_packages(system)
+    findings += unknown
     findings += _against_declared(bom, declared)
     evidence = store.put(bom.document, name="sbom.cdx.json", media_type=_MEDIA_TYPE)
     counts = {rule: sum(lie.rule == rule for lie in lies) for rule in ("record-hash", "unowned-module", "unowned-file")}
     shown = _bounded(findings)
     result = CheckResult(
-        check=_NAME,
-        version=_VERSION,
-        status=status_of(findings),
+        check=CHECK,
+        version=VERSION,
+        status=Status.INCONCLUSIVE if unknown and status_of(findings) is Status.PASSED else status_of(findings),
         summary=_summary(bom, findings),
         findings=shown,
         measurements=(
@@ -172,15 +175,26 @@ def _finding(rule: str, message: str, where: str) -> Finding:
     )
 
 
-def _unread(path: str) -> Finding:
-    return Finding(
-        rule_id="sbom/database-not-read",
-        level=Level.WARNING,
-        message=f"the package database {path} is of a kind that is not read here; its packages are not listed",
-        where=path,
-        fix="Declare an SBOM that lists these packages.",
-        risks=_RISKS,
-    )
+def _unknown_packages(system: SystemPackages) -> list[Finding]:
+    """Why packages of the system may be unknown; empty where they are all listed."""
+    found = [
+        ("database-not-read", f"the package database {path} is of a kind that is not read here", path)
+        for path in system.unread
+    ]
+    if system.lost:
+        name = system.release.name or system.release.identifier
+        found.append(("database-missing", f"the image says that it is {name}, but has no package database", ""))
+    return [
+        Finding(
+            rule_id=f"sbom/{rule}",
+            level=Level.WARNING,
+            message=f"{message}: its packages are not known",
+            where=where,
+            fix="Build on an image whose package database (dpkg or apk) is in it, or on none at all.",
+            risks=_RISKS,
+        )
+        for rule, message, where in found
+    ]
 
 
 def _bounded(findings: list[Finding]) -> tuple[Finding, ...]:

@@ -56,12 +56,10 @@ class Lie:
 
 @dataclass
 class PythonPackages:
-    """Components found, what contradicts them, and modules without an owner (top-level name → a path)."""
+    """Components found, and what contradicts their metadata."""
 
     components: list[Component] = field(default_factory=list)
     lies: list[Lie] = field(default_factory=list)
-    unowned: dict[str, str] = field(default_factory=dict)
-    hashed: int = 0
 
 
 @dataclass(frozen=True)
@@ -211,7 +209,6 @@ def _check_record(
         if entry is None:
             missing += [path] if not path.endswith((".pyc", ".pyo")) else []
         elif digest and entry.sha256:
-            found.hashed += 1
             wrong += [path] if _hex(digest) != entry.sha256.removeprefix("sha256:") else []
         elif path.endswith((".py", ".so")):
             unhashed.append(path)
@@ -325,7 +322,6 @@ def _name_unowned(inventory: Inventory, found: PythonPackages, owned: set[str]) 
         )
         found.lies.append(Lie("startup-file" if top.endswith(".pth") else kind, what, path))
         if not inside:
-            found.unowned[top] = path
             _detect(top, path, inventory, found)
 
 

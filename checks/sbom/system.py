@@ -36,12 +36,16 @@ class Release:
 
 @dataclass
 class SystemPackages:
-    """Release, packages, files that packages own, and databases that this reader cannot read."""
+    """Release, packages, files that packages own, and databases that this reader cannot read.
+
+    `lost` is true where the release is one whose packages always have a database, and there is none.
+    """
 
     release: Release = field(default_factory=Release)
     components: list[Component] = field(default_factory=list)
     owned: frozenset[str] = frozenset()
     unread: list[str] = field(default_factory=list)
+    lost: bool = False
 
 
 def read_system(inventory: Inventory) -> SystemPackages:
@@ -61,6 +65,7 @@ def read_system(inventory: Inventory) -> SystemPackages:
             found.unread.append(path)
     found.components.sort(key=lambda c: c.purl)
     found.owned = frozenset(owned)
+    found.lost = bool(found.release.ecosystem) and not found.components
     return found
 
 

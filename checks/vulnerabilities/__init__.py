@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from subprocess import SubprocessError
 
 from checks.advisories import AdvisoryStore, Decision, Match, Severity, load
 from checks.advisories.severity import at_least
@@ -31,8 +32,8 @@ from pratique.errors import CouldNotDecide
 
 __all__ = ["Vulnerability", "Waiver", "check_vulnerabilities", "find_vulnerabilities"]
 
-_NAME = "vulnerabilities"
-_VERSION = "1"
+CHECK = "vulnerabilities"
+VERSION = "1"
 _RISKS = ("G2",)
 _MAX_SHOWN = 200
 _LEVELS = {Severity.MEDIUM: Level.WARNING, Severity.LOW: Level.NOTE}
@@ -95,15 +96,15 @@ def check_vulnerabilities(
             moment = clock()
             problem = _unusable(advisories, components, ecosystems, moment, max_age)
             if problem:
-                return inconclusive(_NAME, _VERSION, problem, fix=_IMPORT, risks=_RISKS)
+                return inconclusive(CHECK, VERSION, problem, fix=_IMPORT, risks=_RISKS)
             found = find_vulnerabilities(components, advisories)
             missing = uncovered(components, advisories)
             return _result(found, missing, advisories, waivers, moment, store, fail_at, started)
     except CouldNotDecide as error:
-        return inconclusive(_NAME, _VERSION, str(error), fix=error.next_step or _IMPORT, risks=_RISKS)
-    except ImportError as error:
+        return inconclusive(CHECK, VERSION, str(error), fix=error.next_step or _IMPORT, risks=_RISKS)
+    except (ImportError, SubprocessError) as error:  # a library below pip-audit runs `pip --version` when imported
         why = f"pip-audit cannot be loaded: {error}"
-        return inconclusive(_NAME, _VERSION, why, fix="Install Pratique's dependencies anew.", risks=_RISKS)
+        return inconclusive(CHECK, VERSION, why, fix="Install Pratique's dependencies anew.", risks=_RISKS)
 
 
 def _unusable(
@@ -154,8 +155,8 @@ def _result(
         media_type="application/json",
     )
     return CheckResult(
-        check=_NAME,
-        version=_VERSION,
+        check=CHECK,
+        version=VERSION,
         status=status,
         summary=_summary(counts, len(undecided), len(judged) - len(counted), advisories.taken),
         findings=_bounded(findings),
@@ -189,7 +190,7 @@ def _finding(vulnerability: Vulnerability, waiver: Waiver | None, holds: bool, f
     elif waiver is not None:
         message += f" [the waiver by {waiver.by} expired on {waiver.until} and counts for nothing]"
     return Finding(
-        rule_id=f"{_NAME}/{rule}",
+        rule_id=f"{CHECK}/{rule}",
         level=level,
         message=message,
         where=component.purl or component.path,
@@ -222,7 +223,7 @@ def _fix(vulnerability: Vulnerability) -> str:
 
 def _not_covered(ecosystem: str, count: int) -> Finding:
     return Finding(
-        rule_id=f"{_NAME}/not-covered",
+        rule_id=f"{CHECK}/not-covered",
         level=Level.WARNING,
         message=f"{count} components of {ecosystem} were not looked up: no snapshot speaks of them",
         fix=_IMPORT,
@@ -233,7 +234,7 @@ def _not_covered(ecosystem: str, count: int) -> Finding:
 def _unreadable_records(advisories: AdvisoryStore) -> list[Finding]:
     return [
         Finding(
-            rule_id=f"{_NAME}/unreadable-records",
+            rule_id=f"{CHECK}/unreadable-records",
             level=Level.WARNING,
             message=f"records of the {s.ecosystems[0]} snapshot could not be read: {'; '.join(s.unreadable[:3])}",
             fix="Take the snapshot again from its source.",
@@ -250,7 +251,7 @@ def _bounded(findings: list[Finding]) -> tuple[Finding, ...]:
     if len(ranked) <= _MAX_SHOWN:
         return tuple(ranked)
     message = f"{len(ranked) - _MAX_SHOWN} more findings are in vulnerabilities.json"
-    return (*ranked[:_MAX_SHOWN], Finding(rule_id=f"{_NAME}/more", level=Level.NOTE, message=message))
+    return (*ranked[:_MAX_SHOWN], Finding(rule_id=f"{CHECK}/more", level=Level.NOTE, message=message))
 
 
 def _document(

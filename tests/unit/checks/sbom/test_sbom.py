@@ -196,6 +196,19 @@ def test_what_the_system_owns_has_an_owner() -> None:
     assert rules(check(files)[0]) == {}
 
 
+@pytest.mark.parametrize(
+    ("files", "rule"),
+    [
+        ({"etc/os-release": RELEASE}, "database-missing"),
+        ({"var/lib/rpm/rpmdb.sqlite": b"x", "etc/os-release": b"ID=fedora"}, "database-not-read"),
+    ],
+)
+def test_packages_that_nobody_can_know_are_inconclusive(files: dict[str, bytes], rule: str) -> None:
+    result, _ = check(files)
+    assert result.status is Status.INCONCLUSIVE
+    assert f"sbom/{rule}" in rules(result)
+
+
 def test_a_record_that_leaves_the_image_is_ignored() -> None:
     files = package()
     files[f"{SITE}/widget-1.0.dist-info/RECORD"] += b"../../../../../../../etc/passwd,sha256=AAAA,1\n"
