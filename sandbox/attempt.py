@@ -289,17 +289,17 @@ class Attempt:
     def _harvest(self, output: Path) -> None:
         if self._workspace is None:
             return
-        output.mkdir(parents=True, exist_ok=True)
         try:
+            output.mkdir(parents=True, exist_ok=True)
             if self._holder is not None:
                 self.story.harvest = self._holder.harvest(output, self.spec.limits)
             else:
                 self.story.harvest = harvest_directory(self._workspace.output, output, self.spec.limits)
         except EngineUnavailable:
             raise
-        except CouldNotDecide as error:
+        except (CouldNotDecide, OSError) as error:
             self.story.harvest.refuse(b"", "not-collected")
-            self.story.remark(f"{error}. {error.next_step}")
+            self.story.remark(f"{error}. {getattr(error, 'next_step', '')}")
 
     def _remove(self) -> None:
         """Remove the container; one whose creation was interrupted may still be about to appear."""

@@ -167,6 +167,11 @@ class Engine:
             same_machine=_shares_our_mounts(self.host),
         )
 
+    def ping(self) -> None:
+        """Raise `EngineUnavailable` when nobody answers any more."""
+        with _asking("answer"):
+            self._client.ping()
+
     # images
 
     def image(self, image_id: str) -> dict[str, Any] | None:

@@ -114,7 +114,8 @@ class Launcher:
         attempt.collect(output)
 
     def _get_ready(self) -> Watchdog:
-        """Before the first run: leftovers away, watchdog up."""
+        """Somebody answers; before the first run: leftovers away, watchdog up."""
+        self.engine.ping()
         with self._lock:
             if self._watchdog is None:
                 self.reaped += reap(self.engine, self.state_dir)

@@ -71,11 +71,17 @@ def python_closure(modules: Iterable[str]) -> dict[str, Path]:
     for name in json.loads(listing):
         path = Path(name)
         files[str(path)] = path.resolve()
-    binaries = [str(executable), *(name for name in files if name.endswith(".so"))]
+    return with_shared_libraries(files)
+
+
+def with_shared_libraries(files: dict[str, Path]) -> dict[str, Path]:
+    """`files` and the shared libraries that they need, as `ldd` finds them."""
+    found = dict(files)
+    binaries = [str(path) for name, path in files.items() if name == PYTHON or ".so" in Path(name).name]
     for line in _output(["ldd", *binaries]).splitlines():
         if match := _LIBRARY.search(line):
-            files[os.path.normpath(match[1])] = Path(match[1]).resolve()
-    return files
+            found.setdefault(os.path.normpath(match[1]), Path(match[1]).resolve())
+    return found
 
 
 def build_archive(files: dict[str, Path], config: Mapping[str, Any] | None = None) -> tuple[bytes, Digest, Digest]:
