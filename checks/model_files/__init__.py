@@ -7,7 +7,7 @@ import time
 from checks.interface import CheckResult, Finding, Level, Measurement, inconclusive, status_of
 from checks.model_files.parts import Reason, Verdict
 from checks.model_files.scan import ModelVerdict, scan_model, scan_stream
-from checks.sbom.python import is_package_test, verified_files
+from checks.sbom.record import is_package_test, verified_files
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.model import FileClass, FileEntry, Inventory
 
@@ -85,7 +85,10 @@ def _package_test_data(verdicts: list[ModelVerdict], inventory: Inventory) -> fr
     suspects = [
         v.name for v in verdicts if v.verdict in (Verdict.UNSAFE, Verdict.UNREADABLE) and is_package_test(v.name)
     ]
-    return verified_files(inventory).intersection(suspects) if suspects else frozenset()
+    try:
+        return verified_files(inventory).intersection(suspects) if suspects else frozenset()
+    except CouldNotDecide:  # a RECORD was not kept, so nothing vouches for these files
+        return frozenset()
 
 
 def _as_test_data(verdict: ModelVerdict) -> list[Finding]:

@@ -12,74 +12,19 @@ from __future__ import annotations
 
 import _compat_pickle
 import io
-import re
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 
 from checks.model_files.allowlist import is_allowed, is_known_dangerous, may_call
+from checks.model_files.arrays import element_count, item_width
 from checks.model_files.opcodes import OPAQUE, Step, Unparsable, read_steps, starts_like_opcode
+from checks.model_files.report import ARRAY_KEYS, Import, Made, Report, Table, plausible, real_problems
 
 MAX_STEPS = 5_000_000
 """Opcodes in one file; the models of scikit-learn and XGBoost have thousands."""
 _MAX_DEPTH = 8
 _MAX_TUPLE = 16
-_MAX_PROBLEMS = 20
-_MAX_ARRAY = 1 << 48
-_STATE_KEYS = frozenset(("shape", "dtype", "numpy_array_alignment_bytes"))
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
-_TYPE = re.compile(r"[<>=|]?(?:(\?)|([biufcSaUVMm])([0-9]{1,9})|(O)[0-9]{0,2})", re.ASCII)
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,200}", re.ASCII)
 _ENCODINGS = frozenset(("latin1", "latin-1", "ascii", "utf-8", "utf8"))
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One reason against a pickle: rule, message, offset of the opcode that decided."""
-
-    rule: str
-    message: str
-    offset: int
-
-
-@dataclass
-class Report:
-    """What a walk saw: every import asked for, the problems, how much it followed."""
-
-    imports: set[tuple[str, str]] = field(default_factory=set)
-    problems: list[Problem] = field(default_factory=list)
-    pickles: int = 0
-    steps: int = 0
-    calls: int = 0
-    torchscript: bool = False
-
-    def add(self, rule: str, message: str, offset: int) -> None:
-        """Note a problem; beyond the first twenty, more of them tell nothing."""
-        if len(self.problems) < _MAX_PROBLEMS:
-            self.problems.append(Problem(rule, message, offset))
-
-
-@dataclass(frozen=True)
-class Import:
-    """Stand-in for an imported object."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
-
-
-@dataclass(eq=False)
-class Made:
-    """Stand-in for what a call gave: by what, with which arguments, and the state set later."""
-
-    by: Import
-    arguments: Any
-    state: Any = None
-
-
-class _Table(dict[str, Any]):
-    """Stand-in for a dict; keeps the few entries that matter to arrays."""
 
 
 class Walk:
@@ -122,7 +67,7 @@ class Walk:
         self.stack.append(OPAQUE)
 
     def push_table(self, step: Step) -> None:
-        self.stack.append(_Table())
+        self.stack.append(Table())
 
     def push_empty_tuple(self, step: Step) -> None:
         self.stack.append(())
@@ -173,7 +118,7 @@ class Walk:
 
     def make_table(self, step: Step) -> None:
         items = self._pop_mark()
-        table = _Table()
+        table = Table()
         self._fill(table, items, step)
         self.stack.append(table)
 
@@ -187,9 +132,9 @@ class Walk:
 
     def _fill(self, target: Any, items: list[Any], step: Step) -> None:
         self._refuse_changed_import(target, step)
-        if isinstance(target, _Table):
+        if isinstance(target, Table):
             for key, value in zip(items[::2], items[1::2], strict=False):
-                if isinstance(key, str) and key in _STATE_KEYS:
+                if isinstance(key, str) and key in ARRAY_KEYS:
                     target[key] = value
 
     def append(self, step: Step) -> None:
@@ -297,15 +242,15 @@ class Walk:
 
     def _pass_array(self, wrapper: Made, step: Step) -> None:
         state = wrapper.state
-        if not isinstance(state, _Table) or "shape" not in state or "dtype" not in state:
+        if not isinstance(state, Table) or "shape" not in state or "dtype" not in state:
             raise Unparsable("a joblib array without shape and type", step.offset)
         position = self.stream.tell()
-        width = _item_width(state["dtype"], step.offset)
+        width = item_width(state["dtype"], step.offset)
         nested = self._look_as_pickle(position, width is not None, step.offset)
         if width is None:
             self.stream.seek(nested)
             return
-        count = _count(state["shape"], step.offset)
+        count = element_count(state["shape"], step.offset)
         self.stream.seek(position)
         if state.get("numpy_array_alignment_bytes") is not None:
             padding = self.stream.read(1)
@@ -357,17 +302,6 @@ def _pair(step: Step) -> tuple[str, str]:
     return module, name
 
 
-def plausible(module: str, name: str) -> bool:
-    """Whether Python could import this at all; random bytes rarely read so."""
-    return bool(_IDENTIFIER.fullmatch(module) and _IDENTIFIER.fullmatch(name))
-
-
-def real_problems(report: Report) -> list[Problem]:
-    """Problems of a walk over bytes that may be no pickle: none where no importable name was asked for and used."""
-    used = report.calls or any(problem.rule == "dangerous-import" for problem in report.problems)
-    return report.problems if used and any(plausible(*pair) for pair in report.imports) else []
-
-
 def _of_torchscript(found: Import) -> bool:
     """Names that TorchScript's own unpickler resolves; Python never imports them."""
     return found.module.startswith("__torch__") or found.module == "torch.jit._pickle"
@@ -384,43 +318,6 @@ def _plain_encoding(arguments: Any) -> bool:
     if not isinstance(arguments, tuple) or len(arguments) != 2:
         return False
     return isinstance(arguments[1], str) and arguments[1] in _ENCODINGS
-
-
-def _item_width(dtype: Any, offset: int) -> int | None:
-    """Bytes of one element; None for an array of objects. Raises `Unparsable` for a type that is not plain."""
-    if not isinstance(dtype, Made) or dtype.by.name != "dtype" or not dtype.arguments:
-        raise Unparsable("a joblib array of an unknown type", offset)
-    parsed = _TYPE.fullmatch(dtype.arguments[0]) if isinstance(dtype.arguments[0], str) else None
-    if parsed is None:
-        raise Unparsable("a joblib array of an unknown type", offset)
-    if parsed[4]:
-        return None
-    width = 1 if parsed[1] else int(parsed[3]) * (4 if parsed[2] == "U" else 1)
-    if parsed[2] and parsed[2] in "SaUV":
-        width = _stated_width(dtype.state, width, offset)
-    if not 0 < width <= _MAX_ARRAY:
-        raise Unparsable("a joblib array of an unknown type", offset)
-    return width
-
-
-def _stated_width(state: Any, width: int, offset: int) -> int:
-    """Types of free width are given theirs by the state that numpy restores."""
-    if state is None:
-        return width
-    if not isinstance(state, tuple) or not 7 <= len(state) <= 9 or state[2] is not None or type(state[5]) is not int:
-        raise Unparsable("a joblib array of an unknown type", offset)
-    return state[5]
-
-
-def _count(shape: Any, offset: int) -> int:
-    if not isinstance(shape, tuple) or not all(type(length) is int and length >= 0 for length in shape):
-        raise Unparsable("a joblib array of an unknown shape", offset)
-    count = 1
-    for length in shape:
-        count *= length
-        if max(count, length) > _MAX_ARRAY:
-            raise Unparsable("a joblib array of an impossible shape", offset)
-    return count
 
 
 _ACTIONS: Final = {

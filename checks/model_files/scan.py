@@ -10,7 +10,8 @@ from checks.model_files import archives, formats, onnx
 from checks.model_files.opcodes import Unparsable
 from checks.model_files.opinion import MAX_SIZE, dangerous_imports
 from checks.model_files.parts import Found, Part, Reason, Verdict
-from checks.model_files.pickles import MAX_STEPS, Problem, Report, Walk, real_problems
+from checks.model_files.pickles import MAX_STEPS, Walk
+from checks.model_files.report import Problem, Report, real_problems
 
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _TORCH_PICKLES = 5

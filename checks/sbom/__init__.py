@@ -18,7 +18,8 @@ from checks.sbom.cyclonedx import write_document
 from checks.sbom.declared import compare, read_declared
 from checks.sbom.model import Bom, Component, Origin
 from checks.sbom.node import read_node
-from checks.sbom.python import Lie, is_package_test, read_python
+from checks.sbom.python import read_python
+from checks.sbom.record import Lie, is_package_test
 from checks.sbom.system import SystemPackages, read_system
 from pratique.clock import Clock
 from pratique.digests import Digest, sha256_bytes
@@ -106,6 +107,7 @@ def check_sbom(
     started = time.monotonic()
     try:
         bom, lies, system = make_bom(inventory, image, clock=clock)
+        evidence = store.put(bom.document, name="sbom.cdx.json", media_type=_MEDIA_TYPE)
     except CouldNotDecide as error:
         empty = Bom((), b"", sha256_bytes(b""))
         return inconclusive(CHECK, VERSION, str(error), fix=error.next_step, risks=_RISKS), empty
@@ -113,7 +115,6 @@ def check_sbom(
     unknown = _unknown_packages(system)
     findings += unknown
     findings += _against_declared(bom, declared)
-    evidence = store.put(bom.document, name="sbom.cdx.json", media_type=_MEDIA_TYPE)
     counts = {rule: sum(lie.rule == rule for lie in lies) for rule in ("record-hash", "unowned-module", "unowned-file")}
     shown = _bounded(findings)
     result = CheckResult(

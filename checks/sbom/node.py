@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from checks.sbom.model import Component, package_url, text_of
-from checks.sbom.python import Lie
+from checks.sbom.record import Lie
 from pratique.bounds import strict_json
 from pratique.errors import InvalidInput
 from pratique.intake.image.model import FileClass, Inventory

@@ -6,26 +6,21 @@ name, every file that `RECORD` lists is compared with its hash, and modules that
 
 from __future__ import annotations
 
-import base64
-import binascii
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from checks.sbom.model import Component, Origin, package_url, text_of
+from checks.sbom.record import Lie, compare_record, site_of
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.model import Inventory, Kind
 
 _DIRECTORY = re.compile(r"(?P<name>[^/]+?)-(?P<version>[^/-]+)\.(?:dist|egg)-info")
-_SITES = ("site-packages", "dist-packages")
 _MODULE_SUFFIXES = (".py", ".so", ".pth", ".pyc")
 _VERSION_IN_CODE = re.compile(rb"""__version__\s*=\s*['"]([A-Za-z0-9.!+_-]{1,64})['"]""")
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]{0,200})")
 _MAX_HEADER = 512 * 1024
-_MAX_ROWS = 100_000
 _IMPORT_NAMES = {
     "yaml": "PyYAML",
     "sklearn": "scikit-learn",
@@ -43,15 +38,6 @@ _IMPORT_NAMES = {
     "pkg_resources": "setuptools",
     "_yaml": "PyYAML",
 }
-
-
-@dataclass(frozen=True)
-class Lie:
-    """Something in the image that its metadata do not bear out: rule, message, path."""
-
-    rule: str
-    message: str
-    path: str
 
 
 @dataclass
@@ -103,9 +89,10 @@ def _read_distribution(
         found.lies.append(Lie("metadata-unreadable", "package metadata without name or version", distribution.metadata))
         return
     _compare_with_directory(distribution, name, version, found)
-    record = f"{distribution.directory}/RECORD"
-    if record in inventory.files:
-        _check_record(inventory, distribution, inventory.read(record), found, owned)
+    if f"{distribution.directory}/RECORD" in inventory.files:
+        lies, files = compare_record(inventory, distribution.directory)
+        found.lies += lies
+        owned |= files
     else:
         _own_by_name(inventory, distribution, found, owned)
     found.components.append(
@@ -186,102 +173,6 @@ def _same_version(one: str, two: str) -> bool:
         return one == two
 
 
-# --- RECORD --------------------------------------------------------------------------------------------------------
-
-
-def _check_record(
-    inventory: Inventory, distribution: _Distribution, record: bytes, found: PythonPackages, owned: set[str]
-) -> None:
-    name = distribution.directory.rpartition("/")[2]
-    wrong: list[str] = []
-    missing: list[str] = []
-    unhashed: list[str] = []
-    rows = _rows(record)
-    if rows is None:
-        found.lies.append(Lie("record-unreadable", f"the RECORD of {name} cannot be read", distribution.directory))
-        return
-    for stated, digest in rows:
-        path = _inside(distribution.base, stated)
-        if path is None:
-            continue
-        owned.add(path)
-        entry = inventory.files.get(path) or inventory.resolve(path)
-        if entry is None:
-            missing += [path] if not path.endswith((".pyc", ".pyo")) else []
-        elif digest and entry.sha256:
-            wrong += [path] if _hex(digest) != entry.sha256.removeprefix("sha256:") else []
-        elif path.endswith((".py", ".so")):
-            unhashed.append(path)
-    for rule, message, paths in (
-        ("record-hash", f"files of {name} are not those its RECORD names", wrong),
-        ("record-missing", f"files that the RECORD of {name} names are not in the image", missing),
-        ("record-unhashed", f"the RECORD of {name} gives no hash for code", unhashed),
-    ):
-        if paths:
-            found.lies.append(Lie(rule, f"{message}: {_listed(paths)}", paths[0]))
-
-
-def is_package_test(path: str) -> bool:
-    """Whether `path` lies in the test directory of an installed package."""
-    place = _place(path)
-    return place is not None and bool({"test", "tests"} & set(place[1].split("/")[:-1]))
-
-
-def verified_files(inventory: Inventory) -> frozenset[str]:
-    """Files whose content is what the RECORD of a package says; raises `CouldNotDecide` as `read_python` does."""
-    verified: set[str] = set()
-    for path in inventory.classes:
-        if not path.endswith(".dist-info/RECORD"):
-            continue
-        base = path.rpartition("/")[0].rpartition("/")[0]
-        for stated, digest in _rows(inventory.read(path)) or ():
-            inside = _inside(base, stated)
-            entry = inventory.files.get(inside) if inside else None
-            if entry is not None and digest and entry.sha256 == f"sha256:{_hex(digest)}":
-                verified.add(entry.path)
-    return frozenset(verified)
-
-
-def _rows(record: bytes) -> list[tuple[str, str]] | None:
-    """Path and hash of each row; None where it is not a RECORD."""
-    try:
-        rows = list(csv.reader(record.decode("utf-8").splitlines()))
-    except (UnicodeDecodeError, csv.Error):
-        return None
-    if len(rows) > _MAX_ROWS:
-        return None
-    return [(row[0], row[1]) for row in rows if len(row) >= 2 and row[0]]
-
-
-def _hex(stated: str) -> str:
-    """Hex digits of `sha256=<urlsafe base64>`; empty (which equals no file's) for any other form."""
-    algorithm, _, value = stated.partition("=")
-    if algorithm != "sha256":
-        return ""
-    try:
-        return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
-    except (binascii.Error, ValueError):
-        return ""
-
-
-def _inside(base: str, stated: str) -> str | None:
-    """Path in the image of what a RECORD calls `stated`; None where it leaves the image."""
-    parts: list[str] = [] if stated.startswith("/") else [part for part in base.split("/") if part]
-    for part in PurePosixPath(stated).parts:
-        if part == "..":
-            if not parts:
-                return None
-            parts.pop()
-        elif part not in ("/", "."):
-            parts.append(part)
-    return "/".join(parts)
-
-
-def _listed(paths: list[str]) -> str:
-    shown = ", ".join(paths[:3])
-    return f"{shown} and {len(paths) - 3} more" if len(paths) > 3 else shown
-
-
 # --- modules without an owner ----------------------------------------------------------------------------------------
 
 
@@ -306,7 +197,7 @@ def _name_unowned(inventory: Inventory, found: PythonPackages, owned: set[str]) 
     with_owner: set[tuple[str, str]] = set()
     without: dict[tuple[str, str], str] = {}
     for path, entry in inventory.files.items():
-        place = _place(path)
+        place = site_of(path)
         if place is None or entry.kind is not Kind.FILE or not path.endswith(_MODULE_SUFFIXES):
             continue
         top = place[1].partition("/")[0]
@@ -323,15 +214,6 @@ def _name_unowned(inventory: Inventory, found: PythonPackages, owned: set[str]) 
         found.lies.append(Lie("startup-file" if top.endswith(".pth") else kind, what, path))
         if not inside:
             _detect(top, path, inventory, found)
-
-
-def _place(path: str) -> tuple[str, str] | None:
-    """The innermost site directory and the path inside it."""
-    for site in _SITES:
-        before, marker, inside = path.rpartition(f"{site}/")
-        if marker and (not before or before.endswith("/")):
-            return before + site, inside
-    return None
 
 
 def _generated(path: str, owned: set[str]) -> bool:

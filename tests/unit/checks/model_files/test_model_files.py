@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import bz2
 import gzip
+import hashlib
 import io
 import json
 import lzma
@@ -485,3 +487,17 @@ def test_a_file_that_was_not_kept_is_inconclusive() -> None:
     files = {"app/m.pkl": pickle.dumps({})}
     result = check_model_files(inventory_of(files, not_kept={"app/m.pkl": "too large"}))
     assert result.status is Status.INCONCLUSIVE
+
+
+def test_what_a_library_tests_itself_with_is_shown_but_does_not_fail() -> None:
+    site = "usr/lib/python3.11/site-packages"
+    digest = base64.urlsafe_b64encode(hashlib.sha256(EVIL).digest()).rstrip(b"=")
+    record = b"numlib/tests/data/old.pkl,sha256=" + digest + b",1\n"
+    files = {f"{site}/numlib/tests/data/old.pkl": EVIL, f"{site}/numlib-1.dist-info/RECORD": record}
+    result = check_model_files(inventory_of(files))
+    assert result.status is Status.PASSED
+    assert [f.rule_id for f in result.findings] == ["model_files/package-test-data"]
+    swapped = {**files, f"{site}/numlib/tests/data/old.pkl": EVIL_0}
+    assert check_model_files(inventory_of(swapped)).status is Status.FAILED
+    elsewhere = {**files, f"{site}/numlib/old.pkl": EVIL}
+    assert check_model_files(inventory_of(elsewhere)).status is Status.FAILED

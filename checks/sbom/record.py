@@ -1,0 +1,129 @@
+"""RECORD, the list of files that an installed Python package owns, compared with the files that are there."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from pratique.intake.image.model import Inventory
+
+_SITES = ("site-packages", "dist-packages")
+_MAX_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class Lie:
+    """Something in the image that its metadata do not bear out: rule, message, path."""
+
+    rule: str
+    message: str
+    path: str
+
+
+def compare_record(inventory: Inventory, directory: str) -> tuple[list[Lie], set[str]]:
+    """What contradicts the RECORD in the metadata `directory`, and the files it owns.
+
+    Raises `CouldNotDecide` where the RECORD was too large to be kept.
+    """
+    base, _, name = directory.rpartition("/")
+    lies: list[Lie] = []
+    owned: set[str] = set()
+    wrong: list[str] = []
+    missing: list[str] = []
+    unhashed: list[str] = []
+    rows = _rows(inventory.read(f"{directory}/RECORD"))
+    if rows is None:
+        return [Lie("record-unreadable", f"the RECORD of {name} cannot be read", directory)], owned
+    for stated, digest in rows:
+        path = _inside(base, stated)
+        if path is None:
+            continue
+        owned.add(path)
+        entry = inventory.files.get(path) or inventory.resolve(path)
+        if entry is None:
+            missing += [path] if not path.endswith((".pyc", ".pyo")) else []
+        elif digest and entry.sha256:
+            wrong += [path] if _hex(digest) != entry.sha256.removeprefix("sha256:") else []
+        elif path.endswith((".py", ".so")):
+            unhashed.append(path)
+    for rule, message, paths in (
+        ("record-hash", f"files of {name} are not those its RECORD names", wrong),
+        ("record-missing", f"files that the RECORD of {name} names are not in the image", missing),
+        ("record-unhashed", f"the RECORD of {name} gives no hash for code", unhashed),
+    ):
+        if paths:
+            lies.append(Lie(rule, f"{message}: {_listed(paths)}", paths[0]))
+    return lies, owned
+
+
+def is_package_test(path: str) -> bool:
+    """Whether `path` lies in the test directory of an installed package."""
+    place = site_of(path)
+    return place is not None and bool({"test", "tests"} & set(place[1].split("/")[:-1]))
+
+
+def verified_files(inventory: Inventory) -> frozenset[str]:
+    """Files whose content is what the RECORD of a package says; raises `CouldNotDecide` as `compare_record` does."""
+    verified: set[str] = set()
+    for path in inventory.classes:
+        if not path.endswith(".dist-info/RECORD"):
+            continue
+        base = path.rpartition("/")[0].rpartition("/")[0]
+        for stated, digest in _rows(inventory.read(path)) or ():
+            inside = _inside(base, stated)
+            entry = inventory.files.get(inside) if inside else None
+            if entry is not None and digest and entry.sha256 == f"sha256:{_hex(digest)}":
+                verified.add(entry.path)
+    return frozenset(verified)
+
+
+def _rows(record: bytes) -> list[tuple[str, str]] | None:
+    """Path and hash of each row; None where it is not a RECORD."""
+    try:
+        rows = list(csv.reader(record.decode("utf-8").splitlines()))
+    except (UnicodeDecodeError, csv.Error):
+        return None
+    if len(rows) > _MAX_ROWS:
+        return None
+    return [(row[0], row[1]) for row in rows if len(row) >= 2 and row[0]]
+
+
+def _hex(stated: str) -> str:
+    """Hex digits of `sha256=<urlsafe base64>`; empty (which equals no file's) for any other form."""
+    algorithm, _, value = stated.partition("=")
+    if algorithm != "sha256":
+        return ""
+    try:
+        return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _inside(base: str, stated: str) -> str | None:
+    """Path in the image of what a RECORD calls `stated`; None where it leaves the image."""
+    parts: list[str] = [] if stated.startswith("/") else [part for part in base.split("/") if part]
+    for part in PurePosixPath(stated).parts:
+        if part == "..":
+            if not parts:
+                return None
+            parts.pop()
+        elif part not in ("/", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _listed(paths: list[str]) -> str:
+    shown = ", ".join(paths[:3])
+    return f"{shown} and {len(paths) - 3} more" if len(paths) > 3 else shown
+
+
+def site_of(path: str) -> tuple[str, str] | None:
+    """The innermost site directory and the path inside it."""
+    for site in _SITES:
+        before, marker, inside = path.rpartition(f"{site}/")
+        if marker and (not before or before.endswith("/")):
+            return before + site, inside
+    return None
