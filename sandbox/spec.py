@@ -38,7 +38,11 @@ REPRODUCIBLE_ENVIRONMENT = {
 HOME_ENVIRONMENT = {"HOME": "/tmp", "USER": "tool", "LOGNAME": "tool", "TMPDIR": "/tmp"}  # noqa: S108 (in the container)
 """The per-run uid is in no passwd file; libraries that ask for a home or a user name find one here."""
 
-RESERVED_TARGETS = ("/", "/proc", "/sys", "/dev", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/usr")
+RESERVED_TARGETS = ("/", "/usr", "/tmp", "/dev/shm")  # noqa: S108 (in the container)
+RESERVED_TREES = (
+    "/proc", "/sys", "/dev", "/etc", "/bin", "/sbin", "/lib", "/lib64",
+    "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64",
+)  # fmt: skip
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 
@@ -54,7 +58,7 @@ def _container_path(text: str) -> str:
         raise ValueError(f"{text!r} is not an absolute, normal path in the container")
     if len(text) > 512 or any(ord(c) < 32 or c in ":,\x7f" for c in text):
         raise ValueError(f"{text[:80]!r} is too long or has a control character, a colon or a comma")
-    if text in RESERVED_TARGETS or text.startswith(("/proc/", "/sys/", "/dev/")):
+    if text in RESERVED_TARGETS or any(text == tree or text.startswith(tree + "/") for tree in RESERVED_TREES):
         raise ValueError(f"{text!r} is reserved")
     return text
 
