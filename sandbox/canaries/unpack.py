@@ -43,6 +43,7 @@ _SAMPLE = 1 << 10
 _URLSAFE = bytes.maketrans(b"-_", b"+/")
 _HEX = b"0123456789abcdefABCDEF"
 _HEX_RUN = re.compile(rb"[0-9a-fA-F]{48,}")
+_BLOCK = 16
 _SPACING = b" \t\r\n\v\f"
 
 
@@ -207,20 +208,37 @@ def _runs(
     decode: Callable[[bytes, int], Iterator[Part]],
 ) -> Iterator[Part]:
     """Decode every run of `alphabet` in `data`, wrapped and indented ones too; offsets are those of the window."""
-    carried, carried_from = b"", 0
+    carried, carried_from = bytearray(), 0
     for start in range(0, len(data), WINDOW):
-        text = carried + bytes(data[start : start + WINDOW]).translate(_URLSAFE, spacing)
+        text = bytes(data[start : start + WINDOW]).translate(_URLSAFE, spacing)
         begin = carried_from if carried else start
-        whole = len(text)
-        carried = b""
-        if start + WINDOW < len(data):  # a run that touches the end goes on in the next window
-            whole = len(text.rstrip(alphabet))
-            if len(text) - whole <= limit:
-                carried, carried_from = text[whole:], begin
-            else:
-                yield Part("text", begin, b"", cut=f"encoded text of more than {limit} bytes in one piece")
-        for found in run.finditer(text, 0, whole):
-            yield from decode(found.group(), begin)
+        last = start + WINDOW >= len(data)
+        if not last and not text.translate(None, alphabet):  # nothing ends in this window
+            carried_from = begin
+            carried += text
+            text = b""
+        else:
+            text, carried = bytes(carried + text), bytearray()
+        whole = len(text) if last else len(text.rstrip(alphabet))
+        if whole < len(text):  # a run that touches the end goes on in the next window
+            carried, carried_from = bytearray(text[whole:]), begin
+        if _holds_run(text, alphabet):
+            for found in run.finditer(text, 0, whole):
+                yield from decode(found.group(), begin)
+        if len(carried) > limit:
+            yield Part("text", begin, b"", cut=f"encoded text of more than {limit} bytes in one piece")
+            carried.clear()
+
+
+def _holds_run(text: bytes, alphabet: bytes) -> bool:
+    """Whether a run of at least 32 bytes of `alphabet` can be in `text`: it fills one aligned block of 16, at least."""
+    import numpy as np
+
+    belongs = np.zeros(256, dtype=np.bool_)
+    belongs[list(alphabet)] = True
+    blocks = len(text) // _BLOCK
+    inside = belongs[np.frombuffer(text, dtype=np.uint8, count=blocks * _BLOCK)]
+    return bool(inside.reshape(blocks, _BLOCK).all(axis=1).any())
 
 
 def _from_base64(run: bytes, offset: int) -> Iterator[Part]:
