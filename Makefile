@@ -3,6 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV_PYTHON = .venv/bin/python
 ENGINE = DOCKER_HOST="$$($(PYTHON) infra/engine.py ensure)"
 
+# what the environment compiles is used at every start
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test lint check-readme bench stop clean environment privacy lock
 
 help: ## show this list

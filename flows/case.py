@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.node import Node
-from pratique.digests import Digest, parse_digest, sha256_json
+from pratique.digests import Digest, canonical_json, parse_digest, sha256_json
 from pratique.intake.image import ArchiveImage, Image, ImageSource, Inventory, LayoutImage, RegistryImage
 from pratique.intake.submission import Submission, load_submission
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from sandbox.launcher import Launcher
     from sandbox.record import SandboxRun
     from sandbox.spec import SandboxRequest, SandboxSpec
-
-COHORT_SEED = 20_240_613
-"""Seed of the synthetic cohorts: the same for every tool, so that cached answers and replays agree."""
 
 
 @dataclass
@@ -44,6 +42,15 @@ class Case:
     tool_seconds: float = 0.0
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
+    def seed(self, purpose: str) -> int:
+        """Seed (48 bits) of this submission's synthetic data for `purpose`.
+
+        Ed25519 signatures are deterministic and cannot be guessed without the key: a provider cannot know the data
+        beforehand and behave on them, while the same submission gives the same data again. Results record it.
+        """
+        signature = self.node.key.sign(canonical_json(["pratique/seed/v1", purpose, self.papers]))
+        return int.from_bytes(hashlib.sha256(signature).digest()[:6], "big")
+
     @property
     def papers(self) -> Digest:
         """Digest of the submission's files without image and signatures: what the runs of the tool depend on."""
@@ -51,7 +58,8 @@ class Case:
         signatures = set(document.signatures)
         image = document.image.archive or f"{document.image.layout}/"
         files = self.submission.files.items()
-        return sha256_json({name: d for name, d in files if name not in signatures and not name.startswith(image)})
+        papers = {name: digest for name, digest in files if name not in signatures and not name.startswith(image)}
+        return sha256_json([self.image.manifest_digest, papers])
 
     @cached_property
     def engine(self) -> Engine:
@@ -90,7 +98,7 @@ class Case:
         from checks.sandboxed.session import SandboxSession
 
         with self._lock:
-            return SandboxSession(self.runner, self.submission, self.workdir / "session", seed=COHORT_SEED)
+            return SandboxSession(self.runner, self.submission, self.workdir / "session", seed=self.seed("cohort"))
 
     @cached_property
     def contents(self) -> tuple[CheckResult, Bom | None]:

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from flows.case import Case
 
 Facts = dict[str, Any]
-PROBE_SEED = 20_240_614
-"""Seed of the membership probe, the same for every tool."""
-
 NOT_RUN = "not-run"
 """Last part of the rule id of a check that was not asked."""
 
@@ -180,7 +177,7 @@ def _membership(case: Case) -> CheckResult:
         submission=case.submission,
         runner=SandboxTables(case.runner),
         limits=case.node.policy.policy.privacy.limits(),
-        seed=PROBE_SEED,
+        seed=case.seed("membership"),
         inventory_model_files=_own_models(case),
         store=case.node.store,
     )
@@ -203,7 +200,7 @@ def _of_image(case: Case) -> Facts:
 
 
 def _of_papers(case: Case) -> Facts:
-    return {"image": case.image.manifest_digest, "papers": case.papers}
+    return {"image": case.image.manifest_digest, "papers": case.papers, "seed": case.seed("cohort")}
 
 
 def _of_run(case: Case) -> Facts:

@@ -58,7 +58,8 @@ def _install_locked(lock: Path) -> None:
     uv = ENVIRONMENT / "bin" / "uv"
     if not uv.exists():
         _pip("--require-hashes", "-r", REQUIREMENTS / "uv.lock")
-    if not _run(uv, "pip", "install", "--quiet", "--require-hashes", "-r", lock, quiet=True):
+    # compiled once here rather than at every import, also where PYTHONDONTWRITEBYTECODE is set
+    if not _run(uv, "pip", "install", "--quiet", "--compile-bytecode", "--require-hashes", "-r", lock, quiet=True):
         _pip("--require-hashes", "-r", lock)
 
 
