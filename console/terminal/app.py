@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from console.terminal import advisories, decisions, inspections, node, records
+from console.terminal import advisories, decisions, exports, inspections, node, records
 from console.terminal.failures import EXIT_CODES, report_crash
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("precheck")(inspections.precheck)
 app.command("onboard")(inspections.onboard)
 app.command("admit")(decisions.admit)
+app.command("export")(exports.export)
 app.command("report")(records.report)
 app.add_typer(records.log_app, name="log")
 app.add_typer(advisories.advisories_app, name="advisories")

@@ -38,7 +38,8 @@ def export(images: Sequence[AdmittedImage], signers: Signers | None = None, *, m
         demanded = demands(signers, moment)
         warnings += demanded.warnings
         requirements = _requirements(demanded, signers)
-    return Export(_text(selection, requirements), warnings)
+    allowed = sum(image.repository is not None for image in selection.images)
+    return Export(_text(selection, requirements), allowed, warnings)
 
 
 def _text(selection: Selection, requirements: Sequence[Fields]) -> str:

@@ -32,7 +32,8 @@ def export(images: Sequence[AdmittedImage], signers: Signers | None = None, *, m
         "defaultAction": "deny",
         "images": [_entry(image) for image in selection.images],
     }
-    return Export(render([document], header(selection, "Allow-list for EUCAIM's launcher")), selection.warnings)
+    comments = header(selection, "Allow-list for EUCAIM's launcher")
+    return Export(render([document], comments), len(selection.images), selection.warnings)
 
 
 def _entry(image: AdmittedImage) -> dict[str, str]:

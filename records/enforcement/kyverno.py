@@ -54,7 +54,7 @@ def export(images: Sequence[AdmittedImage], signers: Signers | None = None, *, m
         },
     }
     comments = header(selection, f'Kyverno policy for namespaces with the label {NAMESPACE_LABEL}="true"')
-    return Export(render([policy], comments), tuple(warnings))
+    return Export(render([policy], comments), len(selection.images), tuple(warnings))
 
 
 def _rule(name: str, demand: Fields) -> Fields:

@@ -100,9 +100,13 @@ class Signers:
 
 @dataclass(frozen=True)
 class Export:
-    """The text to install at the platform, and what it could not say."""
+    """The text to install at the platform, how many images it lets run, and what it could not say.
+
+    With none every image is denied.
+    """
 
     text: str
+    allowed: int
     warnings: tuple[str, ...] = ()
 
 

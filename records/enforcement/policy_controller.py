@@ -42,7 +42,8 @@ def export(images: Sequence[AdmittedImage], signers: Signers | None = None, *, m
         warnings += demanded.warnings
         documents += [_trust_root(root) for root in _distinct(signers.roots)]
         documents += _policies(_globs(selection), demanded, signers)
-    return Export(render(documents, header(selection, "Policies for sigstore's policy-controller")), warnings)
+    comments = header(selection, "Policies for sigstore's policy-controller")
+    return Export(render(documents, comments), len(selection.images), warnings)
 
 
 def _globs(selection: Selection) -> list[str]:
@@ -91,15 +92,11 @@ def _ways(signer: IdentityDemand | KeyDemand, signers: Signers) -> list[Fields]:
     """Authorities of which any finds the signature of `signer`: one for each root."""
     form = {"signatureFormat": _FORMATS[signers.form]}
     if isinstance(signer, IdentityDemand):
-        return [
-            {**_keyless(signer, root), "ctlog": _log(root), **form}
-            for root in _distinct(signers.roots)
-            if root.authorities and root.logs
-        ]
+        return [{**_keyless(signer, root), "ctlog": _log(root), **form} for root in _distinct(signers.roots)]
     key = {"key": {"data": signer.pem, "hashAlgorithm": signer.hash_name}}
     if not signers.require_log_entry:
         return [{**key, **form}]
-    return [{**key, "ctlog": _log(root), **form} for root in _distinct(signers.roots) if root.logs]
+    return [{**key, "ctlog": _log(root), **form} for root in _distinct(signers.roots)]
 
 
 def _keyless(identity: IdentityDemand, root: SigstoreRoot) -> Fields:
@@ -143,5 +140,6 @@ def _base64(text: str) -> str:
 
 
 def _distinct(roots: Sequence[SigstoreRoot]) -> list[SigstoreRoot]:
-    """`roots` by name, each once: two resources of one name would overwrite each other."""
-    return [root for _, root in sorted({root.name: root for root in roots}.items())]
+    """The usable ones of `roots` by name, each once: two resources of one name would overwrite each other."""
+    usable = {root.name: root for root in roots if root.authorities and root.logs}
+    return [root for _, root in sorted(usable.items())]

@@ -30,4 +30,4 @@ def export(images: Sequence[AdmittedImage], signers: Signers | None = None, *, m
         "allow_basics_algorithm": False,
     }
     comments = header(selection, "Section `policies` of the vantage6 node's configuration")
-    return Export(render([{"policies": policies}], comments), selection.warnings)
+    return Export(render([{"policies": policies}], comments), len(selection.images), selection.warnings)
