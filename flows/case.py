@@ -53,12 +53,12 @@ class Case:
 
     @property
     def papers(self) -> Digest:
-        """Digest of the submission's files without image and signatures: what the runs of the tool depend on."""
+        """Digest of the image's digest and of every file but signatures and image: what the tool's runs depend on."""
         document = self.submission.document
-        signatures = set(document.signatures)
-        image = document.image.archive or f"{document.image.layout}/"
+        layout = f"{document.image.layout}/"
+        left_out = {*document.signatures, document.image.archive, f"{layout}index.json", f"{layout}oci-layout"}
         files = self.submission.files.items()
-        papers = {name: digest for name, digest in files if name not in signatures and not name.startswith(image)}
+        papers = {n: d for n, d in files if n not in left_out and not n.startswith(f"{layout}blobs/sha256/")}
         return sha256_json([self.image.manifest_digest, papers])
 
     @cached_property
