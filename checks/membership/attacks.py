@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checks.membership.samples import Records
-from checks.membership.statistics import Floats, Separation
+from checks.membership.statistics import CROSS_VALIDATED, Floats, Separation
 from checks.membership.surrogates import References, coarse_forest, fit, predict
 
 PRIMARY = "rmia"
@@ -162,7 +162,7 @@ def worst_case(observed: Observed, seed: int) -> Attack:
     Its scores are ranks within their fold, so that folds compare.
     """
     scores = cross_validated(coarse_forest, observed.traits, observed.records, seed)
-    return _attack("worst_case", scores, observed.records, seed)
+    return Attack("worst_case", scores, cross_validated_separation(scores, observed.records, seed))
 
 
 def cross_validated(make: Callable[[int], Any], features: Floats, records: Records, seed: int) -> Floats:
@@ -181,6 +181,11 @@ def cross_validated(make: Callable[[int], Any], features: Floats, records: Recor
         model = fit(make(seed), features[inside], records.member[inside].astype(np.int64))
         scores[~inside] = rankdata(predict(model, features[~inside])) / float((~inside).sum())
     return scores
+
+
+def cross_validated_separation(scores: Floats, records: Records, seed: int) -> Separation:
+    """The separation of `cross_validated` scores, with the variance that they have."""
+    return Separation(*records.by_patient(scores), seed=seed, variance_factor=CROSS_VALIDATED)
 
 
 def _attack(name: str, scores: Floats, records: Records, seed: int) -> Attack:

@@ -7,9 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from checks.membership.attacks import PRIMARY, Attack, Observed, closest, cross_validated, simple_attacks
+from checks.membership.attacks import (
+    PRIMARY,
+    Attack,
+    Observed,
+    closest,
+    cross_validated,
+    cross_validated_separation,
+    simple_attacks,
+)
 from checks.membership.samples import Records
-from checks.membership.statistics import Auc, Bounded, Floats, Separation
+from checks.membership.statistics import Auc, Bounded, Floats
 from checks.membership.surrogates import References, coarse_forest, fit, linear, memorising, predict
 
 _FALSE_ALARM = 0.01
@@ -36,7 +44,7 @@ def blind(records: Records, seed: int) -> Control:
     separations = []
     for make in (linear, coarse_forest):
         scores = cross_validated(make, features, records, seed)
-        separations.append(Separation(*records.by_patient(scores), seed=seed))
+        separations.append(cross_validated_separation(scores, records, seed))
     bounds = max((separation.auc.bounds(_FALSE_ALARM / 2) for separation in separations), key=lambda b: b.low)
     return Control(
         "blind",

@@ -72,7 +72,7 @@ def significant(attacks: Sequence[Attack], limits: PrivacyLimits) -> tuple[Reaso
     reasons = []
     for attack in attacks:
         figures = [
-            f"{figure} (p = {max(tests[key], 1e-9):.2g})"
+            f"{figure} (p at most {max(tests[key], 1e-9):.2g})"
             for key in sorted(rejected)
             if key[0] == attack.name
             for figure in key[1:]

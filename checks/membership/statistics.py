@@ -7,7 +7,7 @@ hold with confidence 1 - alpha. Nothing here reads files, time or global randomn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -146,6 +146,15 @@ def tail_counts(members: Floats, held_out: Floats, generator: np.random.Generato
     return TailCounts(members_so_far[~is_member].astype(np.int64), len(members))
 
 
+CROSS_VALIDATED = 2.0
+"""Factor on DeLong's variance for scores of a cross-validated classifier told who is a member.
+
+Two records in different folds each bear on the other's score, so without a leak every pair counts twice; DeLong takes
+scores for independent. Simulated at n = 150 and 600: 1.4 to 1.9, where 1 would call four samples in a hundred unequal
+instead of one.
+"""
+
+
 @dataclass(frozen=True)
 class Separation:
     """How well one score tells members from non-members."""
@@ -153,11 +162,13 @@ class Separation:
     members: Floats
     non_members: Floats
     seed: int
+    variance_factor: float = 1.0
 
     @cached_property
     def auc(self) -> Auc:
         """Area under the curve of these scores."""
-        return auc(self.members, self.non_members)
+        found = auc(self.members, self.non_members)
+        return replace(found, variance=found.variance * self.variance_factor)
 
     @cached_property
     def tail(self) -> TailCounts:

@@ -52,21 +52,21 @@ def forest(seed: int) -> Any:
     """A random forest that is neither shallow nor memorising."""
     from sklearn.ensemble import RandomForestClassifier
 
-    return RandomForestClassifier(50, min_samples_leaf=3, random_state=seed)
+    return RandomForestClassifier(30, min_samples_leaf=3, random_state=seed)
 
 
 def coarse_forest(seed: int) -> Any:
     """A forest of large leaves, for telling two groups apart."""
     from sklearn.ensemble import RandomForestClassifier
 
-    return RandomForestClassifier(40, min_samples_leaf=20, random_state=seed)
+    return RandomForestClassifier(30, min_samples_leaf=20, random_state=seed)
 
 
 def memorising(seed: int) -> Any:
     """A forest that knows every training record by heart, for the positive control."""
     from sklearn.ensemble import RandomForestClassifier
 
-    return RandomForestClassifier(30, bootstrap=False, random_state=seed)
+    return RandomForestClassifier(25, bootstrap=False, random_state=seed)
 
 
 FAMILIES: dict[str, Callable[[int], Any]] = {"linear": linear, "forest": forest}
