@@ -43,13 +43,13 @@ class Case:
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def seed(self, purpose: str) -> int:
-        """Seed (48 bits) of this submission's synthetic data for `purpose`.
+        """Seed (32 bits) of this submission's synthetic data for `purpose`.
 
         Ed25519 signatures are deterministic and cannot be guessed without the key: a provider cannot know the data
         beforehand and behave on them, while the same submission gives the same data again. Results record it.
         """
         signature = self.node.key.sign(canonical_json(["pratique/seed/v1", purpose, self.papers]))
-        return int.from_bytes(hashlib.sha256(signature).digest()[:6], "big")
+        return int.from_bytes(hashlib.sha256(signature).digest()[:4], "big")
 
     @property
     def papers(self) -> Digest:
