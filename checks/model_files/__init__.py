@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 
 from checks.interface import CheckResult, Finding, Level, Measurement, inconclusive, status_of
+from checks.model_files.known import TestData, recognise
 from checks.model_files.parts import Reason, Verdict
 from checks.model_files.scan import ModelVerdict, scan_model, scan_stream
-from checks.sbom.record import is_package_test, verified_files
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.model import FileClass, FileEntry, Inventory
 
 __all__ = ["ModelVerdict", "Reason", "Verdict", "check_model_files", "scan_model", "scan_stream"]
 
 CHECK = "model_files"
-VERSION = "1"
+VERSION = "2"
 _RISKS = ("G1", "T2", "U6")
 _MAX_SHOWN = 8
 _ORDER = {Level.ERROR: 0, Level.WARNING: 1, Level.NOTE: 2}
@@ -34,7 +34,8 @@ def check_model_files(inventory: Inventory) -> CheckResult:
     """Does any model file of the image do more than hold a model when it is loaded?
 
     Failed where one is unsafe or cannot be followed to its end; inconclusive where the content of one was not kept.
-    Measurements: `model_files` (recognised), `unsafe`, `unreadable`.
+    Only bytes that stand in `known_test_data.txt` are noted instead. Measurements: `model_files` (recognised),
+    `unsafe`, `unreadable`, `test_data`.
     """
     started = time.monotonic()
     verdicts: list[ModelVerdict] = []
@@ -47,12 +48,12 @@ def check_model_files(inventory: Inventory) -> CheckResult:
     if not_kept:
         why = f"{len(not_kept)} model files could not be examined: {'; '.join(not_kept[:3])}"
         return inconclusive(CHECK, VERSION, why, fix="Raise the policy's limits for model files.", risks=_RISKS)
-    test_data = _package_test_data(verdicts, inventory)
+    known = {v.name: data for v in verdicts if _refused(v) and (data := recognise(inventory.files[v.name]))}
     recognised = [v for v in verdicts if v.verdict is not Verdict.UNRECOGNISED]
-    found = (f for v in verdicts for f in (_as_test_data(v) if v.name in test_data else _findings(v)))
+    found = (f for v in verdicts for f in (_as_test_data(v, known[v.name]) if v.name in known else _findings(v)))
     findings = tuple(sorted(found, key=lambda finding: _ORDER[finding.level]))
-    unsafe = sum(v.verdict is Verdict.UNSAFE and v.name not in test_data for v in verdicts)
-    unreadable = sum(v.verdict is Verdict.UNREADABLE and v.name not in test_data for v in verdicts)
+    unsafe = sum(v.verdict is Verdict.UNSAFE and v.name not in known for v in verdicts)
+    unreadable = sum(v.verdict is Verdict.UNREADABLE and v.name not in known for v in verdicts)
     return CheckResult(
         check=CHECK,
         version=VERSION,
@@ -63,9 +64,7 @@ def check_model_files(inventory: Inventory) -> CheckResult:
             Measurement(name="model_files", value=len(recognised), unit="files", method="by content"),
             Measurement(name="unsafe", value=unsafe, unit="files", method="opcode walk, exact allow-list of imports"),
             Measurement(name="unreadable", value=unreadable, unit="files", method="opcode walk"),
-            Measurement(
-                name="test_data", value=len(test_data), unit="files", method="in a package's own tests, by RECORD"
-            ),
+            Measurement(name="test_data", value=len(known), unit="files", method="listed by SHA-256"),
         ),
         inputs={entry.path: entry.sha256 for entry in inventory.of_class(FileClass.MODEL) if entry.sha256},
         seconds=time.monotonic() - started,
@@ -77,27 +76,19 @@ def _scan(inventory: Inventory, entry: FileEntry) -> ModelVerdict:
         return scan_stream(stream, entry.size, entry.path)
 
 
-def _package_test_data(verdicts: list[ModelVerdict], inventory: Inventory) -> frozenset[str]:
-    """Refused files that a library ships to test itself with: in its test directory, and as its RECORD hashes them.
-
-    Numerical libraries carry such files (old, odd or broken on purpose); no tool loads them.
-    """
-    suspects = [
-        v.name for v in verdicts if v.verdict in (Verdict.UNSAFE, Verdict.UNREADABLE) and is_package_test(v.name)
-    ]
-    try:
-        return verified_files(inventory).intersection(suspects) if suspects else frozenset()
-    except CouldNotDecide:  # a RECORD was not kept, so nothing vouches for these files
-        return frozenset()
+def _refused(verdict: ModelVerdict) -> bool:
+    return verdict.verdict in (Verdict.UNSAFE, Verdict.UNREADABLE)
 
 
-def _as_test_data(verdict: ModelVerdict) -> list[Finding]:
+def _as_test_data(verdict: ModelVerdict, known: TestData) -> list[Finding]:
+    """A note instead of a refusal, for the very bytes that a library is known to test itself with."""
     message = (
-        f"{verdict.name}, which a library's own tests use, is {verdict.verdict.value}: {verdict.reasons[0].message}"
+        f"{verdict.name} is {verdict.verdict.value} ({verdict.reasons[0].message}), and known: {known.package} carries "
+        f"it for its own tests (first listed for version {known.version})"
     )
     fix = "Leave the tests of libraries out of the image."
-    rule = f"{CHECK}/package-test-data"
-    return [Finding(rule_id=rule, level=Level.WARNING, message=message, where=verdict.name, fix=fix, risks=_RISKS)]
+    rule = f"{CHECK}/known-test-data"
+    return [Finding(rule_id=rule, level=Level.NOTE, message=message, where=verdict.name, fix=fix, risks=_RISKS)]
 
 
 def _findings(verdict: ModelVerdict) -> list[Finding]:

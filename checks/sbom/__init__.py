@@ -29,7 +29,7 @@ from pratique.intake.image.model import FileClass, Image, Inventory
 __all__ = ["Bom", "Component", "Origin", "check_sbom", "make_bom"]
 
 CHECK = "sbom"
-VERSION = "1"
+VERSION = "2"
 _RISKS = ("G2",)
 _MAX_SHOWN = 50
 _MEDIA_TYPE = "application/vnd.cyclonedx+json; version=1.6"
@@ -76,17 +76,17 @@ def make_bom(
 
 
 def _models(inventory: Inventory) -> list[Component]:
+    """Every file that may hold a model; those among a package's own tests are listed too, as files."""
     return [
         Component(
             name=entry.path.rpartition("/")[2],
             version="",
             purl="",
-            kind="machine-learning-model",
+            kind="file" if is_package_test(entry.path) else "machine-learning-model",
             path=entry.path,
             sha256=entry.sha256,
         )
         for entry in inventory.of_class(FileClass.MODEL)
-        if not is_package_test(entry.path)
     ]
 
 

@@ -65,21 +65,6 @@ def is_package_test(path: str) -> bool:
     return place is not None and bool({"test", "tests"} & set(place[1].split("/")[:-1]))
 
 
-def verified_files(inventory: Inventory) -> frozenset[str]:
-    """Files whose content is what the RECORD of a package says; raises `CouldNotDecide` as `compare_record` does."""
-    verified: set[str] = set()
-    for path in inventory.classes:
-        if not path.endswith(".dist-info/RECORD"):
-            continue
-        base = path.rpartition("/")[0].rpartition("/")[0]
-        for stated, digest in _rows(inventory.read(path)) or ():
-            inside = _inside(base, stated)
-            entry = inventory.files.get(inside) if inside else None
-            if entry is not None and digest and entry.sha256 == f"sha256:{_hex(digest)}":
-                verified.add(entry.path)
-    return frozenset(verified)
-
-
 def _rows(record: bytes) -> list[tuple[str, str]] | None:
     """Path and hash of each row; None where it is not a RECORD."""
     try:

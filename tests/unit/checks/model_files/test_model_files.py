@@ -10,6 +10,7 @@ import io
 import json
 import lzma
 import pickle
+import re
 import struct
 import tarfile
 import zipfile
@@ -33,8 +34,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from checks.interface import Status
+from checks.interface import Level, Status
 from checks.model_files import Verdict, check_model_files, scan_model, scan_stream
+from checks.model_files.known import known_test_data
 from checks.model_files.scan import ModelVerdict
 from tests.unit.checks.inventories import inventory_of
 
@@ -489,15 +491,52 @@ def test_a_file_that_was_not_kept_is_inconclusive() -> None:
     assert result.status is Status.INCONCLUSIVE
 
 
-def test_what_a_library_tests_itself_with_is_shown_but_does_not_fail() -> None:
-    site = "usr/lib/python3.11/site-packages"
-    digest = base64.urlsafe_b64encode(hashlib.sha256(EVIL).digest()).rstrip(b"=")
-    record = b"numlib/tests/data/old.pkl,sha256=" + digest + b",1\n"
-    files = {f"{site}/numlib/tests/data/old.pkl": EVIL, f"{site}/numlib-1.dist-info/RECORD": record}
-    result = check_model_files(inventory_of(files))
+SITE = "usr/lib/python3.11/site-packages"
+PY2_ARRAY = "numpy/lib/tests/data/py2-np0-objarr.npy"
+
+
+def vouched_for(path: str, data: bytes, package: str = "numlib") -> dict[str, bytes]:
+    """A file in an installed package whose RECORD has its true hash, as any provider can write it."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=")
+    record = f"{path},sha256={digest.decode()},{len(data)}\n{package}-1.dist-info/RECORD,,\n".encode()
+    return {f"{SITE}/{path}": data, f"{SITE}/{package}-1.dist-info/RECORD": record}
+
+
+def old_numpy_array() -> bytes:
+    """The array of objects that numpy tests itself with, written by Python 2."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("numpy")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent.joinpath(PY2_ARRAY.removeprefix("numpy/")).read_bytes()
+
+
+FORGED: dict[str, dict[str, bytes]] = {
+    "a package of the provider's own with a payload in its tests": vouched_for("numlib/tests/data/old.pkl", EVIL),
+    "a payload under the name of known test data": vouched_for(PY2_ARRAY, EVIL, "numpy"),
+    "known test data with a payload behind it": vouched_for(PY2_ARRAY, old_numpy_array() + EVIL, "numpy"),
+    "known test data as the tool's model": {"app/model.npy": old_numpy_array()},
+    "known test data in another package": vouched_for("numlib/tests/data/py2-np0-objarr.npy", old_numpy_array()),
+    "an unreadable file in a package's tests": vouched_for("numlib/tests/data/odd.pkl", b"\x80\x04nonsense"),
+}
+
+
+@pytest.mark.parametrize("attack", FORGED)
+def test_no_record_vouches_for_an_unsafe_file(attack: str) -> None:
+    result = check_model_files(inventory_of(FORGED[attack]))
+    assert result.status is Status.FAILED
+    assert result.measured("test_data") == 0
+
+
+def test_the_exact_bytes_that_a_library_tests_itself_with_are_noted() -> None:
+    result = check_model_files(inventory_of(vouched_for(PY2_ARRAY, old_numpy_array(), "numpy")))
     assert result.status is Status.PASSED
-    assert [f.rule_id for f in result.findings] == ["model_files/package-test-data"]
-    swapped = {**files, f"{site}/numlib/tests/data/old.pkl": EVIL_0}
-    assert check_model_files(inventory_of(swapped)).status is Status.FAILED
-    elsewhere = {**files, f"{site}/numlib/old.pkl": EVIL}
-    assert check_model_files(inventory_of(elsewhere)).status is Status.FAILED
+    assert [(f.rule_id, f.level) for f in result.findings] == [("model_files/known-test-data", Level.NOTE)]
+    assert result.measured("test_data") == 1
+
+
+def test_the_list_of_known_files_is_one() -> None:
+    listed = known_test_data()
+    assert len(listed) >= 2
+    assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in listed)
+    assert all("/test" in data.path for known in listed.values() for data in known)
