@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -123,6 +123,17 @@ class HostFacts(_Frozen):
     security: tuple[str, ...] = ()
 
 
+class NotRun(_Frozen):
+    """A run that could not even be asked for: wrong usage, a spec out of range, no such image, no engine."""
+
+    ended_by: Literal[EndedBy.NOT_STARTED] = EndedBy.NOT_STARTED
+    exit_code: None = None
+    argv: tuple[str, ...] = ()
+    detail: str
+    rule: str = ""
+    next_step: str = ""
+
+
 class SandboxRun(_Frozen):
     """Everything known about one run. Times in seconds, sizes in bytes; None where a figure could not be taken."""
 
@@ -163,6 +174,8 @@ class SandboxRun(_Frozen):
     log_truncated: bool = False
     log_digest: Digest
     """Digest of the log file as kept."""
+    log_head: str = ""
+    """First bytes of the log as text, where the record is made for people (`pratique sandbox run`)."""
 
     outputs: tuple[OutputFile, ...] = ()
     output_bytes: int = 0

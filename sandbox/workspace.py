@@ -72,6 +72,8 @@ class Workspace:
     ) -> tuple[tuple[Path, ...], tuple[InputDigest, ...]]:
         """Private copies of `inputs` with their digests; raises `InvalidInput` (`input/…`), `CouldNotDecide`."""
         budget = _Budget(limits.input_files, limits.input_bytes)
+        for mount in inputs:
+            _refuse_crowd(mount.source, limits.input_files)
         sources, digests = [], []
         for index, mount in enumerate(inputs):
             target = self.root / "input" / str(index)
@@ -162,6 +164,15 @@ def _copy(mount: Mount, target: Path, budget: _Budget) -> InputDigest:
         files=len(rows),
         size=sum(size for _, size, _ in entries),
     )
+
+
+def _refuse_crowd(source: Path, most: int) -> None:
+    """Count before anything is copied: refusing a hundred thousand files costs no copies of the first ones."""
+    count = 0
+    for _, directories, files in os.walk(source):
+        count += len(files) + len(directories)
+        if count > most:
+            raise _refused("too-many-files", str(source), f"more than the {most:,} files allowed")
 
 
 def _files(source: Path, target: Path, depth: int) -> Iterator[tuple[Path, Path]]:

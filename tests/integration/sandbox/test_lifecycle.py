@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from sandbox.meter import CGROUP_ROOT
 from sandbox.reaper import reap
 from sandbox.record import EndedBy
 from sandbox.spec import GIB, Mount, SandboxRequest, SandboxSpec
+from tests.integration.engine_proxy import Proxy
 from tests.integration.sandbox.conftest import assert_nothing_left
 
 if TYPE_CHECKING:
@@ -119,41 +119,6 @@ def test_with_the_watchdog_killed_too_the_next_launcher_reaps(
     assert [line.split()[0] for line in removed] == ["container", "directory"]
     assert_nothing_left(engine, state)
     assert reap(engine, state) == ()
-
-
-class Proxy:
-    """A Unix socket in front of the engine's that can be cut."""
-
-    def __init__(self, path: Path, target: str) -> None:
-        self.host = f"unix://{path}"
-        self._target = target
-        self._open: list[socket.socket] = []
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen(16)
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> None:
-        for one in (self._listener, *self._open):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                inner, _ = self._listener.accept()
-                outer = socket.socket(socket.AF_UNIX)
-                outer.connect(self._target)
-                self._open += [inner, outer]
-                for pair in ((inner, outer), (outer, inner)):
-                    threading.Thread(target=self._pump, args=pair, daemon=True).start()
-
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65_536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
 
 
 def test_an_engine_that_goes_away_in_the_middle_is_recorded(
