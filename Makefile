@@ -1,6 +1,7 @@
 # Everything starts here: `make demo` and `make test` each set up all they need.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV_PYTHON = .venv/bin/python
+COMPILE = .venv/bin/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate -p 3.11
 ENGINE = DOCKER_HOST="$$($(PYTHON) infra/engine.py ensure)"
 
 # what the environment compiles is used at every start
@@ -44,7 +45,7 @@ clean: ## remove what was built here (not the engine's data)
 	@rm -rf build dist .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 lock: ## resolve the locks again (needs the package index)
-	@for name in core dev uv; do \
-	  case $$name in core) source=pyproject.toml;; dev) source=requirements/dev.in;; uv) source=requirements/uv.in;; esac; \
-	  .venv/bin/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate -p 3.11 $$source -o requirements/$$name.lock || exit 1; \
-	done
+	@$(COMPILE) -c requirements/constraints.txt pyproject.toml -o requirements/core.lock
+	@$(COMPILE) requirements/dev.in -o requirements/dev.lock
+	@$(COMPILE) requirements/uv.in -o requirements/uv.lock
+	@$(COMPILE) --override requirements/privacy-overrides.txt requirements/privacy.in -o requirements/privacy.lock

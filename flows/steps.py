@@ -192,7 +192,8 @@ def _own_models(case: Case) -> int:
 def _dp_claim(case: Case) -> CheckResult:
     from checks.dp_claim import check_dp_claim
 
-    return check_dp_claim(case.submission.document.claims.differential_privacy)
+    claims = case.submission.document.claims
+    return check_dp_claim(claims.differential_privacy, training_records=claims.model.training_records)
 
 
 def _of_image(case: Case) -> Facts:
@@ -228,7 +229,7 @@ STEPS = (
     Step("containment", "checks.sandboxed.containment", Stage.AFTER, _of_run, _containment),
     Step("canaries", "checks.sandboxed.canaries", Stage.AFTER, _of_run, _canaries),
     Step("determinism", "checks.sandboxed.determinism", Stage.AFTER, _of_run, _determinism),
-    Step("membership", "checks.membership.report", Stage.AFTER, _of_privacy, _membership),
+    Step("membership", "checks.membership", Stage.AFTER, _of_privacy, _membership),
     Step("dp_claim", "checks.dp_claim", Stage.AFTER, _of_papers, _dp_claim),
 )
 

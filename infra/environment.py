@@ -80,14 +80,18 @@ def _core() -> None:
 
 def _privacy() -> None:
     stamp = ENVIRONMENT / "privacy.stamp"
-    lock = REQUIREMENTS / "privacy.lock"
-    value = _stamp(lock)
+    locks = [REQUIREMENTS / "privacy.lock", REQUIREMENTS / "torch.lock"]
+    value = _stamp(*locks)
     if _is_current(stamp, value):
         return
     _say("adding the privacy extra (Opacus with PyTorch, about a minute)")
-    # pip, which honours a local wheel directory: the CPU build of PyTorch needs none of the GPU packages
-    _pip("--require-hashes", "--no-deps", "-r", lock)
-    stamp.write_text(value)
+    # by pip, which honours a local directory of wheels; without dependencies, because every one of them is in the lock
+    arguments = ["--require-hashes", "--no-deps", *(part for lock in locks for part in ("-r", str(lock)))]
+    if _run(PYTHON, "-m", "pip", "install", "--quiet", *arguments):
+        stamp.write_text(value)
+    else:
+        _say("no index offers PyTorch's CPU build (see requirements/torch.lock), so its tests are skipped; to add it,")
+        _say("put the wheel into a directory and name that as PIP_FIND_LINKS, or: pip install 'pratique[privacy]'")
 
 
 def main() -> None:
