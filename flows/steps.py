@@ -142,6 +142,15 @@ def _vulnerabilities(case: Case) -> CheckResult:
     )
 
 
+def _licenses(case: Case) -> CheckResult:
+    from checks.licenses import check_licenses
+
+    result, bom = case.contents
+    if bom is None or (result.status is Status.INCONCLUSIVE and not bom.components):
+        raise CouldNotDecide("the components of the image are not known", next_step="see the sbom check")
+    return check_licenses(bom.components, case.node.policy.policy.licenses.lists())
+
+
 # --- the tool runs, in the sandbox -----------------------------------------------------------------------------------
 
 
@@ -224,6 +233,7 @@ STEPS = (
     Step("image", "checks.image", Stage.BEFORE, _of_image, _image),
     Step("sbom", "checks.sbom", Stage.BEFORE, _of_papers, _sbom),
     Step("vulnerabilities", "checks.vulnerabilities", Stage.BEFORE, _now, _vulnerabilities, keeps=False),
+    Step("licenses", "checks.licenses", Stage.BEFORE, _now, _licenses, keeps=False),
     Step("model_files", "checks.model_files", Stage.BEFORE, _of_image, _model_files),
     Step("conformance", "checks.sandboxed.conformance", Stage.AFTER, _of_run, _conformance),
     Step("containment", "checks.sandboxed.containment", Stage.AFTER, _of_run, _containment),

@@ -20,6 +20,7 @@ from pratique.errors import InvalidInput
 
 if TYPE_CHECKING:
     import checks.vulnerabilities.waivers
+    from checks.licenses import LicenseLists
     from checks.membership.limits import PrivacyLimits
     from pratique.intake.image.model import ImageLimits
     from sandbox.spec import Limits
@@ -175,6 +176,20 @@ class AdvisorySection(_Section):
         return tuple(waivers.Waiver(w.id, w.until, w.by, w.reason, w.package) for w in self.waivers)
 
 
+class LicenseSection(_Section):
+    """SPDX identifiers (`*` at the end: any ending); without `allowed`, all that is not denied is permitted."""
+
+    allowed: tuple[Text, ...] = ()
+    denied: tuple[Text, ...] = ()
+    accept_unknown: bool = False
+
+    def lists(self) -> LicenseLists:
+        """These lists as the licenses check has them."""
+        from checks.licenses import LicenseLists
+
+        return LicenseLists(self.allowed, self.denied, self.accept_unknown)
+
+
 class PrivacySection(_Section):
     """Limits of the membership probe: AUC, true-positive rate at 1 % false positives, and the error of a bound."""
 
@@ -241,6 +256,7 @@ class Policy(_Section):
     sandbox: SandboxSection = SandboxSection()
     image: ImageSection = ImageSection()
     advisories: AdvisorySection = Field(default_factory=AdvisorySection)
+    licenses: LicenseSection = LicenseSection()
     privacy: PrivacySection = PrivacySection()
     approvals: ApprovalSection = ApprovalSection()
     rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=500)]

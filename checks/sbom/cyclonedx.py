@@ -11,6 +11,7 @@ from typing import Any
 
 from checks.sbom.model import Component, Origin
 from checks.sbom.python import canonical
+from checks.sbom.spdx import joined
 from pratique.clock import rfc3339
 from pratique.digests import Digest, hex_of
 
@@ -83,12 +84,20 @@ def _component(component: Component, reference: str) -> dict[str, Any]:
     if component.sha256:
         entry["hashes"] = [{"alg": "SHA-256", "content": hex_of(component.sha256)}]
     if component.licences:
-        entry["licenses"] = [{"license": {"name": licence}} for licence in component.licences]
+        entry["licenses"] = _licences(component.licences)
     if component.path:
         entry["evidence"] = {"occurrences": [{"location": component.path}]}
     if component.origin is Origin.DETECTED:
         entry["description"] = "Recognised from its files; no package metadata own them."
     return entry
+
+
+def _licences(stated: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One SPDX expression where all is understood, else what the package says, by name."""
+    expression = joined(stated)
+    if expression is not None:
+        return [{"expression": str(expression)}]
+    return [{"license": {"name": licence}} for licence in stated]
 
 
 def _dependencies(components: Sequence[Component], references: Sequence[str], root: str) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from checks.sbom.model import Component, Origin, package_url, text_of
 from checks.sbom.record import Lie, compare_record, site_of
+from checks.sbom.spdx import parse
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.model import Inventory, Kind
 
@@ -21,6 +22,7 @@ _MODULE_SUFFIXES = (".py", ".so", ".pth", ".pyc")
 _VERSION_IN_CODE = re.compile(rb"""__version__\s*=\s*['"]([A-Za-z0-9.!+_-]{1,64})['"]""")
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]{0,200})")
 _MAX_HEADER = 512 * 1024
+_SAYS_NOTHING = ("OSI Approved", "License")
 _IMPORT_NAMES = {
     "yaml": "PyYAML",
     "sklearn": "scikit-learn",
@@ -113,9 +115,9 @@ def _headers(data: bytes) -> defaultdict[str, list[str]]:
     headers: defaultdict[str, list[str]] = defaultdict(list)
     key = ""
     for line in data[:_MAX_HEADER].decode("utf-8", "replace").splitlines():
-        if not line.strip():
+        if not line:
             break
-        if line[0] in " \t":
+        if line[0] in " \t":  # also a line of blanks alone: licence texts are folded so
             if key:
                 headers[key][-1] += "\n" + line.strip()
             continue
@@ -133,7 +135,10 @@ def _licences(headers: defaultdict[str, list[str]]) -> tuple[str, ...]:
     if expression and expression[0]:
         return tuple(expression)
     stated = [text_of(c.rpartition("::")[2]) for c in headers["classifier"] if c.startswith("License ::")]
+    stated = [name for name in stated if name not in _SAYS_NOTHING]
     first_line = [text_of(value.partition("\n")[0], 100) for value in headers["license"][:1]]
+    if len(stated) != 1 and first_line and parse(first_line[0]) is not None:
+        stated = first_line  # several classifiers do not say whether they are choices
     return tuple(dict.fromkeys(x for x in (stated or first_line) if x and x.upper() != "UNKNOWN"))[:8]
 
 

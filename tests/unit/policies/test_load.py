@@ -52,10 +52,10 @@ def with_rule(**fields: Any) -> dict[str, Any]:
 
 
 def test_the_shipped_policy_speaks_of_every_check_there_is() -> None:
-    """Rules over all checks but `licenses`, which does not exist yet; it trusts nobody until told whom."""
+    """Rules over all checks; it trusts nobody until told whom."""
     loaded = load_policy()
     asked = {name for rule in loaded.policy.rules for name in compile_expression(rule.require).checks}
-    assert asked == CHECKS - {"licenses"}
+    assert asked == CHECKS
     assert loaded.path == DEFAULT_POLICY
     assert loaded.digest == sha256_file(DEFAULT_POLICY)
     assert loaded.trust().emptiness()

@@ -299,10 +299,9 @@ def test_knowing_less_never_helps(statuses: dict[str, Status | None], forgotten:
     verdict = decide(policy, found, facts={})
     if verdict.outcome is Outcome.ADMIT:
         answered = {Status.PASSED, Status.NOT_APPLICABLE}
-        assert all(statuses[name] in answered for name in CHECKS - {"licenses"})
+        assert all(statuses[name] in answered for name in CHECKS)
     less = {name: item for name, item in found.items() if name != forgotten}
-    if forgotten != "licenses":
-        assert decide(policy, less, facts={}).outcome is not Outcome.ADMIT
+    assert decide(policy, less, facts={}).outcome is not Outcome.ADMIT
     if statuses[forgotten] is Status.PASSED:
         assert SEVERITY[decide(policy, less, facts={}).outcome] >= SEVERITY[verdict.outcome]
 

@@ -1,0 +1,123 @@
+"""Licences: what may not be run is told, what nobody can read is never taken for permitted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from checks.interface import Status
+from checks.licenses import LicenseLists, check_licenses
+from checks.sbom import make_bom
+from checks.sbom.model import Component, package_url
+from checks.sbom.spdx import joined, parse
+from tests.unit.checks.inventories import image_of, inventory_of
+
+NODE = LicenseLists(denied=("AGPL-3.0-*", "SSPL-1.0", "CC-BY-NC-*"))
+
+
+def component(*licences: str, name: str = "widget") -> Component:
+    """A Python package that states these licences."""
+    return Component(
+        name=name, version="1.0", purl=package_url("pypi", name, "1.0"), ecosystem="PyPI", licences=licences
+    )
+
+
+@pytest.mark.parametrize(
+    "licence",
+    [
+        "AGPL-3.0-only",
+        "AGPL-3.0",  # what SPDX called it before
+        "agpl-3.0-or-later",
+        "GNU Affero General Public License v3",
+        "MIT AND AGPL-3.0-only",
+        "(MIT OR Apache-2.0) AND SSPL-1.0",
+        "SSPL-1.0 OR AGPL-3.0-only",
+        "AGPL-3.0-only WITH GCC-exception-3.1",
+        "CC-BY-NC-4.0",
+    ],
+)
+def test_a_licence_that_is_denied_fails(licence: str) -> None:
+    result = check_licenses([component(licence)], NODE)
+    assert result.status is Status.FAILED
+    assert result.findings[0].rule_id == "licenses/not-permitted"
+    assert result.measured("not_permitted") == 1
+
+
+@pytest.mark.parametrize(
+    "licence", ["MIT", "MIT OR AGPL-3.0-only", "GPL-2.0-or-later WITH GCC-exception-2.0", "BSD License", "GPL-2+"]
+)
+def test_a_licence_that_is_not_denied_passes(licence: str) -> None:
+    assert check_licenses([component(licence)], NODE).status is Status.PASSED
+
+
+def test_of_several_stated_licences_all_count() -> None:
+    assert check_licenses([component("MIT License", "CC-BY-NC-4.0")], NODE).status is Status.FAILED
+
+
+def test_a_list_of_what_is_allowed_denies_all_else() -> None:
+    lists = LicenseLists(allowed=("MIT", "BSD-*", "GPL-3.0-only WITH GCC-exception-3.1"))
+    assert check_licenses([component("MIT"), component("BSD License")], lists).status is Status.PASSED
+    assert check_licenses([component("GPL-3.0-only WITH GCC-exception-3.1")], lists).status is Status.PASSED
+    assert check_licenses([component("GPL-3.0-only")], lists).status is Status.FAILED
+    assert check_licenses([component("MIT AND ISC")], lists).status is Status.FAILED
+
+
+@pytest.mark.parametrize("licence", ["", "see LICENSE", "LicenseRef-own", "MIT OR", "((MIT)", "UNLICENSED", "x" * 900])
+def test_what_nobody_can_read_is_no_pass_unless_the_node_accepts_it(licence: str) -> None:
+    parts = [component("MIT", name="known"), component(*filter(None, [licence]))]
+    result = check_licenses(parts, NODE)
+    assert result.status is Status.INCONCLUSIVE
+    assert [f.rule_id for f in result.findings] == ["licenses/unknown"]
+    accepting = LicenseLists(denied=NODE.denied, accept_unknown=True)
+    assert check_licenses(parts, accepting).status is Status.PASSED
+    assert check_licenses([component("AGPL-3.0-only"), *parts], accepting).status is Status.FAILED
+
+
+def test_many_unknown_packages_are_one_finding() -> None:
+    parts = [component(name=f"p{number}") for number in range(400)]
+    result = check_licenses(parts, NODE)
+    assert len(result.findings) == 1
+    assert "and 392 more" in result.findings[0].message
+    assert result.measured("unknown") == 400
+
+
+def test_files_have_no_licence_of_their_own() -> None:
+    model = Component(name="m.onnx", version="", purl="", kind="machine-learning-model")
+    assert check_licenses([model], NODE).status is Status.NOT_APPLICABLE
+
+
+@given(st.text(max_size=60) | st.text("(MIT ANDORWITH+-.)0123456789GPLA", max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_any_text_is_an_expression_or_unknown(text: str) -> None:
+    assert joined((text,)) is None or parse(str(parse(text))) is not None
+    assert check_licenses([component(text)], NODE).status in (Status.PASSED, Status.FAILED, Status.INCONCLUSIVE)
+
+
+FOLDED = b"""Metadata-Version: 2.1
+Name: widget
+Version: 1.0
+License: Copyright (c) 2005 Somebody.
+        All rights reserved.
+        \t
+        Redistribution and use are permitted
+Classifier: License :: OSI Approved
+Classifier: License :: OSI Approved :: BSD License
+Requires-Dist: gadget
+
+Description follows here.
+License: AGPL-3.0-only
+"""
+
+
+def test_a_licence_text_folded_over_blank_lines_does_not_hide_what_follows() -> None:
+    files = {
+        "usr/lib/python3/site-packages/widget-1.0.dist-info/METADATA": FOLDED,
+        "usr/lib/python3/site-packages/widget-1.0.dist-info/RECORD": b"widget-1.0.dist-info/RECORD,,\n",
+    }
+    bom, _, _ = make_bom(inventory_of(files), image_of())
+    assert (bom.components[0].licences, bom.components[0].requires) == (("BSD License",), ("gadget",))
+    written = json.loads(bom.document)["components"][0]["licenses"]
+    assert written == [{"expression": "BSD-2-Clause AND BSD-3-Clause"}]
