@@ -4,7 +4,8 @@ Everything is rejected by default; each admitted image has a scope of its own, i
 the library compares with the digest before any signature. Where signers are given, each must be found again: it reads
 signatures in `.sig` tags only (`use-sigstore-attachments` in registries.d), knows identities by e-mail only, and has
 no *one of several*. Certificates and log entries need containers/image 5.24 (Podman 4.4, Skopeo 1.11); older ones
-refuse the whole file, and with it every image.
+refuse the whole file, and with it every image. So does Debian 12's build, which has sigstore switched off: there the
+digest alone decides.
 """
 
 from __future__ import annotations
