@@ -13,8 +13,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +33,8 @@ BUILD = ROOT / "build"
 FEED = ROOT / "examples" / "advisories"
 PRATIQUE = Path(sys.executable).with_name("pratique")
 MAINTAINER = "maintainer@node.example"
+ADMITTED = "lesion-segmenter"
+"""Onboarded and admitted first, so that `swapped` has something to imitate."""
 
 
 @dataclass(frozen=True)
@@ -81,17 +85,18 @@ class Demo:
         self._home = directory / "home"
         self._policy = directory / "policy.yaml"
         self._console = console
+        self._printing = threading.Lock()
 
-    def pratique(self, *arguments: str | Path, policy: bool = False, quiet: bool = False) -> int:
-        """Call the command as a person would; its exit code."""
+    def pratique(self, *arguments: str | Path, quiet: bool = False, progress: Path | None = None) -> int:
+        """Call the command as a person would; its exit code. `progress` takes what it says on the way."""
         command = [str(PRATIQUE), *map(str, arguments), "--home", str(self._home)]
-        if policy:
-            command += ["--policy", str(self._policy)]
-        return subprocess.run(command, stdout=subprocess.DEVNULL if quiet else None, check=False).returncode
+        output = subprocess.DEVNULL if quiet else None
+        with progress.open("w") if progress else nullcontext() as errors:
+            return subprocess.run(command, stdout=output, stderr=errors, check=False).returncode
 
-    def must(self, *arguments: str | Path, policy: bool = False) -> None:
+    def must(self, *arguments: str | Path) -> None:
         """Call the command; anything but success ends the demo."""
-        if self.pratique(*arguments, policy=policy, quiet=True):
+        if self.pratique(*arguments, quiet=True):
             sys.exit(f"demo: `pratique {' '.join(map(str, arguments))}` failed")
 
     def prepare(self) -> dict[str, Path]:
@@ -113,11 +118,14 @@ class Demo:
 
     def onboard(self, tool: str, submission: Path) -> Outcome:
         """Onboard one submission through the command."""
-        self._console.rule(tool)
-        result = self._directory / f"{tool}.json"
+        result, progress = self._directory / f"{tool}.json", self._directory / f"{tool}.log"
         begun = time.monotonic()
-        code = self.pratique("onboard", submission, "--format", "json", "-o", result, policy=True)
+        arguments = ("onboard", submission, "--policy", self._policy, "--format", "json", "-o", result)
+        code = self.pratique(*arguments, progress=progress)
         seconds = time.monotonic() - begun
+        with self._printing:
+            self._console.rule(tool)
+            self._console.print(progress.read_text(), markup=False, soft_wrap=True)
         if not result.is_file():
             sys.exit(f"demo: onboarding {tool} ended with exit code {code} and without a report")
         return Outcome(tool, json.loads(result.read_text()), code, seconds)
@@ -127,13 +135,12 @@ class Demo:
         self.must("up")
         try:
             submissions = self.prepare()
-            outcomes = []
-            for tool, submission in submissions.items():
-                outcomes.append(self.onboard(tool, submission))
-                if tool == "lesion-segmenter":
-                    run = outcomes[-1].report["run_id"]
-                    decision = ("--reason", "honest example", "--as", MAINTAINER, "--organisation", "Example Node")
-                    self.must("admit", run, *decision, policy=True)
+            self._console.print("onboarding lesion-segmenter, then the others two at a time")
+            first = self.onboard(ADMITTED, submissions.pop(ADMITTED))
+            decision = ("--reason", "honest example", "--as", MAINTAINER, "--organisation", "Example Node")
+            self.must("admit", first.report["run_id"], *decision, "--policy", self._policy)
+            with ThreadPoolExecutor(max_workers=2) as pool:
+                outcomes = [first, *pool.map(self.onboard, submissions.keys(), submissions.values())]
             self._show(outcomes)
             return all(outcome.as_expected for outcome in outcomes) and self._ledger_is_tamper_evident()
         finally:
