@@ -28,7 +28,11 @@ def prefect_environment(server: Path, api_url: str | None) -> dict[str, str]:
 
 
 def enter_prefect_environment(server: Path, api_url: str | None) -> None:
-    """Apply `prefect_environment` to this process; a profile or setting of the user's own does not count."""
+    """Apply `prefect_environment` to this process; a profile or setting of the user's own does not count.
+
+    Makes the state directory: Prefect makes its own below it, but not that.
+    """
+    server.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         del os.environ[name]
     os.environ.update(prefect_environment(server, api_url))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from console.plain import plain
 from console.report.pictures import pictures
 from console.report.wording import HEADLINE, MARKS, MEANING, not_asked, ordered, reasons, risk_evidence, short, size
 
@@ -19,7 +20,11 @@ def to_html(report: Report, store: Path) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=_shown,
     )
     environment.filters |= {"short": short, "size": size}
     return environment.get_template("report.html").render(
@@ -33,3 +38,8 @@ def to_html(report: Report, store: Path) -> str:
         marks=MARKS,
         pictures=pictures(report, store),
     )
+
+
+def _shown(value: Any) -> Any:
+    """What the template puts out: texts as people may see them; what was made safe here stays as it is."""
+    return plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value

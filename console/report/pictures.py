@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 MAX_EVIDENCE_BYTES = 16 << 20
 MAX_POINTS = 5000
 MAX_SIDE = 1024
+MAX_NUMBER = 1e15
 
 
 @dataclass(frozen=True)
 class Picture:
-    """`source` is a data URI; `caption` says what is seen, for those who cannot see it too."""
+    """`source` is a data URI of base64, safe as it is; `caption` says what is seen, for those who cannot see it too."""
 
     source: str
     caption: str
@@ -56,24 +57,32 @@ def _drawn(draw: Callable[[Axes, Any], str], evidence: Evidence, store: Store) -
     try:
         data = strict_json(store.get(evidence.digest), where=evidence.name, max_bytes=MAX_EVIDENCE_BYTES)
         caption = draw(figure.add_subplot(), data)
-    except (PratiqueError, KeyError, TypeError, ValueError):
+    except (PratiqueError, KeyError, TypeError, ValueError, OverflowError):
         return None
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
     return Picture("data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode(), caption)
 
 
+def _number(value: Any) -> float:
+    """A number that can be drawn; raises `ValueError`, `TypeError` or `OverflowError`."""
+    number = float(value)
+    if not abs(number) < MAX_NUMBER:
+        raise ValueError("out of range")
+    return number
+
+
 def _resources(axes: Axes, data: Any) -> str:
     samples = data["samples"][:MAX_POINTS]
-    times = [float(sample["t"]) for sample in samples]
-    memory = [float(sample["memory"]) / 1e6 for sample in samples]
+    times = [_number(sample["t"]) for sample in samples]
+    memory = [_number(sample["memory"]) / 1e6 for sample in samples]
     if not times:
         raise ValueError("no samples")
     axes.plot(times, memory, color="#1f6f8b")
     axes.fill_between(times, memory, alpha=0.15, color="#1f6f8b")
     axes.set(xlabel="seconds", ylabel="memory, MB", ylim=(0, None))
     processor = axes.twinx()
-    processor.plot(times, [float(sample["cpu"]) for sample in samples], color="#b5651d", linestyle="--")
+    processor.plot(times, [_number(sample["cpu"]) for sample in samples], color="#b5651d", linestyle="--")
     processor.set(ylabel="CPU seconds (dashed)", ylim=(0, None))
     return f"Memory and CPU time of the tool on the synthetic cohort; at most {max(memory):.0f} MB."
 
@@ -81,7 +90,7 @@ def _resources(axes: Axes, data: Any) -> str:
 def _roc(axes: Axes, data: Any) -> str:
     points = data["roc"][:MAX_POINTS]
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
-    axes.plot([float(x) for x, _ in points], [float(y) for _, y in points], color="#7b2d43")
+    axes.plot([_number(x) for x, _ in points], [_number(y) for _, y in points], color="#7b2d43")
     axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     return "ROC curve of the membership attack: the further above the diagonal, the better members are told apart."
 
@@ -91,7 +100,7 @@ def _slice(axes: Axes, data: Any) -> str:
 
     image = np.asarray(data["image"], dtype=np.uint8)
     mask = np.asarray(data["mask"], dtype=np.uint8)
-    if image.ndim != 2 or image.shape != mask.shape or max(image.shape) > MAX_SIDE:
+    if image.ndim != 2 or image.shape != mask.shape or not image.size or max(image.shape) > MAX_SIDE:
         raise ValueError("not a slice")
     axes.imshow(image, cmap="gray", interpolation="nearest")
     axes.imshow(np.ma.masked_equal(mask, 0), cmap="autumn", alpha=0.55, interpolation="nearest")

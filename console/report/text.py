@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from console.plain import plain
 from console.report.wording import HEADLINE, MARKS, MEANING, not_asked, reasons, risk_evidence, short, size
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from flows.report import Report
 
 MAX_FINDINGS = 8
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
 
 
 def to_human(report: Report) -> str:
@@ -54,11 +55,6 @@ def _finding(finding: Finding) -> list[str]:
     return lines
 
 
-def plain(text: str) -> str:
-    """`text` without control characters: a provider's words must not drive the reader's terminal."""
-    return "".join(c if c.isprintable() else "�" for c in text)
-
-
 def to_markdown(report: Report) -> str:
     """The same for an issue tracker or a pull request."""
     tool, verdict = report.tool, report.verdict
@@ -78,6 +74,8 @@ def to_markdown(report: Report) -> str:
         for finding in reason.findings[:MAX_FINDINGS]:
             fix = f" *Fix:* {_escaped(finding.fix)}" if finding.fix else ""
             lines.append(f"  - `{finding.rule_id}` {_escaped(finding.message)}{fix}")
+        if len(reason.findings) > MAX_FINDINGS:
+            lines.append(f"  - … and {len(reason.findings) - MAX_FINDINGS} more findings")
     lines += ["", not_asked(report)] if not_asked(report) else []
     lines += ["", "## Checks", "", "| check | answer | why |", "|---|---|---|"]
     lines += [
@@ -92,4 +90,5 @@ def to_markdown(report: Report) -> str:
 
 
 def _escaped(text: str) -> str:
+    """`text` as words: no markup, no table cell's end, no address that becomes a link."""
     return _MARKDOWN.sub(r"\\\1", plain(text))

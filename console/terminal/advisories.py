@@ -21,7 +21,9 @@ advisories_app = typer.Typer(
 @advisories_app.command("import")
 @explained
 def import_(
-    archive: Annotated[Path, typer.Argument(help="An export of osv.dev (ECOSYSTEM/all.zip), or a directory of them.")],
+    archive: Annotated[
+        Path, typer.Argument(exists=True, help="An export of osv.dev (ECOSYSTEM/all.zip), or a directory of them.")
+    ],
     date: Annotated[
         datetime,
         typer.Option("--date", formats=["%Y-%m-%d"], help="The day on which the snapshot was taken from its source."),

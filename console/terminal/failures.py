@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
+from console.plain import plain
 from pratique.errors import PratiqueError
 
 EXIT_CODES = (
@@ -36,10 +37,10 @@ def explained(command: Callable[Arguments, Returned]) -> Callable[Arguments, Ret
             explain(error)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            typer.echo("interrupted; nothing was recorded", err=True)
+            typer.echo("interrupted; the ledger has whole entries only (`pratique log show` lists them)", err=True)
             raise typer.Exit(INTERRUPTED) from error
         except OSError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {plain(str(error))}", err=True)
             typer.echo(
                 "  next: free disk space or mend the permissions that it names, and run the command again", err=True
             )
@@ -51,12 +52,12 @@ def explained(command: Callable[Arguments, Returned]) -> Callable[Arguments, Ret
 def explain(error: PratiqueError) -> None:
     """Write `error` to standard error, in red on a terminal."""
     kind = "refused" if error.exit_code == 1 else "error"
-    typer.secho(f"{kind}: {error}", err=True, fg="red" if _coloured() else None)
+    typer.secho(f"{kind}: {plain(str(error))}", err=True, fg="red" if _coloured() else None)
     rule = getattr(error, "rule", "")
     if rule:
-        typer.echo(f"  rule: {rule}", err=True)
+        typer.echo(f"  rule: {plain(rule)}", err=True)
     if error.next_step:
-        typer.echo(f"  next: {error.next_step}", err=True)
+        typer.echo(f"  next: {plain(error.next_step)}", err=True)
 
 
 def report_crash(error: Exception) -> int:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 _EXIT = {"admit": 0, "refuse": 1, "review": 3}
 
-Submission = Annotated[Path, typer.Argument(help="Directory of the submission (it contains submission.yaml).")]
+Submission = Annotated[
+    Path,
+    typer.Argument(exists=True, file_okay=False, help="Directory of the submission (it contains submission.yaml)."),
+]
 
 
 @explained

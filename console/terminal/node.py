@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from console.plain import plain
 from console.terminal.failures import explained
 from console.terminal.options import Format, HomeOption, OutputFormat, settings_from
 
@@ -26,9 +27,9 @@ def doctor(home: HomeOption = None, output_format: Format = OutputFormat.HUMAN) 
         typer.echo(json.dumps([point.as_json() for point in points], indent=2))
     else:
         for point in points:
-            typer.echo(f"{_MARK[point.good]} {point.subject}: {point.message}")
+            typer.echo(f"{_MARK[point.good]} {point.subject}: {plain(point.message)}")
             if point.fix:
-                typer.echo(f"    fix: {point.fix}")
+                typer.echo(f"    fix: {plain(point.fix)}")
     if any(point.good is False for point in points):
         raise typer.Exit(3)
 

@@ -30,7 +30,10 @@ HomeOption = Annotated[
 PolicyOption = Annotated[
     Path | None,
     typer.Option(
-        "--policy", help="The node's policy (default: PRATIQUE_POLICY, or the shipped one, which trusts nobody)."
+        "--policy",
+        exists=True,
+        dir_okay=False,
+        help="The node's policy (default: PRATIQUE_POLICY, or the shipped one, which trusts nobody).",
     ),
 ]
 Format = Annotated[OutputFormat, typer.Option("--format", help="Form of the result on standard output.")]

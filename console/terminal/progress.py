@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from console.plain import plain
+
 if TYPE_CHECKING:
     from checks.interface import CheckResult
 
@@ -30,7 +32,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line about what happens now."""
-        self._console.print(text, markup=False)
+        self._console.print(plain(text), markup=False, soft_wrap=True)
 
     def started(self, name: str) -> None:
         """A check begins."""
@@ -45,7 +47,7 @@ class Progress:
         time = "cached" if cached else f"{result.seconds:.1f} s"
         self._console.print(f"  [{colour}]{mark}[/] {result.check:<16}", end="")
         self._console.print(
-            f"{result.status:<15}{time:>8}  {result.summary}", markup=False, overflow="ellipsis", no_wrap=True
+            f"{result.status:<15}{time:>8}  {plain(result.summary)}", markup=False, overflow="ellipsis", no_wrap=True
         )
         self._show()
 

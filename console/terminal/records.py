@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from console.plain import plain
 from console.terminal.failures import explained
 from console.terminal.options import Format, HomeOption, OutputFormat, OutputOption, deliver, settings_from
 
@@ -50,7 +51,7 @@ def verify(ledger: _LedgerOption = None, key: _KeyOption = None, home: HomeOptio
     found = verify_ledger(ledger or settings.ledger, verifier)
     for problem in found.problems:
         place = "" if problem.entry is None else f"entry {problem.entry}: "
-        typer.echo(f"✗ {place}{problem.message}")
+        typer.echo(f"✗ {place}{plain(problem.message)}")
     if not found.verified:
         typer.echo(
             "The ledger is not what was signed. Keep it as it is, and compare it with a witness or a backup.", err=True
@@ -74,7 +75,7 @@ def show(
         if entry is None:
             subject = statement["subject"][0]
             version = subject.get("annotations", {}).get("version", "")
-            typer.echo(f"{index:>6}  {statement['predicateType']:<45} {subject.get('name', '')} {version}")
+            typer.echo(plain(f"{index:>6}  {statement['predicateType']:<45} {subject.get('name', '')} {version}"))
         elif index == entry:
             typer.echo(json.dumps(statement, indent=2, ensure_ascii=True))
             found = True

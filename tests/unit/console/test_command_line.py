@@ -1,0 +1,371 @@
+"""The command line: exit codes, where output goes, help, and what is imported when."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from checks.interface import CheckResult, Status
+from console.terminal.app import app
+from console.terminal.failures import explain, explained, report_crash
+from console.terminal.progress import Progress
+from flows.record import write_whole
+from pratique.errors import CouldNotDecide, InvalidInput, NotAuthorised, PratiqueError, Refused, UsageError
+from tests.assets.submissions import tiny_archive, write_submission
+from tests.unit.console.reports import ANSI, HOSTILE, report, result
+
+PRATIQUE = [sys.executable, "-c", "from console.terminal.app import main; main()"]
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+DEAD_ENGINE = "unix:///nonexistent/docker.sock"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, no engine, and nothing of the user's environment."""
+    for name in [name for name in os.environ if name.startswith(("PRATIQUE_", "PREFECT_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PRATIQUE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DOCKER_HOST", DEAD_ENGINE)
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def submission(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tiny")
+    return write_submission(directory / "submission", tiny_archive(directory))
+
+
+def pratique(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command and group, as the words that call it."""
+    command = command or typer.main.get_command(app)
+    yield path
+    for name, child in getattr(command, "commands", {}).items():
+        yield from commands(child, (*path, name))
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
+    done = pratique(*path, "--help")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("Usage: ")
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert any(len(line) > 30 for line in lines[1:]), "it says what it does"
+    assert max(map(len, lines)) <= 100
+
+
+def test_help_names_the_exit_codes() -> None:
+    assert "130 interrupted" in " ".join(pratique("--help").stdout.split())
+
+
+WRONG_USAGE: dict[str, tuple[str, ...]] = {
+    "no command": (),
+    "unknown command": ("nope",),
+    "unknown option": ("precheck", ".", "--nope"),
+    "no submission": ("precheck",),
+    "no submission to onboard": ("onboard",),
+    "submission that is not there": ("precheck", "/nonexistent"),
+    "onboarding what is not there": ("onboard", "/nonexistent"),
+    "submission that is a file": ("precheck", "/etc/hostname"),
+    "unknown format": ("precheck", ".", "--format", "pdf"),
+    "policy that is not there": ("precheck", ".", "--policy", "/nonexistent"),
+    "home that is a file": ("precheck", ".", "--home", "/etc/hostname"),
+    "group without command": ("log",),
+    "other group without command": ("advisories",),
+    "admit without run": ("admit",),
+    "admit without reason": ("admit", "20260101T000000-0badcafe", "--as", "a@b.example"),
+    "admit without person": ("admit", "20260101T000000-0badcafe", "--reason", "r"),
+    "admit where there is no ledger": ("admit", "20260101T000000-0badcafe", "--reason", "r", "--as", "a@b.example"),
+    "report of nothing": ("report",),
+    "report of an unknown run": ("report", "20260101T000000-0badcafe"),
+    "report of a path": ("report", "../../../etc"),
+    "report with a huge name": ("report", "x" * 5000),
+    "report with control characters": ("report", "\x1b[31m"),
+    "log verify without ledger": ("log", "verify"),
+    "log show without ledger": ("log", "show"),
+    "log show of no number": ("log", "show", "one"),
+    "log show of a negative entry": ("log", "show", "--", "-1"),
+    "advisories without date": ("advisories", "import", "/etc/hostname"),
+    "advisories of no date": ("advisories", "import", "/etc/hostname", "--date", "yesterday"),
+    "advisories that are not there": ("advisories", "import", "/nonexistent", "--date", "2026-01-01"),
+    "down with an argument": ("down", "now"),
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG_USAGE.values(), ids=WRONG_USAGE)
+def test_wrong_usage_exits_with_2_and_says_why_on_standard_error(arguments: tuple[str, ...], home: Path) -> None:
+    done = pratique(*arguments)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert len(done.stderr) > 20
+    assert not CONTROLS.search(done.stderr.replace("\n", ""))
+    assert len(done.stderr) < 3000
+
+
+def test_log_verify_with_a_key_that_is_none(home: Path) -> None:
+    (home / "ledger").mkdir(parents=True)
+    assert pratique("log", "verify", "--key", "garbage").exit_code in (1, 2)
+
+
+def test_advisories_status_cannot_decide_without_a_snapshot(home: Path) -> None:
+    done = pratique("advisories", "status")
+    assert done.exit_code == 3
+    assert "pratique advisories import" in done.stderr
+
+
+def test_advisories_that_are_none_are_refused(home: Path) -> None:
+    done = pratique("advisories", "import", "/etc/hostname", "--date", "2026-01-01", "--ecosystem", "PyPI")
+    assert done.exit_code == 1
+    assert "rule: advisories/" in done.stderr
+
+
+def test_doctor_finds_what_is_missing_and_says_how_to_mend_it(home: Path) -> None:
+    done = pratique("doctor")
+    assert done.exit_code == 3
+    assert "✗ engine" in done.stdout
+    assert done.stdout.count("fix: ") >= 3
+    points = json.loads(pratique("doctor", "--format", "json").stdout)
+    assert {point["subject"] for point in points} >= {"engine", "policy", "advisories", "disk", "ledger", "server"}
+    assert all(point["fix"] for point in points if point["good"] is False)
+
+
+def test_down_without_a_server_is_no_error(home: Path) -> None:
+    done = pratique("down")
+    assert done.exit_code == 0
+    assert "no server was running" in done.stderr
+
+
+@pytest.mark.parametrize("content", ["", "- a\n", "rules: []\n", "apiVersion: pratique/policy/v1\nname: x\nrules: 7\n"])
+def test_policy_that_cannot_be_applied_is_the_nodes_mistake(
+    content: str, home: Path, submission: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "policy.yaml").write_text(content)
+    done = pratique("precheck", submission, "--policy", tmp_path / "policy.yaml")
+    assert done.exit_code == 2
+    assert "error: " in done.stderr
+    assert "refused" not in done.stderr
+
+
+def test_setting_out_of_range_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRATIQUE_ORIGIN", "NOT AN ORIGIN")
+    done = pratique("report")
+    assert done.exit_code == 2
+    assert "PRATIQUE_ORIGIN" in done.stderr
+
+
+# --- results and progress --------------------------------------------------------------------------------------------
+
+
+def test_static_precheck_answers_on_standard_output_and_tells_on_standard_error(home: Path, submission: Path) -> None:
+    done = pratique("precheck", "--static", submission, "--format", "json")
+    assert done.exit_code == 1
+    answer = json.loads(done.stdout)
+    assert answer["verdict"]["outcome"] == "refuse"
+    assert all(answer["checks"][name]["status"] == "inconclusive" for name in ("conformance", "canaries", "membership"))
+    assert "manifest" in done.stderr
+    assert not (home / "ledger").exists(), "a precheck records nothing"
+    assert not (home / "runs").exists()
+    assert list((home / "work").iterdir()) == [], "no scratch stays"
+
+
+def test_quiet_is_quiet(home: Path, submission: Path) -> None:
+    assert pratique("precheck", "--static", submission, "-q").stderr == ""
+
+
+def test_output_goes_to_a_file(home: Path, submission: Path, tmp_path: Path) -> None:
+    target = tmp_path / "report.html"
+    done = pratique("precheck", "--static", submission, "-q", "--format", "html", "-o", target)
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert target.read_text().startswith("<!doctype html>")
+
+
+def test_output_that_cannot_be_written_decides_nothing(home: Path, submission: Path) -> None:
+    done = pratique("precheck", "--static", submission, "-q", "-o", "/nonexistent/directory/report")
+    assert done.exit_code == 3
+    assert "/nonexistent/directory/report" in done.stderr
+
+
+@pytest.mark.parametrize("form", ["human", "json", "sarif", "markdown", "html"])
+def test_report_is_shown_again_in_every_form(form: str, home: Path) -> None:
+    made = report(HOSTILE["all"])
+    (home / "runs" / made.run_id).mkdir(parents=True)
+    write_whole(home / "runs" / made.run_id / "report.json", made.to_json())
+    for run in (made.run_id, "latest"):
+        done = pratique("report", run, "--format", form)
+        assert done.exit_code == 0
+        assert done.stderr == ""
+        assert "refuse" in done.stdout.lower()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"api_version": "pratique/report/v2"}', "\x00", "[" * 100_000])
+def test_report_that_cannot_be_read_decides_nothing(content: str, home: Path) -> None:
+    directory = home / "runs" / "20260102T030405-0badcafe"
+    directory.mkdir(parents=True)
+    (directory / "report.json").write_text(content)
+    done = pratique("report")
+    assert done.exit_code == 3
+    assert "cannot be read" in done.stderr
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+ERRORS: dict[int, PratiqueError | BaseException] = {
+    1: Refused("no"),
+    2: UsageError("no"),
+    3: CouldNotDecide("no"),
+    4: NotAuthorised("no"),
+    130: KeyboardInterrupt(),
+}
+
+
+@pytest.mark.parametrize("code", ERRORS)
+def test_exit_code_follows_the_error(code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    @explained
+    def command() -> None:
+        raise ERRORS[code]
+
+    with pytest.raises(typer.Exit) as exit_:
+        command()
+    assert exit_.value.exit_code == code
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), PermissionError("not yours")])
+def test_failing_machine_is_undecided(error: OSError, capsys: pytest.CaptureFixture[str]) -> None:
+    @explained
+    def command() -> None:
+        raise error
+
+    with pytest.raises(typer.Exit) as exit_:
+        command()
+    assert exit_.value.exit_code == 3
+    assert "next: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", [*HOSTILE.values(), "x" * 1_000_000], ids=[*HOSTILE, "enormous"])
+def test_errors_do_not_drive_or_flood_the_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    explain(InvalidInput(text, rule=text, where=text, cause=text, next_step=text))
+    said = capsys.readouterr().err
+    assert said.count("\n") == 3
+    assert not CONTROLS.search(said.replace("\n", ""))
+    assert len(said) < 10_000
+
+
+def test_crash_is_told_from_a_refusal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report_crash(ValueError("oops")) == 3
+    said = capsys.readouterr().err
+    assert "Pratique itself failed" in said
+    assert "oops" in said
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_progress_does_not_drive_the_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress() as progress:
+        progress.say(text)
+        progress.started("manifest")
+        progress.finished(result(text))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 2
+    assert not CONTROLS.search(captured.err.replace("\n", ""))
+
+
+def test_progress_marks_every_status(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress() as progress:
+        for status in Status:
+            progress.finished(CheckResult(check="manifest", version="1", status=status, summary="s"), cached=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines] == ["✓", "✗", "?", "–"]
+    assert all("cached" in line for line in lines)
+
+
+# --- as a program ----------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str | Path, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PRATIQUE_", "PREFECT_"))}
+    return subprocess.run(
+        [*PRATIQUE, *map(str, arguments)],
+        env={**clean, "PRATIQUE_HOME": str(home), "DOCKER_HOST": DEAD_ENGINE, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}, {"FORCE_COLOR": "", "NO_COLOR": "1"}])
+def test_no_colour_where_nobody_sees_it(environment: dict[str, str], tmp_path: Path, submission: Path) -> None:
+    done = run("precheck", "--static", submission, home=tmp_path, **environment)
+    assert done.returncode == 1
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_hostile_manifest_cannot_drive_the_terminal(tmp_path: Path, submission: Path) -> None:
+    for name in ("submission.yaml", "image.tar", "in/patients.csv"):
+        target = tmp_path / "s" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((submission / name).read_bytes())
+    (tmp_path / "s" / "out").mkdir()
+    manifest = (submission / "scorer.cwl").read_text()
+    escape = ANSI.encode("unicode_escape").decode()
+    (tmp_path / "s" / "scorer.cwl").write_text(manifest.replace("class: FEMTask", f'class: "{escape}"'))
+    done = run("precheck", "--static", tmp_path / "s", home=tmp_path / "home")
+    assert done.returncode == 1
+    assert "rule: " in done.stderr
+    assert not CONTROLS.search(done.stderr.replace("\n", ""))
+
+
+def imported(code: str) -> set[str]:
+    """The modules that are loaded after `code`."""
+    ask = f"import sys\n{code}\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stdout.split())
+
+
+HEAVY = {
+    "prefect",
+    "numpy",
+    "docker",
+    "sigstore",
+    "pydantic",
+    "httpx",
+    "jinja2",
+    "matplotlib",
+    "sklearn",
+    "cryptography",
+}
+
+
+def test_program_starts_without_what_only_some_commands_need() -> None:
+    assert not HEAVY & imported("import console.terminal.app")
+
+
+def test_precheck_never_imports_prefect(tmp_path: Path, submission: Path) -> None:
+    code = f"""
+import contextlib, io, os
+os.environ["PRATIQUE_HOME"] = {str(tmp_path)!r}
+from typer.testing import CliRunner
+from console.terminal.app import app
+done = CliRunner().invoke(app, ["precheck", "--static", {str(submission)!r}, "-q"])
+assert done.exit_code == 1, done.output
+assert "REFUSE" in done.stdout, done.output
+"""
+    modules = imported(code)
+    assert "checks.manifest" in modules, "it did check"
+    assert not {name for name in modules if name.split(".")[0] in ("prefect", "torch", "opacus")}
