@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.images import source_of
 from flows.node import Node
 from pratique.digests import Digest, canonical_json, parse_digest, sha256_json
-from pratique.intake.image import ArchiveImage, Image, ImageSource, Inventory, LayoutImage, RegistryImage
+from pratique.intake.image import Image, Inventory
 from pratique.intake.submission import Submission, load_submission
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def open_case(node: Node, directory: Path) -> Iterator[Case]:
         limits = node.policy.policy.image.limits()
         declared = submission.document.image
         image = open_image(
-            _source(submission), expected=parse_digest(declared.digest), limits=limits, workdir=workdir / "image"
+            source_of(submission), expected=parse_digest(declared.digest), limits=limits, workdir=workdir / "image"
         )
         case = Case(node, run_id, submission, image, read_inventory(image, limits), workdir)
         try:
@@ -149,12 +150,3 @@ def open_case(node: Node, directory: Path) -> Iterator[Case]:
 def new_run_id(node: Node) -> str:
     """Name of a run: when it began (UTC), and eight random hex digits."""
     return f"{node.clock().strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}"
-
-
-def _source(submission: Submission) -> ImageSource:
-    declared = submission.document.image
-    if declared.layout is not None:
-        return LayoutImage(submission.path(declared.layout))
-    if declared.archive is not None:
-        return ArchiveImage(submission.path(declared.archive))
-    return RegistryImage(str(declared.reference))

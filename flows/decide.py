@@ -1,24 +1,30 @@
-"""What people decide: `admit` turns an accepted run into a validated version.
+"""What people decide: `admit` turns an accepted run into a validated version, `refuse` closes a run, `withdraw` takes
+an admission back.
 
-Each decision is signed and appended. When as many persons and organisations have decided as the policy asks for, the
-admission (SLSA Verification Summary Attestation) is signed and appended with the last of them.
+Each decision is signed by the node, and by the person where they have a key, and appended. When as many persons and
+organisations have decided as the policy asks for, the admission (SLSA Verification Summary Attestation) is signed and
+appended with the last of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from flows.admissible import counting, missing, require_admissible, require_other_person
+from flows.inspected import Decided, History, Inspected, history_of
 from flows.node import Node
-from pratique.digests import Digest, parse_digest, sha256_bytes
-from pratique.errors import NotAuthorised, Refused, UsageError
-from records.admissions import signed_statements
+from flows.roles import authorise
+from flows.tools import ToolName, parse_tool
+from pratique.digests import Digest, sha256_bytes
+from pratique.errors import UsageError
 from records.dsse import sign_statement
 from records.statements import (
     DECISION,
-    INSPECTION_EXTENSION,
-    TEST_RESULT,
     Action,
+    Descriptor,
     Person,
     PolicyReference,
     ToolIdentity,
@@ -28,7 +34,18 @@ from records.statements import (
 )
 
 if TYPE_CHECKING:
-    from policies.model import Approval
+    from records.admissions import AdmittedVersion
+    from records.keys import NodeKey, Verifier
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person brings: who they are, for whom they decide, why, and the key of their own if they have one."""
+
+    person: str
+    organisation: str
+    reason: str
+    key: NodeKey | None = None
 
 
 @dataclass(frozen=True)
@@ -37,156 +54,157 @@ class Admission:
 
     tool: ToolIdentity
     entry: int | None
+    expires: datetime | None = None
     missing: str = ""
     """Who must still decide, in words."""
 
 
-@dataclass(frozen=True)
-class _Inspected:
-    """What the ledger says of a run."""
-
-    entry: int
-    statement: dict[str, Any]
-    tool: ToolIdentity
-    outcome: str
-    decided_by: str | None
-    policy: str
-
-
-def admit(node: Node, run_id: str, *, reason: str, person: str, organisation: str) -> Admission:
-    """Admit the tool that `run_id` inspected, as `person`.
+def admit(node: Node, run_id: str, given: Decision, *, until: datetime | None = None) -> Admission:
+    """Admit the tool that `run_id` inspected, until `until` (without it: as long as the policy lets it).
 
     What counts is the ledger, not the report file. Raises `UsageError` for a run that the ledger does not know,
-    `Refused` where its verdict is not *admit* or the policy has changed since, `NotAuthorised` for the submitter.
+    `Refused` where it cannot be admitted (its verdict, another policy since, refused, withdrawn, another image under
+    its version), `NotAuthorised` for the submitter, for somebody without that role, and for somebody who has decided.
     """
-    inspected = _find(node, run_id)
-    _require_admissible(node, inspected)
-    _require_other_than_submitter(node, run_id, person)
+    history = history_of(node, run_id)
+    person = _authorise(node, Action.ADMIT, given)
+    require_admissible(node, history)
+    require_other_person(node, history, person)
     moment = node.clock()
-    inspection = descriptor(name="inspection", digest=_entry_digest(node, inspected.entry))
-    signed = sign_statement(
-        decision(
-            inspected.tool,
-            Action.ADMIT,
-            person=Person(person.strip(), organisation.strip()),
-            reason=reason,
-            decided=moment,
-            run_id=run_id,
-            inspection=inspection,
-        ),
-        node.key,
+    latest = moment + node.policy.policy.admissions.valid_for
+    if until is not None and not moment < until <= latest:
+        raise UsageError(
+            "an admission ends in the future, and no later than the policy allows",
+            cause=f"{until:%Y-%m-%d}; the policy allows {latest:%Y-%m-%d}",
+            next_step="choose another day with --until, or leave it out",
+        )
+    signed = _signed_decision(node, history, Action.ADMIT, given, person, moment, until)
+    mine = Decided(
+        Action.ADMIT, person.identity, person.organisation, until, sha256_bytes(signed), _verifiers(given.key)
     )
-    decided = [*_decided(node, run_id), _Decided(person.strip(), organisation.strip(), sha256_bytes(signed))]
-    missing = _missing(node.policy.policy.approvals.admit, decided)
-    if missing:
-        node.ledger.append(signed)
-        return Admission(inspected.tool, None, missing)
-    named = [descriptor(name="decision", digest=one.digest, annotations={"predicateType": DECISION}) for one in decided]
-    place = f"urn:pratique:node:{node.settings.origin}"
-    summary = vsa(
+    decided = [*counting(node, history), mine]
+    lacking = missing(node.policy.policy.approvals.admit, decided)
+    if lacking:
+        node.append(signed)
+        return Admission(history.inspected.tool, None, missing=lacking)
+    expires = min([latest, *(one.expires for one in decided if one.expires is not None)])
+    summary = _summary(node, history.inspected, [one.digest for one in decided], moment, passed=True, expires=expires)
+    appended = node.append(signed, sign_statement(summary, node.key))
+    return Admission(history.inspected.tool, appended[-1].index, expires)
+
+
+def refuse(node: Node, run_id: str, given: Decision) -> ToolIdentity:
+    """Refuse the tool that `run_id` inspected: the run can never be admitted, and an earlier admission of the same
+    image ends.
+
+    Raises `UsageError` for a run that is unknown or was admitted, `NotAuthorised` for somebody without that role.
+    """
+    history = history_of(node, run_id)
+    person = _authorise(node, Action.REFUSE, given)
+    tool = history.inspected.tool
+    if history.admitted is not None:
+        raise UsageError(
+            f"{tool.name} {tool.version} was admitted after this run (entry {history.admitted})",
+            next_step=f"take that back: pratique withdraw {tool.name}@{tool.version} --reason …",
+        )
+    moment = node.clock()
+    signed = _signed_decision(node, history, Action.REFUSE, given, person, moment, None)
+    summary = _summary(node, history.inspected, [sha256_bytes(signed)], moment, passed=False)
+    node.append(signed, sign_statement(summary, node.key))
+    return tool
+
+
+def withdraw(node: Node, tool: str, given: Decision) -> tuple[ToolIdentity, ...]:
+    """Take back every admission of `tool` (`NAME`, `NAME@VERSION` or `NAME@sha256:…`); one person is enough.
+
+    Raises `UsageError` where none stands, `NotAuthorised` for somebody without that role.
+    """
+    wanted = parse_tool(tool)
+    person = _authorise(node, Action.WITHDRAW, given)
+    found = _standing(node, wanted)
+    if not found:
+        raise UsageError(
+            f"no admission of {tool[:200]} stands",
+            next_step="`pratique log show` lists what was admitted and withdrawn",
+        )
+    moment = node.clock()
+    tools = tuple(ToolIdentity(one.name, one.version, one.image_digest) for one in found)
+    statements = [
+        decision(one, Action.WITHDRAW, person=person, reason=given.reason, decided=moment)
+        for one in dict.fromkeys(tools)
+    ]
+    node.append(*(_sign(node, statement, given.key) for statement in statements))
+    return tuple(dict.fromkeys(tools))
+
+
+def _standing(node: Node, wanted: ToolName) -> list[AdmittedVersion]:
+    if not node.settings.ledger.is_dir():
+        return []
+    node.head()
+    return [one for one in node.admissions.of_tool(wanted.name) if one.taken_back is None and wanted.means(one)]
+
+
+def _authorise(node: Node, action: Action, given: Decision) -> Person:
+    signers = _verifiers(given.key)
+    approvals = node.policy.policy.approvals
+    return authorise(approvals, action, given.person, given.organisation, signers[0] if signers else None)
+
+
+def _verifiers(key: NodeKey | None) -> tuple[Verifier, ...]:
+    return (key.verifier,) if key is not None else ()
+
+
+def _sign(node: Node, statement: dict[str, Any], key: NodeKey | None) -> bytes:
+    return sign_statement(statement, node.key, *([key] if key is not None else []))
+
+
+def _signed_decision(
+    node: Node,
+    history: History,
+    action: Action,
+    given: Decision,
+    person: Person,
+    moment: datetime,
+    until: datetime | None,
+) -> bytes:
+    inspected = history.inspected
+    statement = decision(
         inspected.tool,
-        verifier_id=place,
-        resource_uri=place,
+        action,
+        person=person,
+        reason=given.reason,
+        decided=moment,
+        run_id=inspected.run_id,
+        inspection=_named_inspection(inspected),
+        expires=until,
+    )
+    return _sign(node, statement, given.key)
+
+
+def _named_inspection(inspected: Inspected) -> Descriptor:
+    return descriptor(name="inspection", digest=inspected.digest)
+
+
+def _summary(
+    node: Node,
+    inspected: Inspected,
+    decisions: Sequence[Digest],
+    moment: datetime,
+    *,
+    passed: bool,
+    expires: datetime | None = None,
+) -> dict[str, Any]:
+    """The VSA that rests on the inspection and on these decisions."""
+    named = [descriptor(name="decision", digest=one, annotations={"predicateType": DECISION}) for one in decisions]
+    return vsa(
+        inspected.tool,
+        verifier_id=node.uri,
+        resource_uri=node.uri,
         time_verified=moment,
         policy=PolicyReference(f"urn:pratique:policy:{node.policy.policy.name}", node.policy.digest),
-        input_attestations=[inspection, *named],
-        passed=True,
+        input_attestations=[_named_inspection(inspected), *named],
+        passed=passed,
         decisions=named,
+        expires=expires,
+        manifest=inspected.manifest,
     )
-    appended = node.ledger.extend([signed, sign_statement(summary, node.key)])
-    return Admission(inspected.tool, appended[-1].index)
-
-
-@dataclass(frozen=True)
-class _Decided:
-    """A decision to admit that the ledger holds."""
-
-    person: str
-    organisation: str
-    digest: Digest
-
-
-def _decided(node: Node, run_id: str) -> list[_Decided]:
-    """Decisions to admit this very run, so far."""
-    found = []
-    for entry, statement in signed_statements(node.ledger):
-        predicate = statement["predicate"]
-        if (
-            statement["predicateType"] == DECISION
-            and predicate.get("runId") == run_id
-            and predicate.get("decision") == Action.ADMIT
-        ):
-            person = predicate["person"]
-            found.append(_Decided(person["identity"], person["organisation"], _entry_digest(node, entry)))
-    return found
-
-
-def _missing(needed: Approval, decided: list[_Decided]) -> str:
-    """Who must still decide before the policy is satisfied; empty text when nobody must."""
-    persons = len({one.person.casefold() for one in decided})
-    organisations = len({one.organisation.casefold() for one in decided if one.organisation})
-    lacking = []
-    if persons < needed.persons:
-        lacking.append(f"{needed.persons - persons} more of {needed.persons} persons")
-    if organisations < needed.organisations:
-        lacking.append(f"{needed.organisations - organisations} more of {needed.organisations} organisations")
-    return " and ".join(lacking)
-
-
-def _find(node: Node, run_id: str) -> _Inspected:
-    if not node.settings.ledger.is_dir():
-        raise UsageError(
-            "this node has no ledger yet", next_step="inspect a submission first: pratique onboard DIRECTORY"
-        )
-    for entry, statement in signed_statements(node.ledger):
-        extension = statement["predicate"].get(INSPECTION_EXTENSION, {})
-        if statement["predicateType"] == TEST_RESULT and extension.get("runId") == run_id:
-            return _inspected(entry, statement, extension)
-    raise UsageError(
-        f"the ledger knows no inspection {run_id[:80]!r}",
-        next_step="take the run that `pratique onboard` printed; `pratique log show` lists the entries",
-    )
-
-
-def _inspected(entry: int, statement: dict[str, Any], extension: dict[str, Any]) -> _Inspected:
-    subject = statement["subject"][0]
-    annotations = subject.get("annotations", {})
-    tool = ToolIdentity(
-        subject["name"],
-        str(annotations["version"]),
-        parse_digest(f"sha256:{subject['digest']['sha256']}"),
-        parse_digest(annotations["configDigest"]) if "configDigest" in annotations else None,
-    )
-    verdict = extension.get("verdict", {})
-    policy = statement["predicate"]["configuration"][0]["digest"]["sha256"]
-    return _Inspected(entry, statement, tool, verdict.get("outcome", ""), verdict.get("decidedBy"), f"sha256:{policy}")
-
-
-def _require_admissible(node: Node, inspected: _Inspected) -> None:
-    if inspected.outcome != "admit":
-        rule = f"the rule {inspected.decided_by}" if inspected.decided_by else "its verdict"
-        raise Refused(
-            f"{inspected.tool.name} {inspected.tool.version} cannot be admitted: the verdict is {inspected.outcome}",
-            cause=f"decided by {rule}",
-            next_step="mend what the report names and onboard it again",
-        )
-    if inspected.policy != node.policy.digest:
-        raise Refused(
-            "the policy has changed since this inspection",
-            cause=f"it was {inspected.policy}, now {node.policy.digest}",
-            next_step="onboard the submission again, so that the policy in force decides",
-        )
-
-
-def _require_other_than_submitter(node: Node, run_id: str, person: str) -> None:
-    from flows.report import load_report
-
-    if not person.strip():
-        raise UsageError("a decision needs a person", next_step="say who you are with --as or PRATIQUE_PERSON")
-    submitter = load_report(node.settings.runs, run_id).tool.submitter
-    if node.policy.policy.approvals.admit.not_submitter and person.strip().casefold() == submitter.strip().casefold():
-        raise NotAuthorised(f"{person} submitted this tool, so somebody else must decide")
-
-
-def _entry_digest(node: Node, entry: int) -> Digest:
-    return sha256_bytes(node.ledger.entry(entry))

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 from checks.pinning import ValidatedVersion
 from policies.load import LoadedPolicy, load_policy
 from pratique.clock import Clock, system_clock
-from pratique.errors import UsageError
+from pratique.errors import InvalidInput, UsageError
 from pratique.settings import Settings
 from records.store import Store
 
 if TYPE_CHECKING:
+    from records.admission_index import AdmissionIndex
+    from records.checkpoint import Checkpoint
     from records.keys import NodeKey, Verifier
-    from records.ledger import Ledger
+    from records.ledger import Appended, Ledger
+    from records.mark import Mark
     from records.reader import LedgerReader
 
 KEY_FILE = "node.pem"
+MARK_FILE = "newest-checkpoint"
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Node:
 
     @classmethod
     def open(cls, settings: Settings) -> Node:
-        """The node of `settings`; raises as `load_policy` does, and `UsageError` where the home cannot be made."""
+        """The node of `settings`; raises `UsageError` where the home cannot be made or the policy not be applied."""
         try:
             settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -40,7 +44,15 @@ class Node:
                 cause=str(error),
                 next_step="name another one with --home or PRATIQUE_HOME",
             ) from error
-        return cls(settings, load_policy(settings.policy))
+        try:
+            return cls(settings, load_policy(settings.policy))
+        except InvalidInput as error:  # it is the node's own mistake, so it refuses nobody
+            raise UsageError(str(error), cause=error.rule, next_step=error.next_step) from error
+
+    @property
+    def uri(self) -> str:
+        """What tools are admitted to: this node, by the name of its ledger."""
+        return f"urn:pratique:node:{self.settings.origin}"
 
     @cached_property
     def store(self) -> Store:
@@ -57,19 +69,47 @@ class Node:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The node's ledger, made when there is none."""
+        """The node's ledger, made when there is none; raises `CouldNotDecide` where it was put back to an older state.
+
+        Append with `append`, which remembers the new head.
+        """
         from records.ledger import Ledger
 
-        return Ledger(self.settings.ledger, self.settings.origin, self.key)
+        ledger = Ledger(self.settings.ledger, self.settings.origin, self.key)
+        self._mark_of(ledger).check()
+        return ledger
+
+    @cached_property
+    def admissions(self) -> AdmissionIndex:
+        """Who is admitted, looked up in the index over the ledger."""
+        from records.admission_index import AdmissionIndex
+
+        return AdmissionIndex(self.settings.admissions, self.ledger, self.key)
+
+    def head(self) -> Checkpoint:
+        """The ledger's head, which continues every head seen before; raises `CouldNotDecide` where it does not."""
+        return self._mark_of(self.ledger).check()
+
+    def append(self, *envelopes: bytes) -> tuple[Appended, ...]:
+        """Append signed statements under one checkpoint, all or none; raises as the ledger does."""
+        self.head()
+        appended = self.ledger.extend(envelopes)
+        self.head()
+        return appended
 
     def validated(self) -> tuple[ValidatedVersion, ...]:
         """The validated versions of the ledger; none where there is no ledger yet. Raises `CouldNotDecide`."""
-        from records.admissions import validated_versions
+        from records.admissions import standing
 
         if not self.settings.ledger.is_dir():
             return ()
-        found = validated_versions(open_ledger_reader(self.settings))
-        return tuple(ValidatedVersion(v.name, v.version, v.image_digest, v.entry) for v in found)
+        self.head()
+        return tuple(standing(self.admissions.everything()))
+
+    def _mark_of(self, ledger: LedgerReader) -> Mark:
+        from records.mark import Mark
+
+        return Mark(self.settings.keys / MARK_FILE, ledger)
 
 
 def open_ledger_reader(settings: Settings) -> LedgerReader:

@@ -6,11 +6,15 @@ import os
 from pathlib import Path
 
 from checks.interface import Evidence
+from flows.images import remember_image, source_of
 from flows.inspection import Inspection
 from flows.report import LedgerPosition, Report
 from pratique.digests import canonical_json, sha256_bytes
+from pratique.intake.manifest import MAX_BYTES
 from records.dsse import sign_statement
 from records.statements import PolicyReference, ToolIdentity, inspection_statement
+
+MANIFEST_TYPE = "application/yaml"
 
 RESULT_TYPE = "application/vnd.pratique.check-result+json"
 VERDICT_TYPE = "application/vnd.pratique.verdict+json"
@@ -38,7 +42,9 @@ def write_whole(path: Path, text: str) -> None:
 
 def _append(inspection: Inspection) -> LedgerPosition:
     case, results, verdict = inspection.case, inspection.results, inspection.verdict()
-    document = case.submission.document
+    document, store = case.submission.document, case.node.store
+    manifest = case.submission.read(document.manifest, MAX_BYTES)
+    remember_image(case.node.settings, case.image.manifest_digest, source_of(case.submission))
     statement = inspection_statement(
         ToolIdentity(document.tool.name, document.tool.version, case.image.manifest_digest, case.image.config_digest),
         results,
@@ -52,9 +58,12 @@ def _append(inspection: Inspection) -> LedgerPosition:
         outcome=verdict.outcome.value,
         decided_by=verdict.decided_by,
         verdict=_put(inspection, "verdict.json", verdict.model_dump(mode="json"), VERDICT_TYPE),
+        submitter=document.provider.submitter,
+        manifest=store.put(manifest, name=document.manifest, media_type=MANIFEST_TYPE),
+        image_config=store.put(case.image.config_bytes, name="config.json", media_type=case.image.config_media_type),
     )
     envelope = sign_statement(statement, case.node.key)
-    appended = case.node.ledger.append(envelope)
+    (appended,) = case.node.append(envelope)
     checkpoint = appended.checkpoint.checkpoint
     return LedgerPosition(
         origin=checkpoint.origin,

@@ -218,10 +218,42 @@ class Approval(_Section):
         return self
 
 
+class Decider(_Section):
+    """Somebody who may decide, for whom, what, and with which key (a verifier line) they sign their decisions."""
+
+    identity: Text
+    organisation: Text
+    may: Annotated[tuple[Literal["admit", "refuse", "withdraw"], ...], Field(min_length=1)] = (
+        "admit",
+        "refuse",
+        "withdraw",
+    )
+    key: Text | None = None
+
+
 class ApprovalSection(_Section):
-    """Decisions that people must take."""
+    """Decisions that people must take. Where nobody is named in `people`, whoever may use the node's key may decide."""
 
     admit: Approval = Approval(persons=2, organisations=2)
+    people: tuple[Decider, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_entry_each(self) -> ApprovalSection:
+        names = [person.identity.strip().casefold() for person in self.people]
+        if len(names) != len(set(names)):
+            raise ValueError("a person is named twice under people")
+        able = [person for person in self.people if "admit" in person.may]
+        organisations = {person.organisation.strip().casefold() for person in able}
+        if self.people and (len(able) < self.admit.persons or len(organisations) < self.admit.organisations):
+            raise ValueError("fewer people may admit than have to")
+        return self
+
+
+class AdmissionSection(_Section):
+    """How long an admission holds at most, and earlier policies (by digest) whose admissions still count."""
+
+    valid_for: Duration = Field(default="365d", validate_default=True)
+    also_under: tuple[PinnedDigest, ...] = ()
 
 
 def _known_risks(risks: tuple[str, ...]) -> tuple[str, ...]:
@@ -259,6 +291,7 @@ class Policy(_Section):
     licenses: LicenseSection = LicenseSection()
     privacy: PrivacySection = PrivacySection()
     approvals: ApprovalSection = ApprovalSection()
+    admissions: AdmissionSection = Field(default_factory=AdmissionSection)
     rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=500)]
 
     @model_validator(mode="after")

@@ -38,6 +38,16 @@ class Settings(BaseSettings):
         return self.home / "ledger"
 
     @property
+    def admissions(self) -> Path:
+        """The index over the ledger that says who is admitted; may be deleted at any time."""
+        return self.home / "admissions"
+
+    @property
+    def images(self) -> Path:
+        """Where the images of inspected tools came from, should the engine have lost them."""
+        return self.home / "images"
+
+    @property
     def keys(self) -> Path:
         """The node's signing keys, readable by their owner only."""
         return self.home / "keys"

@@ -38,8 +38,8 @@ class VerifiedStatement:
     signers: tuple[Verifier, ...]
 
 
-def sign_statement(statement: dict[str, Any], key: NodeKey) -> bytes:
-    """The in-toto statement as a DSSE envelope signed by `key`, in canonical JSON.
+def sign_statement(statement: dict[str, Any], *keys: NodeKey) -> bytes:
+    """The in-toto statement as a DSSE envelope signed by each of `keys`, in canonical JSON.
 
     Raises `InvalidInput` (`dsse/statement`) for what `verify_envelope` would refuse.
     """
@@ -47,12 +47,13 @@ def sign_statement(statement: dict[str, Any], key: NodeKey) -> bytes:
 
     payload = canonical_json(statement)
     _check_statement(payload)
-    signature = key.sign(Envelope(payload, PAYLOAD_TYPE, {}).pae())
+    message = Envelope(payload, PAYLOAD_TYPE, {}).pae()
+    signatures = [(dsse_key_id(key.verifier), base64.b64encode(key.sign(message)).decode()) for key in keys]
     return canonical_json(
         {
             "payload": base64.b64encode(payload).decode(),
             "payloadType": PAYLOAD_TYPE,
-            "signatures": [{"keyid": dsse_key_id(key.verifier), "sig": base64.b64encode(signature).decode()}],
+            "signatures": [{"keyid": key_id, "sig": signature} for key_id, signature in signatures],
         }
     )
 

@@ -82,18 +82,19 @@ class LedgerReader:
         except InvalidInput as error:
             raise damaged(self.root, f"its checkpoint cannot be trusted: {error}") from error
 
-    def entries(self) -> Iterator[Entry]:
-        """Every entry in order, as of the checkpoint at the first step; raises `CouldNotDecide` before a wrong one."""
+    def entries(self, start: int = 0) -> Iterator[Entry]:
+        """Entries from `start` on, as of the checkpoint at the first; raises `CouldNotDecide` before a wrong one."""
         with locked(self.root, exclusive=False):
             size, leaves = self._trusted_leaves()
-            bundles = [tile for tile in tiles_of(size) if tile.level == ENTRIES]
+            bundles = [tile for tile in tiles_of(size) if tile.level == ENTRIES and tile.first + tile.width > start]
             edge = {tile: self._read(tile) for tile in bundles if tile.width < TILE_WIDTH}
         for tile in bundles:
             for offset, data in enumerate(self._split(tile, edge.get(tile))):
                 index = tile.first + offset
                 if leaf_hash(data) != leaves[index]:
                     raise damaged(self.root, f"entry {index} was altered")
-                yield Entry(index, data)
+                if index >= start:
+                    yield Entry(index, data)
 
     def entry(self, index: int) -> bytes:
         """The entry at `index`, proven to be in the ledger; raises `InvalidInput` (`merkle/range`) without one."""

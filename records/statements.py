@@ -6,6 +6,7 @@
 | admission | SLSA Verification Summary Attestation v1 |
 | execution record | SLSA provenance v1: dependencies are image and inputs, byproducts are logs |
 | decision of a person | `urn:pratique:decision:v1`, ours, since no published predicate says it |
+| a run that was refused | `urn:pratique:run-refusal:v1`, ours for the same reason |
 
 What these predicates have no field for stands under a field whose name is a URI, as in-toto asks of extensions. Bulk
 (check results, verdicts, logs) is named by digest and lies in the store; personal data of patients never comes here.
@@ -29,10 +30,14 @@ TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 VSA = "https://slsa.dev/verification_summary/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 DECISION = "urn:pratique:decision:v1"
+RUN_REFUSAL = "urn:pratique:run-refusal:v1"
 
 INSPECTION_EXTENSION = "urn:pratique:inspection:v1"
 ADMISSION_EXTENSION = "urn:pratique:admission:v1"
 EXECUTION_BUILD_TYPE = "urn:pratique:execution:v1"
+
+ADMITTED_LEVEL = "PRATIQUE_ADMITTED"
+"""The level that an admission verifies."""
 
 Statement = dict[str, Any]
 Descriptor = dict[str, Any]
@@ -147,8 +152,13 @@ def inspection_statement(
     outcome: str = "",
     decided_by: str | None = None,
     verdict: Evidence | None = None,
+    submitter: str = "",
+    manifest: Evidence | None = None,
+    image_config: Evidence | None = None,
 ) -> Statement:
     """That `tool` was inspected: which checks passed, and by digest what each of them found.
+
+    `submitter` may not admit the tool; `manifest` and `image_config` in the store are what a node needs to run it.
 
     `stored` has each result's JSON in the store, by check name. A check that could not decide counts among
     `failedTests`, so that a reader who knows the predicate only never takes it for passed; the extension says which.
@@ -176,6 +186,12 @@ def inspection_statement(
         extension["submission"] = {"sha256": hex_of(parse_digest(submission))}
     if verdict is not None:
         extension["verdict"] = {"outcome": outcome, "decidedBy": decided_by, "record": described(verdict)}
+    if submitter:
+        extension["submitter"] = submitter
+    if manifest is not None:
+        extension["toolManifest"] = described(manifest)
+    if image_config is not None:
+        extension["imageConfig"] = described(image_config)
     predicate = {
         "result": "FAILED" if failed or not results else "WARNED" if warned else "PASSED",
         "configuration": list(configuration),
@@ -196,15 +212,19 @@ def vsa(
     policy: PolicyReference,
     input_attestations: Sequence[Descriptor],
     passed: bool,
-    levels: Sequence[str] = ("PRATIQUE_ADMITTED",),
+    levels: Sequence[str] = (ADMITTED_LEVEL,),
     decisions: Sequence[Descriptor] = (),
     expires: datetime | None = None,
+    manifest: Descriptor | None = None,
 ) -> Statement:
     """The admission of `tool` to `resource_uri` (this node or federation), or with `passed` false its refusal.
 
-    `input_attestations` names *all* statements that this one rests on, by digest.
+    `input_attestations` names *all* statements that this one rests on, by digest; `manifest` the one that the tool was
+    inspected with, and without which no node runs it.
     """
     extension: dict[str, Any] = {"decisions": list(decisions)}
+    if manifest is not None:
+        extension["toolManifest"] = dict(manifest)
     if expires is not None:
         extension["expires"] = rfc3339(expires)
     predicate = {
@@ -246,6 +266,28 @@ def decision(
     optional = {"runId": run_id, "inspection": inspection, "expires": rfc3339(expires) if expires else None}
     predicate |= {field: value for field, value in optional.items() if value}
     return statement([tool.subject()], DECISION, predicate)
+
+
+def run_refusal(
+    request: Descriptor,
+    *,
+    rule: str,
+    reason: str,
+    refused: datetime,
+    run_id: str,
+    node_id: str,
+    asked: Mapping[str, Any],
+) -> Statement:
+    """That this node was asked for a run and did not start it: what was asked (no personal data), the rule, and why."""
+    predicate = {
+        "node": {"id": node_id},
+        "runId": run_id,
+        "refusedOn": rfc3339(refused),
+        "rule": rule,
+        "reason": reason,
+        "asked": dict(asked),
+    }
+    return statement([request], RUN_REFUSAL, predicate)
 
 
 def execution_record(

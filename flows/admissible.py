@@ -1,0 +1,106 @@
+"""Whether an inspected run can be admitted, and by whom: what is asked before a decision is signed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from flows.inspected import Decided, History
+from flows.node import Node
+from flows.roles import authorise, folded, same
+from pratique.errors import NotAuthorised, Refused
+from records.statements import Action, Person, ToolIdentity
+
+if TYPE_CHECKING:
+    from policies.model import Approval
+
+
+def require_admissible(node: Node, history: History) -> None:
+    """Raise `Refused` where this run cannot lead to an admission, whoever decides."""
+    inspected = history.inspected
+    name = f"{inspected.tool.name} {inspected.tool.version}"
+    again = "mend what the report names and onboard it again"
+    if inspected.outcome != "admit":
+        rule = f"the rule {inspected.decided_by}" if inspected.decided_by else "its verdict"
+        raise Refused(
+            f"{name} cannot be admitted: the verdict is {inspected.outcome}",
+            cause=f"decided by {rule}",
+            next_step=again,
+        )
+    if inspected.policy != node.policy.digest:
+        raise Refused(
+            "the policy has changed since this inspection",
+            cause=f"it was {inspected.policy}, now {node.policy.digest}",
+            next_step="onboard the submission again, so that the policy in force decides",
+        )
+    if not inspected.submitter or inspected.manifest is None or inspected.tool.config_digest is None:
+        raise Refused(
+            "the signed inspection does not say who submitted the tool, or with which manifest it was inspected",
+            next_step="onboard the submission again",
+        )
+    if history.of(Action.REFUSE):
+        raise Refused(f"{history.of(Action.REFUSE)[0].person} refused this run", next_step=again)
+    if history.admitted is not None:
+        raise Refused(
+            f"{name} was admitted after this run (entry {history.admitted})", next_step="nothing is left to do"
+        )
+    if history.withdrawn is not None:
+        raise Refused(
+            f"{name} was withdrawn after this inspection (entry {history.withdrawn})", next_step="onboard it again"
+        )
+    _require_same_image(node, inspected.tool)
+
+
+def _require_same_image(node: Node, tool: ToolIdentity) -> None:
+    """What the pinning check asked, asked again now: another run of this version may have been admitted since."""
+    for known in node.validated():
+        if (folded(known.name), folded(known.version)) != (folded(tool.name), folded(tool.version)):
+            continue
+        if known.image_digest != tool.image_digest:
+            raise Refused(
+                f"another image was admitted as {tool.name} {tool.version} since this inspection",
+                cause=f"{known.image_digest}, entry {known.entry}",
+                next_step="give changed bytes a new version and onboard that",
+            )
+
+
+def require_other_person(node: Node, history: History, person: Person) -> None:
+    """Raise `NotAuthorised` for the submitter, and for somebody who has decided on this run."""
+    submitter = history.inspected.submitter
+    if node.policy.policy.approvals.admit.not_submitter and same(person.identity, submitter):
+        raise NotAuthorised(
+            f"{person.identity} submitted this tool, so somebody else must decide", next_step="ask a colleague"
+        )
+    if any(same(one.person, person.identity) for one in counting(node, history)):
+        raise NotAuthorised(
+            f"{person.identity} has decided already; a second voice must be another person's",
+            next_step="let another person decide",
+        )
+
+
+def counting(node: Node, history: History) -> list[Decided]:
+    """Decisions to admit this run that count under the policy in force, now."""
+    approvals, submitter = node.policy.policy.approvals, history.inspected.submitter
+    found = []
+    for one in history.of(Action.ADMIT):
+        signer = one.signers[0] if one.signers else None
+        try:
+            authorise(approvals, Action.ADMIT, one.person, one.organisation, signer)
+        except NotAuthorised:
+            continue
+        own = approvals.admit.not_submitter and same(one.person, submitter)
+        if not own and (one.expires is None or one.expires > node.clock()):
+            found.append(one)
+    return found
+
+
+def missing(needed: Approval, decided: Sequence[Decided]) -> str:
+    """Who must still decide before the policy is satisfied; empty text when nobody must."""
+    persons = len({folded(one.person) for one in decided})
+    organisations = len({folded(one.organisation) for one in decided if one.organisation.strip()})
+    lacking = []
+    if persons < needed.persons:
+        lacking.append(f"{needed.persons - persons} more of {needed.persons} persons")
+    if organisations < needed.organisations:
+        lacking.append(f"{needed.organisations - organisations} more of {needed.organisations} organisations")
+    return " and ".join(lacking)

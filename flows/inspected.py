@@ -1,0 +1,173 @@
+"""What the ledger says of one inspected run: the inspection, who decided what, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from flows.node import Node
+from flows.roles import verifiers_of
+from pratique.digests import Digest, parse_digest, sha256_bytes
+from pratique.errors import InvalidInput, UsageError
+from records.admissions import moment_of
+from records.dsse import open_envelope
+from records.keys import Verifier
+from records.statements import (
+    DECISION,
+    INSPECTION_EXTENSION,
+    TEST_RESULT,
+    VSA,
+    Action,
+    Descriptor,
+    ToolIdentity,
+    descriptor,
+)
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """The signed statement of an inspection."""
+
+    run_id: str
+    entry: int
+    digest: Digest
+    tool: ToolIdentity
+    outcome: str
+    decided_by: str | None
+    policy: str
+    submitter: str
+    manifest: Descriptor | None
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A decision that the ledger holds; `signers` are the keys over it beside the node's own."""
+
+    action: str
+    person: str
+    organisation: str
+    expires: datetime | None
+    digest: Digest
+    signers: tuple[Verifier, ...]
+
+
+@dataclass
+class History:
+    """A run in the ledger: its inspection, its decisions, the admission they led to, and a later withdrawal."""
+
+    inspected: Inspected
+    decisions: list[Decided] = field(default_factory=list)
+    admitted: int | None = None
+    withdrawn: int | None = None
+
+    def of(self, action: Action) -> list[Decided]:
+        """The decisions of one kind."""
+        return [one for one in self.decisions if one.action == action]
+
+
+@dataclass(frozen=True)
+class _Signed:
+    entry: int
+    digest: Digest
+    statement: dict[str, Any]
+    signers: tuple[Verifier, ...]
+
+    @property
+    def predicate(self) -> dict[str, Any]:
+        predicate: dict[str, Any] = self.statement["predicate"]
+        return predicate
+
+
+def history_of(node: Node, run_id: str) -> History:
+    """What the ledger says of the run; raises `UsageError` where it knows no such inspection."""
+    if not node.settings.ledger.is_dir():
+        raise UsageError(
+            "this node has no ledger yet", next_step="inspect a submission first: pratique onboard DIRECTORY"
+        )
+    history: History | None = None
+    for signed in _signed(node):
+        if history is None:
+            extension = signed.predicate.get(INSPECTION_EXTENSION, {})
+            if signed.statement["predicateType"] == TEST_RESULT and extension.get("runId") == run_id:
+                history = History(_inspected(signed, extension))
+        else:
+            _take_in(history, signed, run_id)
+    if history is None:
+        raise UsageError(
+            f"the ledger knows no inspection {run_id[:80]!r}",
+            next_step="take the run that `pratique onboard` printed; `pratique log show` lists the entries",
+        )
+    return history
+
+
+def _signed(node: Node) -> Iterator[_Signed]:
+    """Every statement that the node signed, with the people who signed it too."""
+    trusted = [node.key.verifier, *verifiers_of(node.policy.policy.approvals)]
+    for entry in node.ledger.entries():
+        try:
+            opened = open_envelope(entry.data, trusted)
+        except InvalidInput:
+            continue
+        if node.key.verifier in opened.signers:
+            others = tuple(one for one in opened.signers if one != node.key.verifier)
+            yield _Signed(entry.index, sha256_bytes(entry.data), opened.statement, others)
+
+
+def _take_in(history: History, signed: _Signed, run_id: str) -> None:
+    kind, predicate = signed.statement["predicateType"], signed.predicate
+    if kind == DECISION and predicate.get("runId") == run_id:
+        person, expires = predicate["person"], predicate.get("expires")
+        history.decisions.append(
+            Decided(
+                predicate["decision"],
+                person["identity"],
+                person["organisation"],
+                moment_of(expires) if expires is not None else None,
+                signed.digest,
+                signed.signers,
+            )
+        )
+    elif kind == DECISION and predicate.get("decision") == Action.WITHDRAW:
+        if _image(signed.statement) == history.inspected.tool.image_digest:
+            history.withdrawn = signed.entry
+    elif kind == VSA and predicate.get("verificationResult") == "PASSED":
+        attestations = [one["digest"]["sha256"] for one in predicate["inputAttestations"]]
+        if f"sha256:{attestations[0]}" == history.inspected.digest:
+            history.admitted = signed.entry
+
+
+def _inspected(signed: _Signed, extension: dict[str, Any]) -> Inspected:
+    subject = signed.statement["subject"][0]
+    annotations = subject.get("annotations", {})
+    tool = ToolIdentity(
+        subject["name"],
+        str(annotations["version"]),
+        _image(signed.statement),
+        parse_digest(annotations["configDigest"]) if "configDigest" in annotations else None,
+    )
+    verdict, manifest = extension.get("verdict", {}), extension.get("toolManifest")
+    named = None
+    if manifest is not None:
+        named = descriptor(
+            name=manifest["name"],
+            digest=parse_digest(f"sha256:{manifest['digest']['sha256']}"),
+            media_type=manifest["mediaType"],
+        )
+    policy = signed.predicate["configuration"][0]["digest"]["sha256"]
+    return Inspected(
+        extension["runId"],
+        signed.entry,
+        signed.digest,
+        tool,
+        verdict.get("outcome", ""),
+        verdict.get("decidedBy"),
+        f"sha256:{policy}",
+        extension.get("submitter", ""),
+        named,
+    )
+
+
+def _image(statement: dict[str, Any]) -> Digest:
+    return parse_digest(f"sha256:{statement['subject'][0]['digest']['sha256']}")

@@ -1,0 +1,300 @@
+"""Who may decide what, and what a decision leads to: admit, refuse, withdraw."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from checks.pinning import ValidatedVersion
+from flows.decide import Admission, Decision, admit, refuse, withdraw
+from pratique.errors import InvalidInput, NotAuthorised, PratiqueError, Refused, UsageError
+from records.keys import load_or_create_key
+from records.statements import ADMISSION_EXTENSION, DECISION, VSA
+from tests.unit.flows.node.homes import ANNA, BORIS, START, SUBMITTER, Home, statements_of
+
+PEOPLE: list[dict[str, Any]] = [
+    {"identity": ANNA.person, "organisation": ANNA.organisation},
+    {"identity": BORIS.person, "organisation": BORIS.organisation, "may": ["admit"]},
+]
+
+
+def admitted(home: Home, run: str, given: Decision = ANNA, **options: Any) -> Admission:
+    return admit(home.node(), run, given, **options)
+
+
+def validated(home: Home) -> list[tuple[str, str]]:
+    return [(one.version, str(one.image_digest)) for one in home.node().validated()]
+
+
+def test_one_decision_admits_where_the_policy_asks_for_one(home: Home) -> None:
+    """The admission names place, policy, inspection, decision, manifest and end."""
+    run = home.inspected()
+    admission = admitted(home, run)
+    node = home.node()
+    (statement,) = statements_of(node, VSA)
+    predicate = statement["predicate"]
+    assert admission.entry == 2
+    assert predicate["resourceUri"] == node.uri
+    assert "sha256:" + predicate["policy"]["digest"]["sha256"] == node.policy.digest
+    assert [one["name"] for one in predicate["inputAttestations"]] == ["inspection", "decision"]
+    extension = predicate[ADMISSION_EXTENSION]
+    assert extension["expires"] == "2027-03-01T12:00:00Z"
+    assert extension["toolManifest"]["name"] == "scorer.cwl"
+    assert validated(home) == [("1.0.0", home.tool().image_digest)]
+
+
+def test_two_persons_of_two_organisations(home: Home) -> None:
+    """The first decision is recorded and admits nothing; the earlier end of the two counts."""
+    home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 2}}
+    run = home.inspected()
+    first = admitted(home, run, until=START + timedelta(days=30))
+    assert first.entry is None
+    assert first.missing == "1 more of 2 persons and 1 more of 2 organisations"
+    assert validated(home) == []
+    second = admitted(home, run, BORIS)
+    assert second.entry is not None
+    assert second.expires == START + timedelta(days=30)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        ANNA,
+        replace(ANNA, person=" Anna@Node.Example "),
+        replace(ANNA, person="\uff41nna@node.example", organisation=""),
+    ],
+    ids=["as before", "other letter case", "look-alike letter"],
+)
+def test_the_same_person_twice(home: Home, again: Decision) -> None:
+    """One voice counts once, however it is written, also for another organisation."""
+    home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 1}}
+    run = home.inspected()
+    admitted(home, run)
+    with pytest.raises(NotAuthorised, match="decided already"):
+        admitted(home, run, again)
+    assert len(statements_of(home.node(), DECISION)) == 1
+
+
+def test_two_persons_of_the_same_organisation(home: Home) -> None:
+    """A colleague is a second person, not a second organisation."""
+    home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 2}}
+    run = home.inspected()
+    admitted(home, run)
+    colleague = replace(BORIS, organisation="NORTH HOSPITAL")
+    assert admitted(home, run, colleague).missing == "1 more of 2 organisations"
+
+
+@pytest.mark.parametrize("person", [SUBMITTER, "Release@Provider.Example", f" {SUBMITTER}"])
+def test_a_decision_by_the_submitter(home: Home, person: str) -> None:
+    """The signed inspection says who submitted; nothing on disk can change that."""
+    run = home.inspected()
+    with pytest.raises(NotAuthorised, match="submitted this tool"):
+        admitted(home, run, replace(ANNA, person=person))
+    assert statements_of(home.node(), DECISION) == []
+
+
+def test_an_inspection_that_does_not_say_who_submitted(home: Home) -> None:
+    """Without a name nobody could be told from the submitter."""
+    run = home.inspected(submitter="")
+    with pytest.raises(Refused, match="who submitted"):
+        admitted(home, run)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (Decision("mallory@node.example", "North Hospital", "x"), "may not admit"),
+        (replace(ANNA, organisation="South Hospital"), "decides for North Hospital"),
+    ],
+    ids=["nobody whom the policy names", "for another organisation"],
+)
+def test_people_whom_the_policy_does_not_name_so(home: Home, given: Decision, match: str) -> None:
+    """Where the policy names people, others decide nothing."""
+    home.policy["approvals"] = {"admit": {"persons": 1, "organisations": 1}, "people": PEOPLE}
+    run = home.inspected()
+    with pytest.raises(NotAuthorised, match=match):
+        admitted(home, run, given)
+    assert admitted(home, run, replace(ANNA, organisation="")).entry is not None
+
+
+def test_somebody_who_may_only_admit(home: Home) -> None:
+    """A role is per kind of decision."""
+    home.policy["approvals"] = {"admit": {"persons": 1, "organisations": 1}, "people": PEOPLE}
+    run = home.inspected()
+    with pytest.raises(NotAuthorised, match="may not refuse"):
+        refuse(home.node(), run, BORIS)
+    admitted(home, run)
+    with pytest.raises(NotAuthorised, match="may not withdraw"):
+        withdraw(home.node(), "scorer", BORIS)
+
+
+def test_a_decision_without_the_persons_own_key(home: Home, tmp_path: Path) -> None:
+    """Where the policy gives a person a key, their name alone is worth nothing; both signatures are in the ledger."""
+    own = load_or_create_key(tmp_path / "anna.pem", ANNA.person)
+    other = load_or_create_key(tmp_path / "other.pem", ANNA.person)
+    people = [{**PEOPLE[0], "key": own.verifier.vkey}]
+    home.policy["approvals"] = {"admit": {"persons": 1, "organisations": 1}, "people": people}
+    run = home.inspected()
+    for key in (None, other):
+        with pytest.raises(NotAuthorised, match="not signed with the key"):
+            admitted(home, run, replace(ANNA, key=key))
+    assert admitted(home, run, replace(ANNA, key=own)).entry is not None
+
+
+def test_people_who_changed_between_two_decisions(home: Home) -> None:
+    """Who may decide is part of the policy, and another policy needs another inspection."""
+    third = {"identity": "carla@third.example", "organisation": "Third"}
+    approvals: dict[str, Any] = {"admit": {"persons": 2, "organisations": 2}, "people": [*PEOPLE, third]}
+    home.policy["approvals"] = approvals
+    run = home.inspected()
+    admitted(home, run)
+    approvals["people"] = [PEOPLE[1], third]
+    node = home.node()
+    with pytest.raises(Refused, match="policy has changed"):
+        admit(node, run, BORIS)
+
+
+@pytest.mark.parametrize(
+    ("until", "good"),
+    [(timedelta(days=1), True), (timedelta(days=365), True), (timedelta(days=366), False), (timedelta(0), False)],
+    ids=["a day", "as long as the policy lets it", "longer", "no time at all"],
+)
+def test_the_end_of_an_admission(home: Home, until: timedelta, good: bool) -> None:
+    """`--until` may shorten what the policy allows, never lengthen it."""
+    run = home.inspected()
+    if good:
+        assert admitted(home, run, until=START + until).expires == START + until
+    else:
+        with pytest.raises(UsageError, match="no later than the policy"):
+            admitted(home, run, until=START + until)
+
+
+@pytest.mark.parametrize("outcome", ["refuse", "review", ""])
+def test_a_verdict_that_is_not_admit(home: Home, outcome: str) -> None:
+    """People cannot overrule the policy by hand."""
+    run = home.inspected(outcome=outcome)
+    with pytest.raises(Refused, match="cannot be admitted"):
+        admitted(home, run)
+
+
+def test_a_policy_that_changed_since_the_inspection(home: Home) -> None:
+    """What was found was judged by another policy."""
+    run = home.inspected()
+    home.policy["description"] = "another one"
+    with pytest.raises(Refused, match="policy has changed"):
+        admitted(home, run)
+
+
+def test_a_run_that_was_refused(home: Home) -> None:
+    """A refusal closes the run; a new inspection can still be admitted."""
+    run = home.inspected()
+    refuse(home.node(), run, BORIS)
+    with pytest.raises(Refused, match="refused this run"):
+        admitted(home, run)
+    assert [s["predicate"]["verificationResult"] for s in statements_of(home.node(), VSA)] == ["FAILED"]
+    assert admitted(home, home.inspected()).entry is not None
+
+
+def test_a_refusal_ends_an_earlier_admission_of_the_same_image(home: Home) -> None:
+    """What a second look finds counts for the first admission too."""
+    admitted(home, home.inspected())
+    refuse(home.node(), home.inspected(), ANNA)
+    assert validated(home) == []
+
+
+def test_refusing_what_was_admitted(home: Home) -> None:
+    """That is a withdrawal."""
+    run = home.inspected()
+    admitted(home, run)
+    with pytest.raises(UsageError, match="was admitted"):
+        refuse(home.node(), run, ANNA)
+
+
+def test_admitting_twice(home: Home) -> None:
+    """One run leads to one admission."""
+    run = home.inspected()
+    admitted(home, run)
+    with pytest.raises(Refused, match="was admitted after this run"):
+        admitted(home, run, BORIS)
+
+
+def test_a_run_inspected_before_the_withdrawal(home: Home) -> None:
+    """A withdrawal cannot be undone by an old run of the same image."""
+    old, other = home.inspected(), home.inspected()
+    admitted(home, other)
+    withdraw(home.node(), "scorer", ANNA)
+    with pytest.raises(Refused, match="withdrawn after"):
+        admitted(home, old)
+    assert admitted(home, home.inspected()).entry is not None
+
+
+def test_another_image_admitted_in_between(home: Home) -> None:
+    """Two runs passed the pinning check before either was admitted; only the first can be."""
+    first, second = home.inspected("one"), home.inspected("two")
+    admitted(home, first)
+    with pytest.raises(Refused, match="another image was admitted"):
+        admitted(home, second)
+
+
+@pytest.mark.parametrize(
+    ("tool", "left"),
+    [
+        ("scorer", []),
+        ("scorer@1.0.0", ["2.0.0"]),
+        ("scorer@{two}", ["1.0.0"]),
+    ],
+    ids=["every version", "one version", "one image"],
+)
+def test_withdrawing(home: Home, tool: str, left: list[str]) -> None:
+    """By name, version or image; the count of withdrawals never gets less."""
+    for image, version in (("one", "1.0.0"), ("two", "2.0.0")):
+        admitted(home, home.inspected(image, version=version))
+    taken = withdraw(home.node(), tool.format(two=home.tool("two").image_digest), ANNA)
+    assert len(taken) == 2 - len(left)
+    assert [version for version, _ in validated(home)] == left
+    assert home.node().admissions.withdrawals() == len(taken)
+    with pytest.raises(UsageError, match="stands"):
+        withdraw(home.node(), tool.format(two=home.tool("two").image_digest), ANNA)
+
+
+def test_an_expired_version_stays_bound_to_its_image(home: Home) -> None:
+    """Pinning must still tell a substituted image from the one that was validated."""
+    admission = admitted(home, home.inspected())
+    home.later(days=400)
+    digest = home.tool().image_digest
+    assert home.node().validated() == (ValidatedVersion("scorer", "1.0.0", digest, admission.entry or 0),)
+
+
+@pytest.mark.parametrize("text", ["", "a b", "UPPER", "a@", "a@sha256:00", "../x", "a@1@2", "a" * 101, "a@-1"])
+def test_names_that_name_no_tool(home: Home, text: str) -> None:
+    """Nothing is guessed."""
+    admitted(home, home.inspected())
+    with pytest.raises(UsageError, match="names no tool"):
+        withdraw(home.node(), text, ANNA)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [(replace(ANNA, reason=" "), InvalidInput), (replace(ANNA, person=" "), UsageError)],
+    ids=["without a reason", "by nobody"],
+)
+def test_decisions_that_say_too_little(home: Home, given: Decision, error: type[PratiqueError]) -> None:
+    """Neither is recorded."""
+    run = home.inspected()
+    size = home.node().head().size
+    with pytest.raises(error):
+        admitted(home, run, given)
+    assert home.node().head().size == size
+
+
+def test_a_run_that_the_ledger_does_not_know(home: Home) -> None:
+    """Also where there is no ledger at all."""
+    with pytest.raises(UsageError, match="no ledger yet"):
+        admitted(home, "20260301T120000-00000001")
+    home.inspected()
+    with pytest.raises(UsageError, match="knows no inspection"):
+        admitted(home, "20260301T120000-ffffffff")
