@@ -42,9 +42,12 @@ MASKED_PATHS = (
     "/proc/kallsyms",
     "/proc/key-users",
     "/proc/modules",
+    "/proc/pagetypeinfo",
     "/proc/partitions",
+    "/proc/slabinfo",
     "/proc/swaps",
     "/proc/sys/kernel/random/boot_id",
+    "/proc/vmallocinfo",
     "/sys/block",
     "/sys/class/block",
     "/sys/class/dmi",
@@ -53,7 +56,7 @@ MASKED_PATHS = (
     "/sys/kernel/security",
     "/sys/module",
 )
-READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+READONLY_PATHS = ("/dev", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 GOSU_CAPABILITIES = ("SETUID", "SETGID")
 

@@ -38,6 +38,11 @@ REPRODUCIBLE_ENVIRONMENT = {
 HOME_ENVIRONMENT = {"HOME": "/tmp", "USER": "tool", "LOGNAME": "tool", "TMPDIR": "/tmp"}  # noqa: S108 (in the container)
 """The per-run uid is in no passwd file; libraries that ask for a home or a user name find one here."""
 
+NEUTRAL_ENVIRONMENT = {"LD_PRELOAD": "", "LD_AUDIT": "", "BASH_ENV": ""}
+"""What an image may bring to slip code into every program; a manifest that needs one says so."""
+
+KERNEL_TREES = ("/proc", "/sys", "/dev")
+
 RESERVED_TARGETS = ("/", "/usr", "/tmp", "/dev/shm")  # noqa: S108 (in the container)
 RESERVED_TREES = (
     "/proc", "/sys", "/dev", "/etc", "/bin", "/sbin", "/lib", "/lib64",
@@ -139,7 +144,7 @@ class SandboxSpec(_Frozen):
     requested: Limits | None = None
     ceilings: Limits | None = None
     environment: Environment = Field(default_factory=dict)
-    """As given, over `REPRODUCIBLE_ENVIRONMENT` and `HOME_ENVIRONMENT`, which are filled in below it."""
+    """As given, over `REPRODUCIBLE_`, `HOME_` and `NEUTRAL_ENVIRONMENT`, which are filled in below it."""
     network: Network = Network.NONE
     seccomp_digest: Digest = Field(default_factory=lambda: profile_digest())
 
@@ -148,7 +153,7 @@ class SandboxSpec(_Frozen):
     def _fill_environment(cls, data: Any) -> Any:
         if not isinstance(data, dict) or not isinstance(data.get("environment", {}), dict):
             return data
-        filled = {**REPRODUCIBLE_ENVIRONMENT, **HOME_ENVIRONMENT, **data.get("environment", {})}
+        filled = {**REPRODUCIBLE_ENVIRONMENT, **HOME_ENVIRONMENT, **NEUTRAL_ENVIRONMENT, **data.get("environment", {})}
         return {**data, "environment": dict(sorted(filled.items()))}
 
     @property
@@ -197,4 +202,6 @@ class SandboxRequest(_Frozen):
             raise ValueError("there is nothing to run: argv and entrypoint are both empty")
         if not self.working_dir.startswith("/") or ".." in PurePosixPath(self.working_dir).parts:
             raise ValueError("working_dir must be absolute and normal")
+        if any(self.working_dir == tree or self.working_dir.startswith(tree + "/") for tree in KERNEL_TREES):
+            raise ValueError("working_dir lies in a file system of the kernel, where descriptors of the engine may be")
         return self
