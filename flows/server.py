@@ -52,12 +52,13 @@ def _recorded(directory: Path) -> Server | None:
 
 
 def _is_ours(server: Server) -> bool:
-    """Whether the recorded pid still is a Prefect server: the system may have given the number to another program."""
+    """Whether the recorded pid still is the server at this port: the system may have given the number to another."""
     try:
-        command = Path(f"/proc/{server.pid}/cmdline").read_bytes()
+        command = Path(f"/proc/{server.pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return b"prefect" in command and b"server" in command
+    port = server.url.rpartition(":")[2].encode()
+    return bool(port) and {b"prefect", b"server", port} <= set(command)
 
 
 def _answers(server: Server) -> bool:
@@ -65,7 +66,7 @@ def _answers(server: Server) -> bool:
 
     try:
         return httpx.get(f"{server.api_url}/health", timeout=2, trust_env=False).status_code == httpx.codes.OK
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL):
         return False
 
 
