@@ -14,7 +14,7 @@ from pratique.intake.image.model import FileClass, FileEntry, Inventory
 __all__ = ["ModelVerdict", "Reason", "Verdict", "check_model_files", "scan_model", "scan_stream"]
 
 CHECK = "model_files"
-VERSION = "2"
+VERSION = "3"
 _RISKS = ("G1", "T2", "U6")
 _MAX_SHOWN = 8
 _ORDER = {Level.ERROR: 0, Level.WARNING: 1, Level.NOTE: 2}
@@ -26,6 +26,7 @@ _FIXES = {
     "unreadable": "Save the model again with the library's own writer, in one format, uncompressed or zip/gzip/xz.",
     "keras-code": "Replace Lambda layers and custom objects by layers of Keras itself, and save again.",
     "custom-operators": "Export the model with standard ONNX operators.",
+    "graph-operator": "Export the graph for inference only, without operators for Python or files.",
     "external-data": "Keep external tensors beside the model, by a relative name without '..'.",
 }
 

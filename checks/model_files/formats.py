@@ -22,6 +22,19 @@ _CLASS_NAME = re.compile(rb'"class_name"\s{0,8}:\s{0,8}"([^"\\]{0,200})"')
 _MODULE = re.compile(rb'"module"\s{0,8}:\s{0,8}"([^"\\]{0,200})"')
 _ESCAPED_LETTER = re.compile(rb"\\u00[4-7][0-9A-Fa-f]")
 _TEMPLATE_ATTACK = re.compile(rb"__(?:class|globals|subclasses|mro|base|bases|builtins|import|init|getattribute)__")
+_DATA_FORMATS = (
+    (b"binf", "XGBoost binary"),
+    (b"tree\nversion=v", "LightGBM text"),
+    (b"CBM1", "CatBoost"),
+    (b"MATLAB 5.0 MAT", "MATLAB 5"),
+)
+_GRAPH_OPERATORS = (
+    *("PyFunc", "EagerPyFunc", "PyFuncStateless", "ReadFile", "WriteFile", "MatchingFiles", "WholeFileReader"),
+    *("WholeFileReaderV2", "ImmutableConst", "FixedLengthRecordReaderV2", "TextLineReaderV2"),
+    *("SaveDataset", "SaveDatasetV2", "LoadDataset"),
+)
+_GRAPH_ATTACK = re.compile(b"|".join(b"\x12" + re.escape(bytes([len(o)]) + o.encode()) for o in _GRAPH_OPERATORS))
+"""`op` of a NodeDef: field 2, its length, the name."""
 _KERAS_MODULES = ("keras", "tensorflow.keras", "tf_keras", "builtins")
 _CODE_CLASSES = frozenset(("Lambda", "__lambda__"))
 
@@ -103,17 +116,45 @@ def is_safetensors(head: bytes, size: int) -> bool:
 
 
 def examine_json(part: Part, found: Found) -> None:
-    """`config.json` of Keras 3 and `schema.json` of skops name classes that the loader imports."""
+    """Keras (`config.json`, or any JSON with layers) and skops (`schema.json`) name classes that the loader imports."""
     base = part.name.rpartition("/")[2]
-    if base not in ("config.json", "schema.json"):
-        return
     part.stream.seek(0)
-    document = _json(part.stream.read(_MAX_JSON + 1), part.name)
+    try:
+        document = _json(part.stream.read(_MAX_JSON + 1), part.name)
+    except Unparsable:
+        if base in ("config.json", "schema.json"):
+            raise
+        return
+    if base != "schema.json" and any("class_name" in node for node in _dicts(document)):
+        found.formats.append("Keras configuration")
+    elif isinstance(document, dict) and "learner" in document:
+        found.formats.append("XGBoost JSON")
     for node in _dicts(document):
-        if base == "config.json":
-            _keras_node(node, found, part.name)
-        else:
+        if base == "schema.json":
             _skops_node(node, found, part.name)
+        else:
+            _keras_node(node, found, part.name)
+
+
+def data_format(part: Part, head: bytes) -> str:
+    """The name of a format that holds numbers and structure only, whose loaders run nothing; empty for none."""
+    if head[:2] == b"{L" and b"learner" in head[:64]:
+        return "XGBoost UBJSON"
+    for start, name in _DATA_FORMATS:
+        if head.startswith(start):
+            return name
+    return "TensorFlow Lite" if head[4:8] == b"TFL3" else ""
+
+
+def examine_graph(part: Part, found: Found) -> None:
+    """A TensorFlow graph (`saved_model.pb`): its operators may run Python or reach for files."""
+    found.formats.append("TensorFlow graph")
+    for window in _windows(part):
+        operator = _GRAPH_ATTACK.search(window)
+        if operator:
+            name = operator[0][2:].decode("ascii")
+            found.unsafe("graph-operator", f"the operator {name}, which runs code or reaches for files", part.name)
+            return
 
 
 def _keras_node(node: dict[str, Any], found: Found, where: str) -> None:

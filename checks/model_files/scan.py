@@ -134,6 +134,10 @@ def _maybe_pickle(part: Part, found: Found, head: bytes) -> None:
         found.formats.append("pickle")
         found.imports |= {f"{module}.{name}" for module, name in report.imports}
         _note(problems, part, found)
+    elif kind := formats.data_format(part, head):  # only now: a pickle may begin with any of their marks
+        found.formats.append(kind)
+    elif part.suffix == ".pb" and head[:1] in (b"\x08", b"\x0a"):
+        formats.examine_graph(part, found)
     elif part.suffix in _MODEL_NAMES:
         raise Unparsable("the content is not what the name says")
 

@@ -16,6 +16,9 @@ MAX_SIZE = 64 * 1024**2
 MAX_COMPONENTS = 100_000
 _MAX_TEXT = 2000
 _ECOSYSTEMS = {"pypi": "PyPI", "npm": "npm", "deb": "Debian", "apk": "Alpine"}
+_DISTRIBUTIONS = {("deb", "ubuntu"): "Ubuntu", ("apk", "wolfi"): "Wolfi", ("apk", "chainguard"): "Chainguard"}
+_NOT_PACKAGES = frozenset(("file", "machine-learning-model", "data", "operating-system", "cryptographic-asset"))
+"""Kinds of CycloneDX components that no package URL is expected of."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,23 @@ class Difference:
     where: str
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What a document lists: components with a package URL, and how many parts it names without one."""
+
+    components: tuple[Component, ...]
+    unidentified: int
+    subject: str = ""
+    """The image that it speaks of, as a digest where it gives one."""
+
+
 def read_declared(data: bytes, *, where: str = "sbom") -> tuple[Component, ...]:
-    """Components with a package URL that the provider's document lists.
+    """Components with a package URL that the provider's document lists; raises as `read_listing` does."""
+    return read_listing(data, where=where).components
+
+
+def read_listing(data: bytes, *, where: str = "sbom") -> Listing:
+    """What a CycloneDX or SPDX document lists.
 
     Raises `InvalidInput` (`json/…`, `sbom/format`, `sbom/too-many`, `sbom/component`).
     """
@@ -36,12 +54,41 @@ def read_declared(data: bytes, *, where: str = "sbom") -> tuple[Component, ...]:
     if not isinstance(document, dict):
         raise _refuse("format", where, "neither CycloneDX nor SPDX in JSON")
     if document.get("bomFormat") == "CycloneDX":
-        urls = [entry.get("purl") for entry in _cyclonedx_entries(document, where)]
+        entries = _cyclonedx_entries(document, where)
+        urls = [entry.get("purl") for entry in entries]
+        nameless = sum(entry.get("purl") is None and entry.get("type") not in _NOT_PACKAGES for entry in entries)
+        licences = [_stated_licences(entry) for entry in entries]
     elif isinstance(document.get("spdxVersion"), str):
-        urls = _spdx_urls(document, where)
+        found = _spdx_urls(document, where)
+        urls, nameless = [url for url, _ in found], sum(url is None for url, _ in found)
+        licences = [stated for _, stated in found]
     else:
         raise _refuse("format", where, "neither CycloneDX nor SPDX in JSON")
-    return tuple(_component(url, where) for url in urls if url is not None)
+    listed = tuple(
+        _component(url, stated, where) for url, stated in zip(urls, licences, strict=True) if url is not None
+    )
+    return Listing(listed, nameless, _subject(document))
+
+
+def _subject(document: dict[str, Any]) -> str:
+    """Digest of what a CycloneDX document describes; empty where it gives none."""
+    metadata = document.get("metadata")
+    component = metadata.get("component") if isinstance(metadata, dict) else None
+    version = component.get("version") if isinstance(component, dict) else None
+    return version if isinstance(version, str) and version.startswith("sha256:") else ""
+
+
+def _stated_licences(entry: dict[str, Any]) -> tuple[str, ...]:
+    """Licences of a CycloneDX component: expressions, identifiers or names."""
+    found: list[str] = []
+    listed = entry.get("licenses")
+    for item in listed[:32] if isinstance(listed, list) else ():
+        licence = item.get("license") if isinstance(item, dict) else None
+        stated = item.get("expression") if isinstance(item, dict) else None
+        if isinstance(licence, dict):
+            stated = licence.get("id") or licence.get("name")
+        found += [text_of(stated)] if text_of(stated) else []
+    return tuple(found)
 
 
 def _cyclonedx_entries(document: dict[str, Any], where: str) -> list[dict[str, Any]]:
@@ -61,22 +108,26 @@ def _cyclonedx_entries(document: dict[str, Any], where: str) -> list[dict[str, A
     return entries
 
 
-def _spdx_urls(document: dict[str, Any], where: str) -> list[Any]:
+def _spdx_urls(document: dict[str, Any], where: str) -> list[tuple[Any, tuple[str, ...]]]:
+    """Package URL (None where a package has none) and licences of each package."""
     packages = document.get("packages", [])
     if not isinstance(packages, list) or len(packages) > MAX_COMPONENTS:
         raise _refuse("too-many", where, f"packages are not a list of at most {MAX_COMPONENTS:,}")
-    urls: list[Any] = []
+    found: list[tuple[Any, tuple[str, ...]]] = []
     for package in packages:
         references = package.get("externalRefs", []) if isinstance(package, dict) else None
         if not isinstance(references, list):
             raise _refuse("component", where, "a package that is no object")
-        urls += [
+        urls = [
             r.get("referenceLocator") for r in references if isinstance(r, dict) and r.get("referenceType") == "purl"
         ]
-    return urls
+        stated = text_of(package.get("licenseDeclared"))
+        licences = (stated,) if stated not in ("", "NOASSERTION", "NONE") else ()
+        found += [(url, licences) for url in urls] or [(None, licences)]
+    return found
 
 
-def _component(url: Any, where: str) -> Component:
+def _component(url: Any, licences: tuple[str, ...], where: str) -> Component:
     from packageurl import PackageURL
 
     try:
@@ -86,18 +137,37 @@ def _component(url: Any, where: str) -> Component:
     except ValueError as error:
         raise _refuse("component", where, f"{text_of(str(url), 120)!r} is not a package URL") from error
     namespace = f"{parsed.namespace}/" if parsed.namespace and parsed.type == "npm" else ""
+    qualifiers = parsed.qualifiers if isinstance(parsed.qualifiers, dict) else {}
+    source, _, source_version = str(qualifiers.get("upstream", "")).partition("@")
     return Component(
         name=namespace + parsed.name,
-        version=parsed.version or "",
+        version=_with_epoch(parsed.version or "", str(qualifiers.get("epoch", ""))),
         purl=url,
-        ecosystem=_ECOSYSTEMS.get(parsed.type, parsed.type),
+        ecosystem=_ecosystem(parsed.type, parsed.namespace or "", str(qualifiers.get("distro", ""))),
         origin=Origin.DECLARED,
+        licences=licences,
+        advisory_name=source,
+        advisory_version=source_version,
     )
+
+
+def _with_epoch(version: str, epoch: str) -> str:
+    """Some generators write a Debian or RPM epoch beside the version instead of in it."""
+    return f"{epoch}:{version}" if epoch.isdecimal() and epoch != "0" and ":" not in version else version
+
+
+def _ecosystem(kind: str, namespace: str, distro: str) -> str:
+    """OSV's word for the ecosystem, with the release where the package URL tells it (`distro=debian-12`)."""
+    base = _DISTRIBUTIONS.get((kind, namespace), _ECOSYSTEMS.get(kind, kind))
+    release = distro.rpartition("-")[2]
+    if base == "Alpine" and release.count("."):
+        return f"Alpine:v{'.'.join(release.split('.')[:2])}"
+    return f"{base}:{release}" if base in ("Debian", "Ubuntu") and release[:1].isdigit() else base
 
 
 def compare(found: Sequence[Component], declared: Sequence[Component]) -> list[Difference]:
     """How `found` and `declared` disagree, within the ecosystems that the declaration speaks of."""
-    spoken_of = {c.ecosystem for c in declared}
+    spoken_of = {_base(c) for c in declared}
     here = _versions(c for c in found if _base(c) in spoken_of)
     there = _versions(declared)
     differences: list[Difference] = []

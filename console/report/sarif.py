@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from checks.interface import Finding
@@ -17,6 +18,12 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 def to_sarif(report: Report) -> str:
     """One run with a result a finding; `partialFingerprints` stay the same while the finding does."""
     findings = [finding for result in report.checks.values() for finding in result.findings]
+    facts = {"runId": report.run_id, "verdict": report.verdict.outcome, "image": report.image.manifest_digest}
+    return sarif_of(findings, facts)
+
+
+def sarif_of(findings: Sequence[Finding], facts: Mapping[str, Any]) -> str:
+    """`findings` as one run, with `facts` about all of it."""
     driver = {
         "name": "pratique",
         "informationUri": "https://pypi.org/project/pratique/",
@@ -25,11 +32,7 @@ def to_sarif(report: Report) -> str:
     run = {
         "tool": {"driver": driver},
         "results": [_result(finding) for finding in findings],
-        "properties": {
-            "runId": report.run_id,
-            "verdict": report.verdict.outcome,
-            "image": report.image.manifest_digest,
-        },
+        "properties": dict(facts),
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from console.terminal import advisories, decisions, exports, inspections, node, records, sandbox
+from console.terminal import advisories, contents, decisions, exports, inspections, node, records, sandbox
 from console.terminal.failures import EXIT_CODES, report_crash
 
 app = typer.Typer(
@@ -33,6 +33,10 @@ app.command("report")(records.report)
 app.add_typer(records.log_app, name="log")
 app.add_typer(advisories.advisories_app, name="advisories")
 app.add_typer(sandbox.sandbox_app, name="sandbox")
+app.command("inspect")(contents.inspect)
+app.command("sbom")(contents.sbom)
+app.command("vulns")(contents.vulns)
+app.command("scan-model")(contents.scan_model)
 app.command("doctor")(node.doctor)
 app.command("up")(node.up)
 app.command("down")(node.down)

@@ -252,6 +252,17 @@ MALICIOUS: dict[str, tuple[str, Callable[[], bytes]]] = {
             state_dict(), {"archive/constants.pkl": with_proto(b")."), "archive/code/m.py": b"torch.from_file(x)"}
         ),
     ),
+    "TensorFlow graph that runs Python": ("saved_model.pb", lambda: b"\x08\x01\x12\x08\x0a\x01p\x12\x06PyFunc"),
+    "TensorFlow graph that writes a file": ("saved_model.pb", lambda: b"\x08\x01" + b"\x12\x09WriteFile"),
+    "Keras Lambda in a JSON of any name": (
+        "architecture.json",
+        lambda: json.dumps({"config": {"layers": [{"class_name": "Lambda", "config": {}}]}}).encode(),
+    ),
+    "a pickle that begins as CatBoost": (
+        "m.bin",
+        lambda: b"CBM1" + bytes(64) + b"cposix\nsystem\n(S'true'\ntR.",
+    ),
+    "a pickle that begins as XGBoost": ("m.pkl", lambda: EVIL + b"binf"),
     "skops with an unknown class": (
         "m.skops",
         lambda: zipped({"schema.json": json.dumps({"__module__": "os", "__class__": "system"}).encode()}),
@@ -388,6 +399,14 @@ BENIGN: dict[str, tuple[str, Callable[[], bytes]]] = {
     "ONNX": ("m.onnx", onnx),
     "safetensors": ("m.safetensors", lambda: safetensors(16)),
     "GGUF": ("m.gguf", lambda: b"GGUF" + b"{{ messages[0].content }}"),
+    "XGBoost JSON": ("m.json", lambda: b'{"learner": {"attributes": {}}, "version": [3, 0, 0]}'),
+    "XGBoost UBJSON": ("m.ubj", lambda: b"{L" + (7).to_bytes(8, "big") + b"learner{}" + bytes(range(256))),
+    "XGBoost binary": ("m.model", lambda: b"binf" + bytes(range(256))),
+    "LightGBM": ("m.txt", lambda: b"tree\nversion=v4\nnum_class=1\nTree=0\nnum_leaves=2\n"),
+    "CatBoost": ("m.cbm", lambda: b"CBM1" + bytes(range(256))),
+    "TensorFlow Lite": ("m.tflite", lambda: b"\x1c\x00\x00\x00TFL3" + bytes(range(256))),
+    "TensorFlow graph": ("saved_model.pb", lambda: b"\x08\x01" + b"\x12\x06MatMul" + b"a PyFunc is not called"),
+    "MATLAB": ("m.mat", lambda: b"MATLAB 5.0 MAT-file" + bytes(200)),
 }
 
 

@@ -1,0 +1,89 @@
+"""What is inside an image, for people and for other programs; rendered from the checks' results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from checks.interface import CheckResult, Finding, Level
+from console.plain import plain
+from console.report.sarif import sarif_of
+from console.report.wording import MARKS, ordered, size
+
+if TYPE_CHECKING:
+    from checks.model_files import ModelVerdict
+    from flows.contents import ContentsReport
+
+MAX_FINDINGS = 40
+
+
+def render_contents(report: ContentsReport, form: str) -> str:
+    """`report` as `human`, `json` or `sarif`."""
+    if form == "json":
+        return report.model_dump_json(indent=2)
+    if form == "sarif":
+        findings = [finding for result in report.checks.values() for finding in result.findings]
+        return sarif_of(findings, {"image": report.image.manifest_digest, "status": report.status.value})
+    return _contents_in_words(report)
+
+
+def _contents_in_words(report: ContentsReport) -> str:
+    inventory, image = report.inventory, report.image
+    layers = f"{image.layers} layers, {size(image.size)} ({size(inventory.bytes_unpacked)} unpacked)"
+    lines = [
+        f"{report.status.value.upper()}  {plain(report.name)}",
+        f"  image {image.manifest_digest}, config {image.config_digest}",
+        f"  {layers}, {inventory.paths:,} paths, {inventory.hidden:,} hidden",
+        "",
+    ]
+    for result in report.checks.values():
+        lines += result_in_words(result)
+    return "\n".join(lines)
+
+
+def result_in_words(result: CheckResult) -> Iterable[str]:
+    """A line for the check, then its errors and warnings with how to mend them; notes are counted only."""
+    yield f"{MARKS[result.status]} {result.check}: {result.status.value}, {plain(result.summary)}"
+    serious = [finding for finding in ordered(result) if finding.level is not Level.NOTE]
+    for finding in serious[:MAX_FINDINGS]:
+        yield from _finding_in_words(finding)
+    if len(serious) > MAX_FINDINGS:
+        yield f"    … and {len(serious) - MAX_FINDINGS} more (see --format json)"
+    notes = len(result.findings) - len(serious)
+    if notes:
+        yield f"    {notes} note{'s' if notes > 1 else ''} (see --format json)"
+
+
+def _finding_in_words(finding: Finding) -> Iterable[str]:
+    mark = "✗" if finding.level is Level.ERROR else "!"
+    yield f"    {mark} {plain(finding.message)} ({finding.rule_id})"
+    if finding.fix:
+        yield f"      fix: {plain(finding.fix)}"
+
+
+def models_as_json(verdicts: Iterable[tuple[str, ModelVerdict]], skipped: int) -> str:
+    """One verdict a file, with the opcode or member that decided."""
+    files = [
+        {
+            "path": path,
+            "verdict": verdict.verdict.value,
+            "formats": list(verdict.formats),
+            "reasons": [{"rule": r.rule, "message": r.message, "member": r.member} for r in verdict.reasons],
+            "imports": list(verdict.imports),
+        }
+        for path, verdict in verdicts
+    ]
+    return json.dumps({"api_version": "pratique/models/v1", "files": files, "skipped": skipped}, indent=2)
+
+
+def models_in_words(verdicts: Iterable[tuple[str, ModelVerdict]], skipped: int) -> str:
+    """A line a file, and why where it is not safe."""
+    lines: list[str] = []
+    for path, verdict in verdicts:
+        formats = f" ({', '.join(verdict.formats)})" if verdict.formats else ""
+        lines.append(f"{verdict.verdict.value:<11} {plain(path)}{formats}")
+        lines += [f"            {plain(r.message)} [{plain(r.member)}]" for r in verdict.reasons[:5]]
+    if skipped:
+        lines.append(f"{skipped} other files hold no model")
+    return "\n".join(lines)

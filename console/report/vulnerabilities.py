@@ -1,0 +1,159 @@
+"""Known vulnerabilities for people, SARIF, CycloneDX 1.6 with vulnerabilities, and in-toto's vulns predicate."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from console.report.contents import result_in_words
+from console.report.sarif import sarif_of
+from pratique.clock import rfc3339
+from pratique.digests import hex_of
+
+if TYPE_CHECKING:
+    from flows.vulnerabilities import LookedUp
+
+VULNS = "https://in-toto.io/attestation/vulns/v0.2"
+STATEMENT = "https://in-toto.io/Statement/v1"
+_NAMESPACE = uuid.UUID("1f3c6f0a-3a53-5f1e-8c55-0d9f9d7cf6a5")
+_METHODS = (("CVSS:4", "CVSSv4"), ("CVSS:3.1", "CVSSv31"), ("CVSS:3.0", "CVSSv3"))
+
+
+def render_vulnerabilities(answer: LookedUp, form: str) -> str:
+    """`answer` as `human`, `json`, `sarif`, `cyclonedx` or `in-toto`."""
+    if form == "human":
+        head = f"{answer.status.value.upper()}  {answer.name}  {answer.digest}"
+        return "\n".join([head, "", *result_in_words(answer.result)])
+    if form == "sarif":
+        facts = {"subject": answer.digest, "status": answer.status.value}
+        return sarif_of(answer.result.findings, facts)
+    document = {"json": as_json, "cyclonedx": as_cyclonedx, "in-toto": as_statement}[form](answer)
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def as_json(answer: LookedUp) -> dict[str, Any]:
+    """The whole answer."""
+    return {
+        "api_version": "pratique/vulnerabilities/v1",
+        "subject": {"name": answer.name, "digest": answer.digest},
+        "status": answer.status.value,
+        "components": len(answer.components),
+        "unidentified": answer.unidentified,
+        "result": answer.result.model_dump(mode="json"),
+        **answer.document,
+    }
+
+
+def as_cyclonedx(answer: LookedUp) -> dict[str, Any]:
+    """CycloneDX 1.6: the components, and their vulnerabilities with analysis where one was waived."""
+    urls = sorted({c.purl for c in answer.components if c.purl})
+    grouped: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for found in answer.document.get("vulnerabilities", []):
+        grouped[found["id"]].append(found)
+    return {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(_NAMESPACE, answer.digest + rfc3339(answer.asked))}",
+        "version": 1,
+        "metadata": {
+            "timestamp": rfc3339(answer.asked),
+            "tools": {"components": [{"type": "application", "name": "pratique"}]},
+            "component": {
+                "type": "container",
+                "bom-ref": answer.digest,
+                "name": answer.name or "image",
+                "version": answer.digest,
+            },
+        },
+        "components": [_component(url) for url in urls],
+        "vulnerabilities": [_vulnerability(name, found) for name, found in sorted(grouped.items())],
+    }
+
+
+def _component(url: str) -> dict[str, Any]:
+    from packageurl import PackageURL
+
+    parsed = PackageURL.from_string(url)
+    version = {"version": parsed.version} if parsed.version else {}
+    return {"type": "library", "bom-ref": url, "name": parsed.name, **version, "purl": url}
+
+
+def _vulnerability(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+    first = found[0]
+    rating: dict[str, Any] = {"severity": first["severity"]}
+    if first["vector"]:
+        rating |= {"vector": first["vector"], "method": _method(first["vector"])}
+    entry: dict[str, Any] = {
+        "id": name,
+        "ratings": [rating],
+        "description": first["summary"],
+        "affects": [{"ref": item["purl"]} for item in found if item["purl"]],
+    }
+    if first["aliases"]:
+        entry["references"] = [{"id": alias, "source": {"name": alias.partition("-")[0]}} for alias in first["aliases"]]
+    fixes = sorted({f"{item['component']} {item['fixed']}" for item in found if item["fixed"]})
+    if fixes:
+        entry["recommendation"] = f"Install {', '.join(fixes)} or later."
+    if all(item["waived"] for item in found):
+        waived = first["waived"]
+        detail = f"Waived by {waived['by']} until {waived['until']}: {waived['reason']}"
+        entry["analysis"] = {"state": "exploitable", "response": ["will_not_fix"], "detail": detail}
+    elif first["decision"] == "undecided":
+        entry["analysis"] = {"state": "in_triage"}
+    return entry
+
+
+def _method(vector: str) -> str:
+    return next((method for start, method in _METHODS if vector.startswith(start)), "CVSSv2")
+
+
+def as_statement(answer: LookedUp) -> dict[str, Any]:
+    """An unsigned in-toto statement with the predicate vulns/v0.2: scanner, its database, results, when."""
+    moment = rfc3339(answer.asked)
+    results = [
+        {
+            "id": found["id"],
+            "severity": _severities(found),
+            "annotations": [
+                {
+                    "package": found["purl"] or found["component"],
+                    "aliases": found["aliases"],
+                    "decision": found["decision"],
+                    "fixed": found["fixed"],
+                    "waived": found["waived"],
+                }
+            ],
+        }
+        for found in answer.document.get("vulnerabilities", [])
+    ]
+    snapshots = answer.document.get("snapshots", [])
+    return {
+        "_type": STATEMENT,
+        "subject": [{"name": answer.name or "image", "digest": {"sha256": hex_of(answer.digest)}}],
+        "predicateType": VULNS,
+        "predicate": {
+            "scanner": {
+                "uri": "https://pypi.org/project/pratique/",
+                "version": answer.result.version,
+                "db": {
+                    "uri": "https://osv.dev",
+                    "version": str(answer.result.measured("snapshot_digest") or ""),
+                    "lastUpdate": f"{min((s['taken'] for s in snapshots), default='1970-01-01')}T00:00:00Z",
+                },
+                "result": results,
+            },
+            "metadata": {
+                "scanStartedOn": moment,
+                "scanFinishedOn": moment,
+                "annotations": [{"status": answer.status.value, "unidentified": answer.unidentified}],
+            },
+        },
+    }
+
+
+def _severities(found: dict[str, Any]) -> list[dict[str, str]]:
+    severities = [{"method": "qualitative", "score": found["severity"]}]
+    return severities + ([{"method": _method(found["vector"]), "score": found["vector"]}] if found["vector"] else [])

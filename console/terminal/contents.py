@@ -1,0 +1,149 @@
+"""`pratique inspect`, `sbom`, `vulns` and `scan-model`: what is inside, each question on its own."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console.terminal.failures import COULD_NOT_DECIDE, explained
+from console.terminal.options import HomeOption, OutputOption, PolicyOption, QuietOption, deliver, settings_from
+
+ImageArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGE",
+        help="An OCI layout or submission directory, an archive of `docker save` (each PATH[@sha256:…]), or "
+        "host/repository@sha256:….",
+    ),
+]
+
+
+class ContentsFormat(StrEnum):
+    """How what is inside an image is shown."""
+
+    HUMAN = "human"
+    JSON = "json"
+    SARIF = "sarif"
+
+
+class VulnerabilityFormat(StrEnum):
+    """How known vulnerabilities are shown."""
+
+    HUMAN = "human"
+    JSON = "json"
+    SARIF = "sarif"
+    CYCLONEDX = "cyclonedx"
+    IN_TOTO = "in-toto"
+
+
+class ModelFormat(StrEnum):
+    """How verdicts on model files are shown."""
+
+    JSON = "json"
+    HUMAN = "human"
+
+
+@explained
+def inspect(
+    image: ImageArgument,
+    home: HomeOption = None,
+    policy: PolicyOption = None,
+    output_format: Annotated[ContentsFormat, typer.Option("--format", help="Form of the result.")] = (
+        ContentsFormat.HUMAN
+    ),
+    output: OutputOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Show what is inside an image: files, components, licences, known vulnerabilities, model files, secrets.
+
+    Nothing is executed. Exits with 0 when every check passed, 1 when one failed, 3 when one could not decide.
+    """
+    from console.report.contents import render_contents
+    from console.terminal.progress import Progress
+    from flows.contents import EXIT_CODES, inspect_contents, open_contents
+    from flows.node import Node
+
+    node = Node.open(settings_from(home, policy))
+    with Progress(quiet=quiet) as progress, open_contents(node, image) as contents:
+        report = inspect_contents(contents, progress)
+    deliver(render_contents(report, output_format.value), output)
+    raise typer.Exit(EXIT_CODES[report.status])
+
+
+@explained
+def sbom(
+    image: ImageArgument,
+    output: OutputOption = None,
+    home: HomeOption = None,
+    policy: PolicyOption = None,
+) -> None:
+    """Write what an image consists of as CycloneDX 1.6 JSON; the same image gives the same bytes.
+
+    Exits with 1 when files contradict the packages that own them, with 3 when some packages cannot be known (the
+    document is written all the same); what is amiss is told on standard error.
+    """
+    from console.report.contents import result_in_words
+    from flows.contents import EXIT_CODES, open_contents
+    from flows.node import Node
+
+    with open_contents(Node.open(settings_from(home, policy)), image) as contents:
+        result, bom = contents.sbom
+    if bom.document:
+        deliver(bom.document.decode(), output)
+    for line in result_in_words(result):
+        typer.echo(line, err=True)
+    raise typer.Exit(EXIT_CODES[result.status])
+
+
+@explained
+def vulns(
+    subject: Annotated[
+        str, typer.Argument(metavar="SBOM|IMAGE", help="A CycloneDX or SPDX document in JSON, or an image.")
+    ],
+    home: HomeOption = None,
+    policy: PolicyOption = None,
+    output_format: Annotated[
+        VulnerabilityFormat,
+        typer.Option("--format", help="Form of the result; in-toto is the statement vulns/v0.2, unsigned."),
+    ] = VulnerabilityFormat.HUMAN,
+    output: OutputOption = None,
+) -> None:
+    """Look up known vulnerabilities in the imported advisories, as the node's policy says.
+
+    Exits with 0 when none counts, 1 when one does, 3 when the advisories are missing or stale or a part could not be
+    looked up.
+    """
+    from console.report.vulnerabilities import render_vulnerabilities
+    from flows.contents import EXIT_CODES
+    from flows.node import Node
+    from flows.vulnerabilities import look_up
+
+    answer = look_up(Node.open(settings_from(home, policy)), subject)
+    deliver(render_vulnerabilities(answer, output_format.value), output)
+    raise typer.Exit(EXIT_CODES[answer.status])
+
+
+@explained
+def scan_model(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", exists=True, help="Model files, or directories.")],
+    output_format: Annotated[ModelFormat, typer.Option("--format", help="Form of the result.")] = ModelFormat.JSON,
+    output: OutputOption = None,
+) -> None:
+    """Say of each model file what loading it would do: safe, unsafe or unreadable. Nothing is ever loaded.
+
+    In directories only files that may hold a model are looked at, judged by content and name. Exits with 0 when all are
+    safe, 1 when one is unsafe or unreadable, 3 when there was nothing to judge.
+    """
+    from checks.model_files import Verdict
+    from checks.model_files.tree import scan_paths
+    from console.report.contents import models_as_json, models_in_words
+
+    verdicts, skipped = scan_paths(paths)
+    show = models_as_json if output_format is ModelFormat.JSON else models_in_words
+    deliver(show(verdicts, skipped), output)
+    if any(verdict.verdict is not Verdict.SAFE for _, verdict in verdicts):
+        raise typer.Exit(1)
+    raise typer.Exit(0 if verdicts else COULD_NOT_DECIDE)

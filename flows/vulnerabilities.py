@@ -1,0 +1,84 @@
+"""Known vulnerabilities of an SBOM or an image, looked up in the node's own advisories: `pratique vulns`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from checks.interface import CheckResult, Finding, Level, Status
+from checks.sbom.declared import MAX_SIZE, Listing, read_listing
+from checks.sbom.model import Component
+from flows.contents import ask_vulnerabilities, open_contents
+from flows.node import Node
+from pratique.bounds import read_bounded, strict_json
+from pratique.digests import Digest, sha256_bytes
+
+_MAX_DOCUMENT = 256 * 1024**2
+
+
+@dataclass(frozen=True)
+class LookedUp:
+    """The answer for one subject: the check's result and, where it answered, the whole document of vulnerabilities."""
+
+    name: str
+    digest: Digest
+    """Of the image's manifest, or of the SBOM's bytes."""
+    result: CheckResult
+    document: dict[str, Any]
+    components: Sequence[Component]
+    unidentified: int
+    asked: datetime
+
+    @property
+    def status(self) -> Status:
+        """The check's status; a pass in which some part, or everything, was not looked up is none."""
+        left_out = self.unidentified or self.result.measured("unchecked") or not self.components
+        return Status.INCONCLUSIVE if self.result.status is Status.PASSED and left_out else self.result.status
+
+
+def look_up(node: Node, subject: str) -> LookedUp:
+    """Vulnerabilities of the SBOM file or the image that `subject` names.
+
+    Raises `InvalidInput` for an SBOM that cannot be read and as opening an image does, and `UsageError`.
+    """
+    path = Path(subject)
+    if path.is_file() and _is_json(path):
+        data = read_bounded(path, MAX_SIZE)
+        return look_up_listing(node, read_listing(data, where=str(path)), path.name, sha256_bytes(data))
+    with open_contents(node, subject) as contents:
+        components = contents.components
+        return _asked(node, components, 0, contents.image.name, contents.image.manifest_digest)
+
+
+def look_up_listing(node: Node, listing: Listing, name: str, digest: Digest) -> LookedUp:
+    """Vulnerabilities of what an SBOM lists."""
+    return _asked(node, listing.components, listing.unidentified, name, digest)
+
+
+def _asked(node: Node, components: Sequence[Component], unidentified: int, name: str, digest: Digest) -> LookedUp:
+    moment = node.clock()
+    result = ask_vulnerabilities(node, components)
+    evidence = next((e for e in result.evidence if e.name == "vulnerabilities.json"), None)
+    data = node.store.get(evidence.digest) if evidence else b"{}"
+    document = strict_json(data, where="vulnerabilities.json", max_bytes=_MAX_DOCUMENT)
+    if unidentified:
+        result = result.model_copy(update={"findings": (*result.findings, _unidentified(unidentified))})
+    return LookedUp(name, digest, result, document, components, unidentified, moment)
+
+
+def _unidentified(count: int) -> Finding:
+    return Finding(
+        rule_id="vulnerabilities/not-identified",
+        level=Level.WARNING,
+        message=f"{count} parts have no package URL, so that nothing could be asked about them",
+        fix="Write the SBOM with a generator that gives package URLs, or ask about the image itself.",
+        risks=("G2",),
+    )
+
+
+def _is_json(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")

@@ -1,0 +1,72 @@
+"""Which image a person means: `DIRECTORY`, `ARCHIVE` (each with `@sha256:…` where several lie in it) or a reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pratique.digests import Digest, parse_digest
+from pratique.errors import UsageError
+from pratique.intake.image.model import ArchiveImage, ImageLimits, ImageSource, LayoutImage, RegistryImage
+
+_DEFAULT_LIMITS = ImageLimits()
+
+
+def locate(name: str, workdir: Path, limits: ImageLimits = _DEFAULT_LIMITS) -> tuple[ImageSource, Digest]:
+    """Where the image is and the digest to open it by.
+
+    `name` is an OCI layout directory, a submission directory, an archive of `docker save`, or a registry reference by
+    digest. A path without a digest means the only image that lies there. Raises `UsageError` where that is not clear,
+    and `InvalidInput` as opening does.
+    """
+    base, _, text = name.partition("@")
+    path = Path(base)
+    if path.is_dir() and (path / "submission.yaml").is_file():
+        return _of_submission(path)
+    if path.is_dir():
+        return LayoutImage(path), parse_digest(text) if text else _only_one(_in_layout(path, limits), name)
+    if path.is_file():
+        return ArchiveImage(path), parse_digest(text) if text else _only_one(_in_archive(path, limits, workdir), name)
+    if base.startswith((".", "/", "~")) or not text:
+        raise UsageError(
+            f"there is no image {name[:200]!r}",
+            next_step="Name an OCI layout directory, an archive of `docker save`, or host/repository@sha256:….",
+        )
+    from pratique.intake.image.reference import parse_reference
+
+    return RegistryImage(name), parse_reference(name).digest
+
+
+def _of_submission(directory: Path) -> tuple[ImageSource, Digest]:
+    from pratique.intake.submission import load_submission
+
+    submission = load_submission(directory)
+    declared = submission.document.image
+    digest = parse_digest(declared.digest)
+    if declared.layout is not None:
+        return LayoutImage(submission.path(declared.layout)), digest
+    if declared.archive is not None:
+        return ArchiveImage(submission.path(declared.archive)), digest
+    return RegistryImage(str(declared.reference)), digest
+
+
+def _in_layout(path: Path, limits: ImageLimits) -> tuple[str, ...]:
+    from pratique.intake.image.oci_layout import LayoutShelf
+
+    return LayoutShelf(path, limits).offered()
+
+
+def _in_archive(path: Path, limits: ImageLimits, workdir: Path) -> tuple[str, ...]:
+    from pratique.intake.image.docker_archive import ArchiveShelf
+
+    shelf = ArchiveShelf(path, limits, workdir)
+    return (shelf.synthesised,) if shelf.synthesised else shelf.offered()
+
+
+def _only_one(offered: tuple[str, ...], name: str) -> Digest:
+    if len(set(offered)) != 1:
+        raise UsageError(
+            f"which image of {name[:200]} is meant is not clear: {len(set(offered))} lie there",
+            cause=", ".join(offered[:5]),
+            next_step="Add the digest of one of them: PATH@sha256:….",
+        )
+    return parse_digest(offered[0])

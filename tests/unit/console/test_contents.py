@@ -1,0 +1,297 @@
+"""`inspect`, `sbom`, `vulns` and `scan-model` as people call them: exit codes, forms, and what must never pass."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import pickle
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from checks.advisories import import_snapshot
+from console.terminal.app import app
+from tests.assets.images import MadeImage, entry, made, make_tar
+from tests.unit.checks.feeds import record, write_zip
+
+SITE = "usr/lib/python3.11/site-packages"
+TODAY = datetime.now(UTC).date()
+EVIL = b"cposix\nsystem\n(S'true'\ntR."
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own with advisories against widget before 2.0."""
+    for name in [name for name in os.environ if name.startswith("PRATIQUE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PRATIQUE_HOME", str(tmp_path / "home"))
+    feed = write_zip(tmp_path / "PyPI" / "all.zip", [record("GHSA-aaaa-bbbb-cccc", aliases=["CVE-2024-1"])])
+    import_snapshot(feed, tmp_path / "home" / "advisories", taken=TODAY)
+    return tmp_path / "home"
+
+
+def pratique(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def package(name: str, version: str, licence: str = "MIT") -> list[tuple[str, bytes]]:
+    """An installed Python package, honest about its files."""
+    module = f"{SITE}/{name}/__init__.py", f"__version__ = '{version}'\n".encode()
+    info = f"{SITE}/{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nLicense-Expression: {licence}\n".encode()
+    digest = base64.urlsafe_b64encode(hashlib.sha256(module[1]).digest()).rstrip(b"=").decode()
+    record_ = f"{name}/__init__.py,sha256={digest},1\n{name}-{version}.dist-info/RECORD,,\n".encode()
+    return [module, (f"{info}/METADATA", metadata), (f"{info}/RECORD", record_)]
+
+
+def image(tmp_path: Path, *files: tuple[str, bytes], **config: Any) -> Path:
+    """An OCI layout with these files, run by an unprivileged user."""
+    made_ = made(*files, run={"User": "65534:65534", **config})
+    return made_.write_layout(tmp_path / "image", [made_.manifest()])
+
+
+def honest(tmp_path: Path) -> Path:
+    return image(
+        tmp_path, *package("widget", "2.0"), ("app/main.py", b"x = 1\n"), ("app/m.pkl", pickle.dumps({"a": 1}))
+    )
+
+
+# --- inspect ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_honest_image_passes_with_its_inventory(home: Path, tmp_path: Path) -> None:
+    found = pratique("inspect", honest(tmp_path), "--format", "json", "-q")
+    assert found.exit_code == 0, found.output
+    report = json.loads(found.stdout)
+    assert set(report["checks"]) == {"image", "sbom", "licenses", "vulnerabilities", "model_files"}
+    assert {check["status"] for check in report["checks"].values()} == {"passed"}
+    assert [c["purl"] for c in report["inventory"]["components"] if c["purl"]] == ["pkg:pypi/widget@2.0"]
+    assert [f["path"] for f in report["inventory"]["files"]["model"]] == ["app/m.pkl"]
+    assert not list((home / "work").iterdir())
+
+
+BAD: dict[str, tuple[list[tuple[str, bytes]], dict[str, Any], str]] = {
+    "a vulnerable package": (package("widget", "1.0"), {}, "vulnerabilities/critical"),
+    "a model that runs code": ([("app/m.pkl", EVIL)], {}, "model_files/dangerous-import"),
+    "a token in the environment": ([], {"Env": [f"TOKEN=ghp_{'a' * 36}"]}, "image/secret"),
+    "a private key": ([("root/id_rsa", b"-----BEGIN OPENSSH PRIVATE KEY-----\n")], {}, "image/secret"),
+    "a licence that is denied": (package("gadget", "1.0", "AGPL-3.0-only"), {}, "licenses/not-permitted"),
+    "a changed file": (
+        [*package("gadget", "1.0")[1:], (f"{SITE}/gadget/__init__.py", b"evil")],
+        {},
+        "sbom/record-hash",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.usefixtures("home")
+def test_an_image_with_something_bad_fails_and_says_what(case: str, tmp_path: Path) -> None:
+    files, config, rule = BAD[case]
+    layout = image(tmp_path, *(files or package("widget", "2.0")), **config)
+    assert rule in pratique("inspect", layout, "-q").stdout
+    found = pratique("inspect", layout, "-q", "--format", "sarif")
+    assert found.exit_code == 1
+    results = json.loads(found.stdout)["runs"][0]["results"]
+    assert rule in {result["ruleId"] for result in results if result["level"] == "error"}
+
+
+def test_without_advisories_nothing_is_decided(home: Path, tmp_path: Path) -> None:
+    (home / "advisories" / "index.json").unlink()
+    assert pratique("inspect", honest(tmp_path), "-q").exit_code == 3
+
+
+@pytest.mark.usefixtures("home")
+def test_an_archive_and_a_path_with_a_digest_are_images(tmp_path: Path) -> None:
+    archive = tmp_path / "image.tar"
+    archive.write_bytes(made(*package("widget", "2.0")).docker_archive())
+    assert pratique("inspect", archive, "-q").exit_code == 0
+    one, two = made(*package("widget", "2.0")), made(*package("widget", "1.0"))
+    tops = [one.manifest(), two.manifest()]
+    one.blobs |= two.blobs
+    layout = one.write_layout(tmp_path / "both", tops)
+    assert pratique("inspect", layout, "-q").exit_code == 2
+    assert pratique("inspect", f"{layout}@{tops[0]['digest']}", "-q").exit_code == 0
+    assert pratique("inspect", f"{layout}@{tops[1]['digest']}", "-q").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("nowhere", 2), ("./nowhere", 2), ("registry.example/tool:latest", 2), ("a@sha256:0", 1)]
+)
+@pytest.mark.usefixtures("home")
+def test_what_is_no_image_is_told(name: str, code: int) -> None:
+    found = pratique("inspect", name, "-q")
+    assert found.exit_code == code
+    assert "next:" in found.stderr or code == 1
+
+
+# --- sbom and vulns --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("home")
+def test_the_sbom_is_written_and_can_be_asked_about(tmp_path: Path) -> None:
+    bill = tmp_path / "bill.cdx.json"
+    layout = image(tmp_path, *package("widget", "1.0"), *package("gadget", "3.1"))
+    assert pratique("sbom", layout, "-o", bill).exit_code == 0
+    assert json.loads(bill.read_bytes())["specVersion"] == "1.6"
+    first = bill.read_bytes()
+    assert pratique("sbom", layout, "-o", bill).exit_code == 0
+    assert bill.read_bytes() == first
+    by_bill, by_image = (pratique("vulns", what, "--format", "json") for what in (bill, layout))
+    assert (by_bill.exit_code, by_image.exit_code) == (1, 1)
+    one, two = (json.loads(found.stdout) for found in (by_bill, by_image))
+    assert one["vulnerabilities"] == two["vulnerabilities"]
+    assert [v["id"] for v in one["vulnerabilities"]] == ["CVE-2024-1"]
+    assert one["snapshots"][0]["taken"] == TODAY.isoformat()
+
+
+def test_an_image_whose_packages_nobody_knows_has_an_incomplete_sbom(home: Path, tmp_path: Path) -> None:
+    layout = image(tmp_path, ("etc/os-release", b"ID=debian\nVERSION_ID=12\n"))
+    found = pratique("sbom", layout)
+    assert found.exit_code == 3
+    assert json.loads(found.stdout)["bomFormat"] == "CycloneDX"
+
+
+def bill(*components: dict[str, Any]) -> bytes:
+    return json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.5", "components": list(components)}).encode()
+
+
+WIDGET = {"type": "library", "name": "widget", "purl": "pkg:pypi/widget@2.0"}
+BILLS: dict[str, tuple[bytes, int]] = {
+    "nothing is wrong": (bill(WIDGET), 0),
+    "a vulnerable version": (bill({**WIDGET, "purl": "pkg:pypi/widget@1.9"}), 1),
+    "an empty list": (bill(), 3),
+    "a part without a package URL": (bill(WIDGET, {"type": "library", "name": "x"}), 3),
+    "an ecosystem without advisories": (bill(WIDGET, {"type": "library", "name": "x", "purl": "pkg:golang/x@1"}), 3),
+    "files have no package URL": (bill(WIDGET, {"type": "file", "name": "x"}), 0),
+    "SPDX": (
+        json.dumps(
+            {
+                "spdxVersion": "SPDX-2.3",
+                "packages": [{"externalRefs": [{"referenceType": "purl", "referenceLocator": "pkg:pypi/widget@1.0"}]}],
+            }
+        ).encode(),
+        1,
+    ),
+    "SPDX without package URLs": (b'{"spdxVersion": "SPDX-2.3", "packages": [{"name": "x"}]}', 3),
+    "not an SBOM": (b'{"a": 1}', 1),
+    "broken JSON": (b'{"bomFormat": "CycloneDX",', 1),
+    "two keys of one name": (b'{"bomFormat": "CycloneDX", "bomFormat": "x"}', 1),
+    "a deep document": (b'{"a":' * 9000 + b"1" + b"}" * 9000, 1),
+    "a name of a million characters": (bill({"type": "library", "name": "x", "purl": "pkg:pypi/" + "x" * 10**6}), 1),
+}
+
+
+@pytest.mark.parametrize("case", BILLS)
+@pytest.mark.usefixtures("home")
+def test_an_sbom_is_answered_or_refused(case: str, tmp_path: Path) -> None:
+    data, code = BILLS[case]
+    path = tmp_path / "bill.json"
+    path.write_bytes(data)
+    found = pratique("vulns", path)
+    assert found.exit_code == code, found.output
+
+
+@pytest.mark.usefixtures("home")
+def test_vulnerabilities_as_cyclonedx_are_valid(tmp_path: Path) -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    path = tmp_path / "bill.json"
+    path.write_bytes(bill({**WIDGET, "purl": "pkg:pypi/widget@1.9"}))
+    found = pratique("vulns", path, "--format", "cyclonedx")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(found.stdout) is None
+    document = json.loads(found.stdout)
+    (vulnerability,) = document["vulnerabilities"]
+    assert vulnerability["affects"] == [{"ref": document["components"][0]["bom-ref"]}]
+    assert vulnerability["ratings"][0]["severity"] == "critical"
+
+
+@pytest.mark.usefixtures("home")
+def test_vulnerabilities_as_an_in_toto_statement(tmp_path: Path) -> None:
+    layout = image(tmp_path, *package("widget", "1.0"))
+    statement = json.loads(pratique("vulns", layout, "--format", "in-toto").stdout)
+    manifest = json.loads((layout / "index.json").read_bytes())["manifests"][0]["digest"]
+    assert statement["subject"][0]["digest"]["sha256"] == manifest.removeprefix("sha256:")
+    assert statement["predicateType"] == "https://in-toto.io/attestation/vulns/v0.2"
+    scanner = statement["predicate"]["scanner"]
+    assert [(r["id"], r["severity"][0]["score"]) for r in scanner["result"]] == [("CVE-2024-1", "critical")]
+    assert scanner["db"]["lastUpdate"] == f"{TODAY}T00:00:00Z"
+
+
+# --- scan-model ------------------------------------------------------------------------------------------------------
+
+
+def models(directory: Path) -> Path:
+    """A directory with models of three kinds, and what is no model."""
+    (directory / "deep").mkdir(parents=True)
+    (directory / "deep" / "good.pkl").write_bytes(pickle.dumps({"a": [1, 2]}))
+    (directory / "bad.txt").write_bytes(pickle.dumps(range, 4)[:-1] + EVIL)
+    (directory / "broken.pkl").write_bytes(b"\x80\x04no")
+    (directory / "README.md").write_text("about the models\n")
+    return directory
+
+
+def verdicts(found: Result) -> dict[str, str]:
+    return {Path(f["path"]).name: f["verdict"] for f in json.loads(found.stdout)["files"]}
+
+
+def test_each_model_gets_a_verdict(tmp_path: Path) -> None:
+    found = pratique("scan-model", models(tmp_path / "m"))
+    assert found.exit_code == 1
+    assert verdicts(found) == {"good.pkl": "safe", "bad.txt": "unsafe", "broken.pkl": "unreadable"}
+    assert json.loads(found.stdout)["skipped"] == 1
+    bad = next(f for f in json.loads(found.stdout)["files"] if f["verdict"] == "unsafe")
+    assert any("posix.system" in reason["message"] and "@" in reason["member"] for reason in bad["reasons"])
+
+
+def test_safe_models_exit_with_zero(tmp_path: Path) -> None:
+    assert pratique("scan-model", models(tmp_path / "m") / "deep").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "weights.bin"])
+def test_a_file_that_was_named_is_never_passed_over(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(bytes(range(200, 256)) * 9)
+    found = pratique("scan-model", tmp_path / name)
+    assert (found.exit_code, verdicts(found)) == (1, {name: "unreadable"})
+
+
+def test_a_directory_without_models_decides_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    assert pratique("scan-model", tmp_path).exit_code == 3
+
+
+def test_a_link_or_a_pipe_in_a_directory_is_told_and_not_followed(tmp_path: Path) -> None:
+    target = models(tmp_path / "m") / "deep" / "good.pkl"
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "link.pkl").symlink_to(target)
+    (tree / "folder").symlink_to(target.parent, target_is_directory=True)
+    os.mkfifo(tree / "pipe.pkl")
+    found = pratique("scan-model", tree)
+    assert verdicts(found) == dict.fromkeys(("link.pkl", "folder", "pipe.pkl"), "unreadable")
+    assert pratique("scan-model", tree / "link.pkl").exit_code == 0  # a person named it
+
+
+def test_a_file_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
+    assert pratique("scan-model", tmp_path / "nowhere").exit_code == 2
+
+
+def test_a_layer_of_an_image_can_be_scanned(tmp_path: Path) -> None:
+    layer = tmp_path / "layer.tar"
+    layer.write_bytes(make_tar([("app/m.pkl", EVIL), entry("app/link", b"2", linkname="/etc/passwd")]))
+    assert verdicts(pratique("scan-model", layer)) == {"layer.tar": "unsafe"}
+
+
+def test_the_image_is_read_once_and_nothing_is_left(home: Path, tmp_path: Path) -> None:
+    broken: MadeImage = made(*package("widget", "2.0"))
+    layout = broken.write_layout(tmp_path / "image", [broken.manifest()])
+    largest = max((layout / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-9])
+    assert pratique("inspect", layout, "-q").exit_code == 1
+    assert not list((home / "work").iterdir())
