@@ -16,7 +16,8 @@ from records.enforcement import SignatureForm, Target
 if TYPE_CHECKING:
     from flows.node import Node
     from pratique.digests import Digest
-    from records.enforcement import AdmittedImage, Signers
+    from records.enforcement import Signers
+    from records.enforcement.collect import Collected
 
 
 class Signatures(StrEnum):
@@ -70,34 +71,46 @@ def export(
     from records.enforcement import export as export_to
 
     node = Node.open(settings_from(home, policy))
-    images = _images(node, repository or (), manifest or ())
-    exported = export_to(target, images, _signers(node, target, signatures), moment=node.clock())
-    for warning in exported.warnings:
+    collected = _collected(node, repository or (), manifest or ())
+    exported = export_to(target, collected.images, _signers(node, target, signatures), moment=node.clock())
+    for warning in (*collected.warnings, *exported.warnings):
         typer.echo(f"warning: {warning}", err=True)
     if not exported.allowed:
         typer.echo("warning: it names no image, so it denies everything", err=True)
     deliver(exported.text, output)
 
 
-def _images(node: Node, repositories: Sequence[str], manifests: Sequence[Path]) -> tuple[AdmittedImage, ...]:
-    from flows.node import open_ledger_reader
+def _collected(node: Node, repositories: Sequence[str], manifests: Sequence[Path]) -> Collected:
     from pratique.errors import UsageError
     from records.enforcement.collect import admitted_images
+    from records.enforcement.references import quoted
+    from records.standing import Demand
 
-    by_name = dict(_named(item) for item in repositories)
-    images = admitted_images(
-        open_ledger_reader(node.settings),
-        resource_uri=f"urn:pratique:node:{node.settings.origin}",
-        repositories=by_name,
-        located=_located(manifests),
+    by_name, by_digest = dict(_named(item) for item in repositories), _located(manifests)
+    if not node.settings.ledger.is_dir():
+        raise UsageError("this node has no ledger yet", next_step="the first `pratique onboard` makes it")
+    section = node.policy.policy.admissions
+    policies = frozenset({node.policy.digest, *section.also_under})
+    collected = admitted_images(
+        node.ledger,
+        Demand((node.key.verifier,), node.uri, policies, section.valid_for),
+        node.clock(),
+        lambda name, digest: by_name.get(name) or by_digest.get(digest) or _remembered(node, digest),
     )
-    unknown = sorted(by_name.keys() - {image.name for image in images})
-    if unknown:
-        raise UsageError(
-            f"no tool is admitted under the name {unknown[0][:80]!r}",
-            next_step="take the names that `pratique log show` prints",
-        )
-    return images
+    for name in sorted(by_name.keys() - {image.name for image in collected.images}):
+        typer.echo(f"warning: no tool called {quoted(name)} is admitted, so where it lies does not matter", err=True)
+    return collected
+
+
+def _remembered(node: Node, digest: Digest) -> str | None:
+    """The repository from which the image was inspected; None where it came as a file."""
+    from flows.images import remembered_image
+    from pratique.intake.image import RegistryImage
+    from records.enforcement.references import repository_by_digest
+
+    source = remembered_image(node.settings, digest)
+    found = repository_by_digest(source.reference) if isinstance(source, RegistryImage) else None
+    return found[0] if found is not None and found[1] == digest else None
 
 
 def _named(item: str) -> tuple[str, str]:

@@ -1,50 +1,53 @@
-"""What an export is made of: what is admitted, as the ledger says, and whom the policy trusts."""
+"""What an export is made of: what the ledger admits here and now, and whom the policy trusts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pratique.bounds import read_bounded
 from pratique.digests import Digest, sha256_bytes
-from pratique.errors import CouldNotDecide, InvalidInput
+from pratique.errors import InvalidInput
 from records.admissions import validated_versions
-from records.dsse import verify_envelope
 from records.enforcement.model import AdmittedImage, SignatureForm, Signers
+from records.enforcement.references import quoted
 from records.enforcement.roots import MAX_ROOT_BYTES, SigstoreRoot, read_root
 from records.reader import LedgerReader
-from records.statements import ADMISSION_EXTENSION
+from records.standing import Demand, NotAdmitted, check_admission
 
 if TYPE_CHECKING:
     from checks.provenance.trust import Trust, TrustedRootFile
 
-_RFC3339 = "%Y-%m-%dT%H:%M:%SZ"
+Locate = Callable[[str, Digest], str | None]
+"""The repository of a tool's image, by the tool's name and the digest; None where it is unknown."""
 
 
-def admitted_images(
-    ledger: LedgerReader,
-    *,
-    resource_uri: str | None = None,
-    repositories: Mapping[str, str] | None = None,
-    located: Mapping[Digest, str] | None = None,
-) -> tuple[AdmittedImage, ...]:
-    """Every tool admitted to `resource_uri` and not withdrawn, expired ones included.
+@dataclass(frozen=True)
+class Collected:
+    """The images that may run, and the admissions that do not count, each with the reason."""
 
-    The repository is that of `repositories` (by tool name), else that of `located` (by digest), else unknown. Raises
-    `CouldNotDecide` where the ledger or the expiry of an admission cannot be read.
+    images: tuple[AdmittedImage, ...]
+    warnings: tuple[str, ...]
+
+
+def admitted_images(ledger: LedgerReader, demand: Demand, moment: datetime, locate: Locate) -> Collected:
+    """Every tool whose last admission meets `demand` at `moment`: what the node itself would run, and nothing else.
+
+    Raises `CouldNotDecide` where the ledger cannot be trusted.
     """
-    by_name, by_digest = repositories or {}, located or {}
-    return tuple(
-        AdmittedImage(
-            name=version.name,
-            version=version.version,
-            repository=by_name.get(version.name) or by_digest.get(version.image_digest),
-            digest=version.image_digest,
-            expires=_expiry(ledger, version.entry),
-        )
-        for version in validated_versions(ledger, resource_uri=resource_uri)
-    )
+    images, warnings = [], []
+    for version in validated_versions(ledger, demand.verifiers, resource_uri=demand.resource_uri):
+        try:
+            admitted = check_admission(ledger.entry(version.entry), demand, moment)
+        except NotAdmitted as refusal:
+            warnings.append(f"{quoted(version.name)} {quoted(version.version)} is left out: {refusal}")
+            continue
+        tool = admitted.tool
+        repository = locate(tool.name, tool.image_digest)
+        images.append(AdmittedImage(tool.name, tool.version, repository, tool.image_digest, admitted.expires))
+    return Collected(tuple(images), tuple(warnings))
 
 
 def trusted_signers(trust: Trust, form: SignatureForm, moment: datetime) -> Signers:
@@ -74,19 +77,3 @@ def _root(root: TrustedRootFile, moment: datetime) -> SigstoreRoot:
             next_step="Find out who changed it; if the change is right, pin its new digest in the policy.",
         )
     return read_root(data, moment)
-
-
-def _expiry(ledger: LedgerReader, entry: int) -> datetime | None:
-    """When the admission at `entry` ends."""
-    statement = verify_envelope(ledger.entry(entry), [ledger.verifier])
-    text = statement["predicate"].get(ADMISSION_EXTENSION, {}).get("expires")
-    if text is None:
-        return None
-    try:
-        return datetime.strptime(text, _RFC3339).replace(tzinfo=UTC)
-    except (TypeError, ValueError) as error:
-        raise CouldNotDecide(
-            f"entry {entry} of the ledger does not say when the admission ends",
-            cause=str(error)[:200],
-            next_step="admit the tool again",
-        ) from error

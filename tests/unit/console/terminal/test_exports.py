@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from console.terminal.app import app
+from flows.images import remember_image
 from flows.node import Node
 from pratique.digests import Digest
+from pratique.intake.image import RegistryImage
 from pratique.settings import Settings
 from records.dsse import sign_statement
 from records.enforcement import Target
-from records.statements import PolicyReference, ToolIdentity, vsa
+from records.statements import PolicyReference, ToolIdentity, descriptor, vsa
 
 ADMITTED = Digest("sha256:" + "a" * 64)
 EXPIRED = Digest("sha256:" + "b" * 64)
+CONFIG = Digest("sha256:" + "c" * 64)
 REPOSITORY = "registry.hospital.example/tools/risk-classifier"
 MANIFEST = """\
 cwlVersion: v1.2
@@ -35,22 +38,20 @@ outputs: {{}}
 def home(tmp_path: Path) -> Path:
     """The home of a node that admitted one tool, and one whose admission has expired."""
     node = Node.open(Settings(home=tmp_path / "home"))
-    place = f"urn:pratique:node:{node.settings.origin}"
-    for name, digest, expires in (
-        ("risk-classifier", ADMITTED, None),
-        ("old", EXPIRED, datetime(2020, 1, 1, tzinfo=UTC)),
-    ):
+    ended = node.clock() - timedelta(days=1)
+    for name, digest, expires in (("risk-classifier", ADMITTED, None), ("old", EXPIRED, ended)):
         statement = vsa(
-            ToolIdentity(name, "1.0.0", digest),
-            verifier_id=place,
-            resource_uri=place,
-            time_verified=datetime(2019, 1, 1, tzinfo=UTC),
-            policy=PolicyReference("urn:pratique:policy:p", ADMITTED),
+            ToolIdentity(name, "1.0.0", digest, CONFIG),
+            verifier_id=node.uri,
+            resource_uri=node.uri,
+            time_verified=node.clock() - timedelta(days=2),
+            policy=PolicyReference("urn:pratique:policy:p", node.policy.digest),
             input_attestations=[],
             passed=True,
             expires=expires,
+            manifest=descriptor(name="manifest", digest=CONFIG),
         )
-        node.ledger.append(sign_statement(statement, node.key))
+        node.append(sign_statement(statement, node.key))
     return tmp_path / "home"
 
 
@@ -88,6 +89,20 @@ def test_a_manifest_says_where_an_image_lies(home: Path, tmp_path: Path) -> None
     assert json.loads(result.stdout) == {"default": [{"type": "reject"}]}
 
 
+def test_the_repository_of_the_inspection_is_remembered(home: Path) -> None:
+    """So that an image that was fetched by digest needs no option."""
+    remember_image(Settings(home=home), ADMITTED, RegistryImage(f"{REPOSITORY}@{ADMITTED}"))
+    result = _run(home, "containers-policy", "--signatures", "none")
+    assert f"{REPOSITORY}@{ADMITTED}" in json.loads(result.stdout)["transports"]["docker"]
+
+
+def test_a_repository_of_no_tool(home: Path) -> None:
+    """Stops no export, which a withdrawal may depend on."""
+    result = _run(home, "vantage6", "--repository", f"withdrawn={REPOSITORY}")
+    assert result.exit_code == 0
+    assert 'no tool called "withdrawn" is admitted' in result.stderr
+
+
 @pytest.mark.parametrize("target", ["kyverno", "policy-controller", "containers-policy"])
 def test_a_policy_that_trusts_nobody_is_refused(home: Path, target: str) -> None:
     """Where signatures are to be found again; nothing is written."""
@@ -101,7 +116,6 @@ def test_a_policy_that_trusts_nobody_is_refused(home: Path, target: str) -> None
     [
         (["kubernetes"], 2, "kubernetes"),
         (["vantage6", "--repository", "risk-classifier"], 2, "NAME=REPOSITORY"),
-        (["vantage6", "--repository", f"nobody={REPOSITORY}"], 2, "no tool is admitted under the name"),
         (["vantage6", "--repository", "risk-classifier=https://x"], 1, "enforcement/repository"),
         (["vantage6", "--manifest", "nowhere.cwl"], 1, "file/missing"),
     ],
