@@ -46,19 +46,15 @@ def state_dir() -> Path:
 def answers(address: str) -> bool:
     """Whether an engine answers a ping at `address` (`unix://PATH` or `tcp://HOST:PORT`)."""
     scheme, _, rest = address.partition("://")
-    if scheme == "unix":
-        connection: http.client.HTTPConnection = _UnixConnection(rest)
-    elif scheme in ("tcp", "http"):
-        connection = http.client.HTTPConnection(rest, timeout=5)
-    else:
+    if scheme not in ("unix", "tcp", "http"):
         return False
     try:
-        connection.request("GET", "/_ping")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
+        connection = _UnixConnection(rest) if scheme == "unix" else http.client.HTTPConnection(rest, timeout=5)
+        with contextlib.closing(connection):
+            connection.request("GET", "/_ping")
+            return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, ValueError, http.client.HTTPException):  # ValueError: no host name at all
         return False
-    finally:
-        connection.close()
 
 
 @contextlib.contextmanager
@@ -123,6 +119,7 @@ def _start(state: Path, daemon: str) -> str:
             break
         time.sleep(0.1)
     process.kill()
+    process.wait()
     tail = log.read_text(errors="replace")[-2000:]
     sys.exit(f"pratique: dockerd did not answer within {START_SECONDS} s; the end of {log}:\n{tail}")
 
