@@ -22,6 +22,7 @@ demo: environment ## build seven example tools, onboard them for real, show the 
 	@$(ENGINE) && export DOCKER_HOST && $(VENV_PYTHON) -m examples.demo
 
 test: privacy ## lint, types, import rules and every test that this machine can run
+	@$(PYTHON) infra/test_tools.py
 	@$(MAKE) --no-print-directory lint
 	@$(ENGINE) && export DOCKER_HOST && $(VENV_PYTHON) -m pytest
 
