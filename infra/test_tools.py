@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Installs the programs that tests use beside the product, where that is possible; standard library only.
 
-As root on Debian or Ubuntu the missing ones are installed from the distribution. Elsewhere, and where one cannot be had,
-the tests that need it are skipped and say so.
+As root on Debian or Ubuntu the missing ones are installed from the distribution. Where one cannot be had, the tests
+that need it are skipped and say so.
 """
 
 from __future__ import annotations
