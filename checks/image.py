@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 
-from checks.image_secrets import secret_in_file, secrets_in_config
+from checks.image_secrets import find_secrets
 from checks.interface import CheckResult, Finding, Level, Measurement, status_of
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.guards import climbs
-from pratique.intake.image.model import DigestOrigin, FileClass, FileEntry, Image, Inventory, Kind
+from pratique.intake.image.model import DigestOrigin, FileEntry, Image, Inventory, Kind
 
 CHECK = "image"
-VERSION = "1"
+VERSION = "2"
 _SHOWN = 8
 
 
@@ -49,7 +49,7 @@ def check_image(image: Image, inventory: Inventory) -> CheckResult:
     `files`, `setuid`, `secrets`.
     """
     started = time.monotonic()
-    secrets = tuple(_secrets(image, inventory))
+    secrets = tuple(find_secrets(image, inventory))
     findings = (
         *_identity(image),
         *_user(image, inventory),
@@ -337,39 +337,3 @@ def _lines(inventory: Inventory, path: str) -> list[str]:
         return inventory.read(path).decode("utf-8", "replace").splitlines()
     except CouldNotDecide:
         return []
-
-
-# --- secrets ---------------------------------------------------------------------------------------------------------
-
-
-def _secrets(image: Image, inventory: Inventory) -> Iterator[Finding]:
-    for where, what in secrets_in_config(image.config):
-        yield _finding(
-            "secret",
-            Level.ERROR,
-            f"{what} is written in the image's configuration, for everybody who gets the image to read",
-            "Revoke it now. Give secrets at run time, or while building with `RUN --mount=type=secret`.",
-            where=f"config: {where}",
-            risks=("G1", "U8"),
-        )
-    for entry in inventory.of_class(FileClass.SECRET):
-        try:
-            found = secret_in_file(entry.path, inventory.read(entry.path))
-        except CouldNotDecide as error:
-            found = (Level.WARNING, f"what may be a secret, which was not examined ({error.cause})")
-        if found:
-            yield _secret_file(entry, *found)
-    for entry in inventory.hidden:
-        if b"PRIVATE KEY-----" in entry.head:
-            yield _secret_file(entry, Level.ERROR, "a private key, removed by a later layer but still in the image,")
-
-
-def _secret_file(entry: FileEntry, level: Level, what: str) -> Finding:
-    return _finding(
-        "secret",
-        level,
-        f"/{entry.path} holds {what.rstrip(',')}",
-        "Revoke it, and build the image without the file: a later `rm` leaves it in the earlier layer.",
-        where=f"/{entry.path} (layer {entry.layer})",
-        risks=("G1", "U8"),
-    )

@@ -48,6 +48,16 @@ _MODEL_SUFFIXES = _words(
     lite h5 hdf5 keras pb savedmodel safetensors gguf ggml skops xgb ubj lgb cbm rds rdata rda mat nemo torchscript
     params weights caffemodel mlmodel t7 msgpack data-00000-of-00001 engine plan trt"""
 )
+_SOURCE_SUFFIXES = _words(
+    """py pyw sh bash r jl js mjs cjs ts rb pl lua php java go ipynb txt md rst env cfg conf config ini toml yaml yml
+    json xml properties sql dockerfile tf cwl"""
+)
+_SOURCE_NAMES = frozenset(("Dockerfile", "Makefile", "Jenkinsfile", "Procfile", "entrypoint", "run", "config"))
+_INSTALLED = re.compile(
+    r"^(?:usr/(?:local/)?(?:lib|lib32|lib64|share|include|src/linux)|lib|lib64|var/lib|var/cache|etc/ssl|boot)/"
+    r"|(?:^|/)(?:(?:site|dist)-packages|node_modules|lib/python3(?:\.[0-9]+)?|conda-meta|pkgs)/"
+)
+_SOURCE_BYTES = 256 * 1024
 _STARTS = (
     b"\x93NUMPY",
     b"\x89HDF\r\n\x1a\n",
@@ -110,8 +120,14 @@ def _is_tar(head: bytes) -> bool:
     return inner[257:262] == b"ustar"
 
 
-def classify(path: str, head: bytes) -> FileClass | None:
-    """Why the content of the file at `path` should be kept, None where it need not be."""
+def _is_source(path: str, name: str, head: bytes, size: int) -> bool:
+    if not head or size > _SOURCE_BYTES or b"\0" in head or _INSTALLED.search(path):
+        return False
+    return name in _SOURCE_NAMES or head.startswith(b"#!") or name.rpartition(".")[2].lower() in _SOURCE_SUFFIXES
+
+
+def classify(path: str, head: bytes, size: int = 0) -> FileClass | None:
+    """Why the content of the file at `path`, of `size` bytes, should be kept, None where it need not be."""
     name = path.rpartition("/")[2]
     if path in _SYSTEM or path.startswith("etc/ld.so.conf.d/"):
         return FileClass.SYSTEM
@@ -135,4 +151,4 @@ def classify(path: str, head: bytes) -> FileClass | None:
         return FileClass.SECRET
     if head and "." in name and name.rpartition(".")[2].lower() in _MODEL_SUFFIXES:
         return FileClass.MODEL
-    return None
+    return FileClass.SOURCE if _is_source(path, name, head, size) else None

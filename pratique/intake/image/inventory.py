@@ -83,7 +83,7 @@ class _Reader:
         first = next(chunks, b"")
         while len(first) < min(HEAD, placed.size):  # the chunk ended where the tar's buffer did
             first += next(chunks)
-        file_class = classify(placed.path, first[:HEAD])
+        file_class = classify(placed.path, first[:HEAD], placed.size)
         if file_class is None:
             self._kept.forget(placed.path)
             digest = _digest_of(first, chunks)

@@ -240,6 +240,8 @@ class FileClass(StrEnum):
     """A tar, plain or gzipped, that may hold packages or models."""
     SECRET = "secret"  # noqa: S105  a class of file, not a secret
     """Named like a private key or a credential file."""
+    SOURCE = "source"
+    """Programs and settings of the tool's own: small texts outside of what package managers install."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -421,10 +421,15 @@ def test_what_checks_need_is_kept_and_nothing_else(tmp_path: Path) -> None:
         "opt/data.tar": (make_tar([("a", b"b")]), FileClass.ARCHIVE),
         "opt/data.tgz": (gzip.compress(make_tar([("a", b"b")])), FileClass.ARCHIVE),
         "root/.ssh/key": (b"-----BEGIN OPENSSH PRIVATE KEY-----\n", FileClass.SECRET),
+        "opt/run.py": (b"import sys\n", FileClass.SOURCE),
+        "srv/start": (b"#!/bin/sh\nexec x\n", FileClass.SOURCE),
     }
     other = {
         "usr/bin/python3": b"\x7fELF" + bytes(100),
-        "opt/run.py": b"import sys\n",
+        "usr/lib/python3/os.py": b"import sys\n",
+        "usr/lib/python3/site-packages/x/run.py": b"import sys\n",
+        "opt/large.py": b"#" * 300_000,
+        "opt/binary.txt": b"text\0",
         "usr/share/doc/changelog.gz": gzip.compress(b"Changes\n" * 100),
         "opt/empty.pkl": b"",
     }
@@ -433,8 +438,8 @@ def test_what_checks_need_is_kept_and_nothing_else(tmp_path: Path) -> None:
     assert dict(inventory.classes) == {path: file_class for path, (_, file_class) in kept.items()}
     assert all(inventory.read(path) == data for path, (data, _) in kept.items())
     assert [entry.path for entry in inventory.of_class(FileClass.ARCHIVE)] == ["opt/data.tar", "opt/data.tgz"]
-    with pytest.raises(CouldNotDecide, match=r"opt/run\.py"):
-        inventory.read("opt/run.py")
+    with pytest.raises(CouldNotDecide, match=r"opt/large\.py"):
+        inventory.read("opt/large.py")
 
 
 def test_large_files_are_spooled_by_digest_and_too_large_ones_named(tmp_path: Path) -> None:
