@@ -29,7 +29,9 @@ def to_human(report: Report) -> str:
         lines.append(f"{'✗' if reason.rule.outcome == 'refuse' else '?'} {reason.rule.id}: {reason.rule.say}")
         for result in reason.results:
             lines.append(f"    {result.check} {result.status}: {plain(result.summary)}")
-        lines += [line for finding in reason.findings[:MAX_FINDINGS] for line in _finding(finding)]
+        for findings, fix in reason.remedies(MAX_FINDINGS):
+            lines += [_finding(finding) for finding in findings]
+            lines += [f"      fix: {plain(fix)}"] if fix else []
         if len(reason.findings) > MAX_FINDINGS:
             lines.append(f"    … and {len(reason.findings) - MAX_FINDINGS} more findings (see the JSON or HTML report)")
         lines.append("")
@@ -47,12 +49,9 @@ def to_human(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _finding(finding: Finding) -> list[str]:
+def _finding(finding: Finding) -> str:
     where = f" [{plain(finding.where)}]" if finding.where else ""
-    lines = [f"    - {plain(finding.message)}{where} ({finding.rule_id})"]
-    if finding.fix:
-        lines.append(f"      fix: {plain(finding.fix)}")
-    return lines
+    return f"    - {plain(finding.message)}{where} ({finding.rule_id})"
 
 
 def to_markdown(report: Report) -> str:

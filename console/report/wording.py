@@ -36,6 +36,13 @@ class Reason:
     results: tuple[CheckResult, ...]
     findings: tuple[Finding, ...]
 
+    def remedies(self, most: int) -> tuple[tuple[tuple[Finding, ...], str], ...]:
+        """The first `most` findings, those with one fix together, each group with that fix."""
+        groups: dict[str, list[Finding]] = {}
+        for finding in self.findings[:most]:
+            groups.setdefault(finding.fix, []).append(finding)
+        return tuple((tuple(findings), fix) for fix, findings in groups.items())
+
     @property
     def was_not_asked(self) -> bool:
         """Whether none of its checks was run."""
