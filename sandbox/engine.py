@@ -201,14 +201,14 @@ class Engine:
         self, write: Callable[[BinaryIO], None], *, ids: Sequence[Digest], diff_ids: Sequence[Digest]
     ) -> str:
         """Stream what `write` writes into `docker load`; the image must then be known under one of `ids`."""
-        if (known := self._verified(ids, diff_ids)) is not None:
+        if (known := self.verified(ids, diff_ids)) is not None:
             return known
         with _asking("load the image"):
             answer = self._client.load_image(_piped(write))
             complaints = [str(line["error"]) for line in answer or () if "error" in line]
         if complaints:
             raise EngineError("the engine would not load the image", status=500, cause=complaints[0][:500])
-        if (known := self._verified(ids, diff_ids)) is None:
+        if (known := self.verified(ids, diff_ids)) is None:
             raise Refused(
                 "the engine holds no image with the digest that was verified",
                 cause=f"none of {', '.join(ids)} after the load",
@@ -216,7 +216,11 @@ class Engine:
             )
         return known
 
-    def _verified(self, ids: Sequence[Digest], diff_ids: Sequence[Digest]) -> str | None:
+    def verified(self, ids: Sequence[Digest], diff_ids: Sequence[Digest]) -> str | None:
+        """The id under which the engine holds the image with these layers, None where it has none of `ids`.
+
+        Raises `Refused` where an id leads to anything else.
+        """
         for wanted in ids:
             found = self.image(wanted)
             if found is None:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from console.terminal import advisories, contents, decisions, exports, inspections, node, records, sandbox
+from console.terminal import advisories, contents, decisions, exports, inspections, node, records, run, sandbox
 from console.terminal.failures import EXIT_CODES, report_crash
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("admit")(decisions.admit)
 app.command("refuse")(decisions.refuse)
 app.command("withdraw")(decisions.withdraw)
 app.add_typer(decisions.key_app, name="key")
+app.command("run")(run.run)
 app.command("export")(exports.export)
 app.command("report")(records.report)
 app.add_typer(records.log_app, name="log")

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
-from policies.load import DEFAULT_POLICY
 from tests.unit.flows.node.homes import Home
 
 
@@ -22,6 +20,17 @@ def fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     """A node whose policy asks for one person, so that one decision admits."""
-    policy: dict[str, Any] = YAML(typ="safe").load(DEFAULT_POLICY.read_text())
-    policy["approvals"] = {"admit": {"persons": 1, "organisations": 1}}
+    rule = {
+        "id": "image-is-hygienic",
+        "stage": "before-execution",
+        "require": 'checks.image.status == "passed"',
+        "otherwise": "refuse",
+        "say": "The image is not built well.",
+    }
+    policy: dict[str, Any] = {
+        "apiVersion": "pratique/policy/v1",
+        "name": "test",
+        "approvals": {"admit": {"persons": 1, "organisations": 1}},
+        "rules": [rule],
+    }
     return Home(tmp_path, policy)

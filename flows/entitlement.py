@@ -1,0 +1,115 @@
+"""Whether this node may run a tool now: the admission that says so, checked as a whole, and what it admits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flows.node import Node
+from flows.tools import ToolName
+from pratique.digests import Digest
+from pratique.errors import CouldNotDecide, UsageError
+from records.standing import Admitted, Demand, NotAdmitted, check_admission
+
+if TYPE_CHECKING:
+    from pratique.intake.image import ImageConfig
+    from pratique.intake.manifest.model import Manifest
+    from records.admissions import AdmittedVersion
+
+
+@dataclass(frozen=True)
+class Entitlement:
+    """The admission that lets a tool run here, and the ledger entry that it stands in."""
+
+    admitted: Admitted
+    entry: int
+
+    @property
+    def config_digest(self) -> Digest:
+        """Digest of the image's config, which the admission names."""
+        digest = self.admitted.tool.config_digest
+        if digest is None:  # the check of an admission demands it
+            raise _not("config", "the admission does not name the image's config")
+        return digest
+
+
+def entitlement(node: Node, tool: ToolName) -> Entitlement:
+    """The admission of `tool` that holds here and now.
+
+    Raises `NotAdmitted` (`run/not-admitted`, `run/withdrawn`, `admission/…`), `UsageError` where several versions are
+    admitted and none was named, `CouldNotDecide` where the ledger cannot be trusted.
+    """
+    if not node.settings.ledger.is_dir():
+        raise _not("not-admitted", f"{tool} is not admitted here: this node has no ledger yet")
+    node.head()
+    chosen = _chosen(node, tool)
+    policy = node.policy
+    demand = Demand(
+        verifiers=(node.key.verifier,),
+        resource_uri=node.uri,
+        policies=frozenset({policy.digest, *policy.policy.admissions.also_under}),
+        valid_for=policy.policy.admissions.valid_for,
+    )
+    admitted = check_admission(node.ledger.entry(chosen.entry), demand, node.clock())
+    found = admitted.tool
+    if (found.name, found.version, found.image_digest) != (chosen.name, chosen.version, chosen.image_digest):
+        raise CouldNotDecide(
+            f"the index of admissions names entry {chosen.entry} for {tool}, and it is another tool's",
+            next_step=f"delete {node.settings.admissions} (it is made anew) and try again",
+        )
+    return Entitlement(admitted, chosen.entry)
+
+
+def manifest_of(node: Node, entitled: Entitlement) -> Manifest:
+    """The manifest that was admitted; raises `NotAdmitted` (`run/manifest`) where it is not there whole."""
+    from pratique.intake.manifest import parse_manifest
+
+    return parse_manifest(_kept(node, entitled.admitted.manifest, "manifest"), where="manifest")
+
+
+def config_of(node: Node, entitled: Entitlement) -> ImageConfig:
+    """The config of the admitted image; raises `NotAdmitted` (`run/config`) where it is not there whole."""
+    from pratique.intake.image.documents import parse_config
+
+    limits = node.policy.policy.image.limits()
+    return parse_config(_kept(node, entitled.config_digest, "config"), limits, where="image config")
+
+
+def _kept(node: Node, digest: Digest, what: str) -> bytes:
+    try:
+        return node.store.get(digest)
+    except CouldNotDecide as error:
+        raise _not(
+            what,
+            f"the {what} that was admitted is not in the store as it was, and nothing is run in its place",
+            error.cause,
+            "restore the store from its backup, or onboard the tool again",
+        ) from error
+
+
+def _chosen(node: Node, tool: ToolName) -> AdmittedVersion:
+    """The one admission that `tool` means; its signature, place and policy are still to be checked."""
+    of_name = node.admissions.of_tool(tool.name)
+    meant = [one for one in of_name if tool.means(one)]
+    if not meant:
+        others = ", ".join(f"{one.version} as {one.image_digest}" for one in of_name if one.taken_back is None)
+        raise _not("not-admitted", f"{tool} is not admitted here", f"admitted: {others}" if others else "")
+    there = [one for one in meant if one.taken_back is None]
+    if not there:
+        entries = ", ".join(str(one.taken_back) for one in meant)
+        raise _not("withdrawn", f"the admission of {tool} was taken back", f"ledger entry {entries}")
+    here = [one for one in there if one.resource_uri == node.uri] or there
+    lasting = [one for one in here if one.expires is None or one.expires > node.clock()] or here
+    if len({one.version for one in lasting}) > 1:
+        versions = ", ".join(sorted(one.version for one in lasting))
+        raise UsageError(f"several versions of {tool} are admitted: {versions}", next_step="name one: NAME@VERSION")
+    return max(lasting, key=lambda one: one.entry)
+
+
+def _not(rule: str, message: str, cause: str = "", next_step: str = "") -> NotAdmitted:
+    return NotAdmitted(
+        message,
+        rule=f"run/{rule}",
+        cause=cause,
+        next_step=next_step or "onboard it and have it admitted: pratique onboard DIRECTORY, pratique admit RUN",
+    )

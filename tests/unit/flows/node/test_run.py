@@ -1,0 +1,466 @@
+"""The node runs what is admitted, exactly that, and records it; everything else it refuses, and records that."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.decide import admit, withdraw
+from flows.images import remember_image
+from flows.node import Node
+from flows.run import Finished, Order, run
+from flows.tools import parse_tool
+from pratique.digests import parse_digest, sha256_bytes
+from pratique.errors import CouldNotDecide, EngineUnavailable, PratiqueError, Refused, UsageError
+from pratique.intake.image import ArchiveImage
+from records import statements
+from records.admissions import signed_statements
+from records.dsse import sign_statement
+from records.keys import load_or_create_key
+from records.mark import RolledBack
+from records.statements import PROVENANCE, RUN_REFUSAL, VSA, PolicyReference
+from records.verify import verify_ledger
+from sandbox.record import EndedBy, RefusedEntry
+from sandbox.spec import SandboxRequest
+from tests.unit.flows.node.homes import ANNA, MANIFEST, START, Home, image_config, statements_of
+from tests.unit.flows.node.machines import FakeMachine
+
+PATIENT, PERSON, DATASET = "Erika Mustermann", "Doctor.Who@node.example", "breast-cohort-7"
+
+
+@dataclass
+class Bench:
+    """A node, a machine that holds the admitted image, and an order for it."""
+
+    home: Home
+    machine: FakeMachine
+    order: Order
+
+    def run(self, node: Node | None = None, **changes: Any) -> Finished:
+        return run(node or self.home.node(), replace(self.order, **changes), self.machine.connect)
+
+    def refused(self, rule: str, error: type[PratiqueError] = Refused, **changes: Any) -> dict[str, Any]:
+        """Nothing runs, no output is there, and the refusal is the newest entry of a sound ledger; its predicate."""
+        node = self.home.node()
+        with pytest.raises(error) as caught:
+            self.run(node, **changes)
+        assert getattr(caught.value, "rule", rule) == rule, caught.value
+        assert caught.value.next_step
+        assert self.machine.calls == []
+        assert not self.order.output.exists()
+        entries = list(signed_statements(self.home.node().ledger))
+        assert entries[-1][1]["predicateType"] == RUN_REFUSAL
+        predicate: dict[str, Any] = entries[-1][1]["predicate"]
+        assert predicate["rule"] == rule
+        assert verify_ledger(node.settings.ledger, node.key.verifier).verified
+        assert not any(path.name.startswith(".out.") for path in self.order.output.parent.iterdir())
+        return predicate
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / f"{PATIENT}.csv"
+    path.write_text(f"patient,age\n{PATIENT},70\n")
+    return path
+
+
+@pytest.fixture
+def bench(home: Home, tmp_path: Path, table: Path) -> Bench:
+    """The scorer is admitted, and its image in the engine."""
+    admit(home.node(), home.inspected(), ANNA)
+    order = Order(parse_tool("scorer"), (f"table={table}",), tmp_path / "out", PERSON, DATASET)
+    return Bench(home, FakeMachine(engine_images("one")), order)
+
+
+def engine_images(*words: str) -> dict[str, Any]:
+    return {sha256_bytes(image_config(word)): (sha256_bytes(word.encode()),) for word in words}
+
+
+# --- what is admitted runs -------------------------------------------------------------------------------------------
+
+
+def test_an_admitted_tool_runs_by_the_id_of_its_image(bench: Bench) -> None:
+    """Entry point and working directory from the admitted config, arguments from the admitted manifest."""
+    finished = bench.run()
+    (request,) = bench.machine.calls
+    assert request.image_id == bench.home.tool().config_digest
+    assert (request.entrypoint, request.working_dir) == (("/app/scorer",), "/app")
+    assert request.argv[:2] == ("-i", f"/input/table/{PATIENT}.csv")
+    assert finished.succeeded
+    assert sorted(path.name for path in bench.order.output.iterdir()) == ["scores.csv"]
+
+
+def test_the_record_of_a_run(bench: Bench) -> None:
+    """Image, manifest, admission, policy, spec and end are in the ledger; the papers that it names lie with the run."""
+    finished = bench.run()
+    node = bench.home.node()
+    (statement,) = statements_of(node, PROVENANCE)
+    definition = statement["predicate"]["buildDefinition"]
+    image, manifest, admission = definition["resolvedDependencies"]
+    tool = bench.home.tool()
+    assert "sha256:" + image["digest"]["sha256"] == tool.image_digest
+    assert image["annotations"]["configDigest"] == tool.config_digest
+    assert "sha256:" + manifest["digest"]["sha256"] == sha256_bytes(MANIFEST)
+    assert "sha256:" + admission["digest"]["sha256"] == sha256_bytes(node.ledger.entry(2))
+    internal = definition["internalParameters"]
+    assert (internal["policy"], internal["exitCode"], internal["endedBy"]) == (node.policy.digest, 0, "exit")
+    papers = node.settings.runs / finished.execution.run_id
+    for named in (*statement["subject"], *statement["predicate"]["runDetails"]["byproducts"]):
+        data = (papers / named["name"]).read_bytes()
+        assert "sha256:" + named["digest"]["sha256"] == sha256_bytes(data)
+    order = json.loads((papers / "sandbox-run.json").read_text())["order"]
+    assert (order["person"], order["dataset"]) == (PERSON, DATASET)
+    assert (papers / "log").read_text() == "scored\n"
+    assert (papers / "sandbox-run.json").stat().st_mode & 0o077 == 0
+
+
+def test_no_personal_data_in_the_ledger(bench: Bench) -> None:
+    """Neither names nor digests that one could guess; the node itself finds the runs of a dataset again."""
+    bench.run()
+    shutil.rmtree(bench.order.output)
+    bench.run()
+    node = bench.home.node()
+    written = b"".join(path.read_bytes() for path in node.settings.ledger.rglob("*") if path.is_file())
+    texts = [json.dumps(statement) for _, statement in signed_statements(node.ledger)]
+    for secret in (PATIENT, PERSON, PERSON.casefold(), DATASET, "scores.csv", sha256_bytes(DATASET.encode())[7:]):
+        assert secret.encode() not in written
+        assert not any(secret in text for text in texts)
+    first, second = [s["predicate"]["buildDefinition"]["externalParameters"] for s in statements_of(node, PROVENANCE)]
+    assert first["dataset"].startswith("hmac-sha256:")
+    assert (first["person"], first["dataset"]) == (second["person"], second["dataset"])
+    subjects = [s["subject"][0]["digest"]["sha256"] for s in statements_of(node, PROVENANCE)]
+    assert len(set(subjects)) == 2, "the same outputs under two salts have two digests"
+
+
+@pytest.mark.parametrize("name", ["scorer", "scorer@1.0.0", "scorer@{digest}"])
+def test_names_of_a_tool(bench: Bench, name: str) -> None:
+    """By name while one version is admitted, by version, by image digest."""
+    assert bench.run(tool=parse_tool(name.format(digest=bench.home.tool().image_digest))).succeeded
+
+
+def test_a_name_that_means_several_versions(bench: Bench) -> None:
+    """Nobody guesses which; an expired one does not stand in the way."""
+    home = bench.home
+    admit(home.node(), home.inspected("two", version="2.0.0"), ANNA, until=START + timedelta(days=1))
+    with pytest.raises(UsageError, match=r"1\.0\.0, 2\.0\.0"):
+        bench.run()
+    home.later(days=2)
+    assert bench.run().execution.entitled.admitted.tool.version == "1.0.0"
+
+
+def test_an_image_that_the_engine_lost(bench: Bench, tmp_path: Path) -> None:
+    """It is loaded again from where it lay, by its digest; nobody knows where: could not decide."""
+    bench.machine.images.clear()
+    bench.refused("could-not-decide", CouldNotDecide)
+    archive = tmp_path / "other.tar"
+    archive.write_bytes(b"no image at all")
+    remember_image(bench.home.node().settings, bench.home.tool().image_digest, ArchiveImage(archive))
+    with pytest.raises(Refused):
+        bench.run()
+    assert bench.machine.loaded == []
+
+
+# --- what is not admitted does not -----------------------------------------------------------------------------------
+
+
+def foreign_admission(bench: Bench, **changes: Any) -> bytes:
+    """A VSA as another node, or under another policy, would write it."""
+    node = bench.home.node()
+    fields: dict[str, Any] = {
+        "verifier_id": node.uri,
+        "resource_uri": node.uri,
+        "time_verified": bench.home.moment,
+        "policy": PolicyReference("urn:p", node.policy.digest),
+        "input_attestations": [statements.descriptor(name="inspection", digest=sha256_bytes(b"x"))],
+        "passed": True,
+        "manifest": statements.descriptor(name="scorer.cwl", digest=sha256_bytes(MANIFEST)),
+    }
+    key = changes.pop("key", node.key)
+    tool = changes.pop("tool", bench.home.tool("two", version="2.0.0"))
+    return sign_statement(statements.vsa(tool, **(fields | changes)), key)
+
+
+def vsa_of_another_node(bench: Bench) -> None:
+    other = load_or_create_key(bench.home.directory / "other.pem", "other.example/ledger")
+    bench.home.node().append(foreign_admission(bench, key=other))
+
+
+def vsa_for_another_place(bench: Bench) -> None:
+    bench.home.node().append(foreign_admission(bench, resource_uri="urn:pratique:node:other.example/ledger"))
+
+
+def vsa_of_another_policy(bench: Bench) -> None:
+    bench.home.node().append(foreign_admission(bench, policy=PolicyReference("urn:p", sha256_bytes(b"lenient"))))
+
+
+def vsa_of_another_level(bench: Bench) -> None:
+    bench.home.node().append(foreign_admission(bench, levels=("SLSA_BUILD_LEVEL_3",)))
+
+
+def vsa_without_a_manifest(bench: Bench) -> None:
+    bench.home.node().append(foreign_admission(bench, manifest=None))
+
+
+def vsa_without_a_config(bench: Bench) -> None:
+    tool = replace(bench.home.tool("two", version="2.0.0"), config_digest=None)
+    bench.home.node().append(foreign_admission(bench, tool=tool))
+
+
+def vsa_from_the_future(bench: Bench) -> None:
+    bench.home.node().append(foreign_admission(bench, time_verified=bench.home.moment + timedelta(hours=1)))
+
+
+def vsa_that_is_too_old(bench: Bench) -> None:
+    bench.home.node().append(foreign_admission(bench, time_verified=bench.home.moment - timedelta(days=365)))
+
+
+def vsa_that_expired(bench: Bench) -> None:
+    bench.home.node().append(foreign_admission(bench, expires=bench.home.moment))
+
+
+def vsa_that_failed(bench: Bench) -> None:
+    bench.home.node().append(foreign_admission(bench), foreign_admission(bench, passed=False))
+
+
+@pytest.mark.parametrize(
+    ("attack", "rule"),
+    [
+        (vsa_of_another_node, "run/not-admitted"),
+        (vsa_for_another_place, "admission/other-place"),
+        (vsa_of_another_policy, "admission/other-policy"),
+        (vsa_of_another_level, "admission/result"),
+        (vsa_without_a_manifest, "admission/form"),
+        (vsa_without_a_config, "admission/form"),
+        (vsa_from_the_future, "admission/clock"),
+        (vsa_that_is_too_old, "admission/expired"),
+        (vsa_that_expired, "admission/expired"),
+        (vsa_that_failed, "run/withdrawn"),
+    ],
+)
+def test_admissions_that_do_not_count_here(bench: Bench, attack: Callable[[Bench], None], rule: str) -> None:
+    """Whole, signed, in the ledger, and worth nothing here and now."""
+    attack(bench)
+    predicate = bench.refused(rule, tool=parse_tool("scorer@2.0.0"))
+    assert predicate["asked"]["tool"] == "scorer@2.0.0"
+    assert bench.machine.connected == 0, "the engine is not even asked"
+
+
+@pytest.mark.parametrize(
+    "tool", ["another", "scorer@2.0.0", f"scorer@{sha256_bytes(b'other')}"], ids=["name", "version", "digest"]
+)
+def test_a_tool_that_is_not_admitted(bench: Bench, tool: str) -> None:
+    """Another name, another version, another digest."""
+    bench.refused("run/not-admitted", tool=parse_tool(tool))
+
+
+def test_a_node_without_a_ledger(home: Home, tmp_path: Path) -> None:
+    """Refused, and with that its ledger begins."""
+    bench = Bench(home, FakeMachine(), Order(parse_tool("scorer"), (), tmp_path / "out"))
+    bench.refused("run/not-admitted")
+
+
+def test_an_admission_that_expired(bench: Bench) -> None:
+    """To the second."""
+    bench.home.later(days=365, seconds=-1)
+    bench.run()
+    shutil.rmtree(bench.order.output)
+    bench.machine.calls.clear()
+    bench.home.later(seconds=1)
+    bench.refused("admission/expired")
+
+
+def test_a_tool_that_was_withdrawn(bench: Bench) -> None:
+    """From the next run on."""
+    withdraw(bench.home.node(), "scorer", ANNA)
+    bench.refused("run/withdrawn")
+
+
+def test_a_tool_that_is_withdrawn_while_the_run_waits(bench: Bench) -> None:
+    """The admission is looked at again when the container is there and nothing in it runs yet."""
+
+    def withdrawn() -> None:
+        withdraw(bench.home.node(), "scorer", ANNA)
+
+    bench.machine.while_queued = withdrawn
+    bench.refused("run/withdrawn")
+
+
+def test_a_policy_that_changed(bench: Bench) -> None:
+    """Admissions under the old one count only where the new one says so."""
+    old = bench.home.node().policy.digest
+    bench.home.policy["description"] = "stricter"
+    bench.refused("admission/other-policy")
+    bench.home.policy["admissions"] = {"also_under": [old]}
+    assert bench.run().succeeded
+
+
+def test_roll_back_of_the_withdrawal_list(bench: Bench) -> None:
+    """A copy of the ledger from before the withdrawal, put back together with the index: nothing runs any more."""
+    settings = bench.home.node().settings
+    for place in (settings.ledger, settings.admissions):
+        shutil.copytree(place, place.with_name(place.name + ".old"))
+    withdraw(bench.home.node(), "scorer", ANNA)
+    for place in (settings.ledger, settings.admissions):
+        shutil.rmtree(place)
+        place.with_name(place.name + ".old").rename(place)
+    with pytest.raises(RolledBack):
+        bench.run()
+    assert bench.machine.calls == []
+    assert not bench.order.output.exists()
+
+
+@pytest.mark.parametrize("what", ["manifest", "config"])
+@pytest.mark.parametrize("change", ["altered", "missing"])
+def test_manifest_or_config_changed_after_admission(bench: Bench, what: str, change: str) -> None:
+    """What was inspected is run, or nothing."""
+    node = bench.home.node()
+    data = MANIFEST if what == "manifest" else image_config("one")
+    path = node.store.path_of(sha256_bytes(data))
+    if change == "altered":
+        path.chmod(0o644)
+        path.write_bytes(data.replace(b"scorer", b"stealer"))
+    else:
+        path.unlink()
+    bench.refused(f"run/{what}")
+
+
+def test_another_image_under_the_admitted_id(bench: Bench) -> None:
+    """An engine that answers with other layers for the id that was admitted."""
+    (image_id,) = bench.machine.images
+    bench.machine.images[image_id] = (sha256_bytes(b"other"),)
+    bench.refused("run/other-image")
+
+
+def test_a_value_that_looks_like_an_option(bench: Bench, tmp_path: Path) -> None:
+    """Binding refuses what the manifest does not mean; what was given is not quoted in the ledger."""
+    other = tmp_path / "a,b.csv"
+    other.write_text("x")
+    predicate = bench.refused("run/input", inputs=(f"table={other}",))
+    assert predicate["reason"] == ""
+
+
+def test_no_engine(bench: Bench) -> None:
+    """Could not decide, recorded."""
+
+    def nobody() -> Any:
+        raise EngineUnavailable("no container engine answers", next_step="start one")
+
+    with pytest.raises(EngineUnavailable):
+        run(bench.home.node(), bench.order, nobody)
+    assert statements_of(bench.home.node(), RUN_REFUSAL)[0]["predicate"]["rule"] == "could-not-decide"
+
+
+# --- runs that end badly ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "facts"),
+    [
+        (3, {}),
+        (0, {"ended_by": EndedBy.DEADLINE}),
+        (0, {"oom_killed": True}),
+        (0, {"refused": (RefusedEntry(path="link", reason="symlink"),)}),
+        (0, {"ended_by": EndedBy.ENGINE_LOST, "exit_code": None}),
+    ],
+    ids=["wrong exit code", "out of time", "out of memory", "left a symlink", "engine lost"],
+)
+def test_a_run_that_failed(bench: Bench, code: int, facts: dict[str, Any]) -> None:
+    """It is recorded; its outputs stay with its papers, where nobody takes them for results."""
+    bench.machine.facts = facts
+    bench.machine.tool = lambda request, output: [(output / "half.csv").write_text("x"), code][1]
+    finished = bench.run()
+    assert not finished.succeeded
+    assert not bench.order.output.exists()
+    assert (finished.outputs / "half.csv").is_file()
+    assert finished.outputs.is_relative_to(bench.home.node().settings.runs)
+    assert len(statements_of(bench.home.node(), PROVENANCE)) == 1
+
+
+def test_a_run_that_never_started(bench: Bench) -> None:
+    """That is no run."""
+    bench.machine.facts = {"ended_by": EndedBy.NOT_STARTED, "detail": "no memory left", "exit_code": None}
+    with pytest.raises(CouldNotDecide, match="not started"):
+        bench.run()
+    assert statements_of(bench.home.node(), PROVENANCE) == []
+    assert not list(bench.home.node().settings.runs.iterdir())
+
+
+def test_a_person_who_breaks_off(bench: Bench) -> None:
+    """The tool may have seen the data, so that stands in the ledger."""
+
+    def interrupted(request: SandboxRequest, output: Path) -> int:
+        raise KeyboardInterrupt
+
+    bench.machine.tool = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        bench.run()
+    (statement,) = statements_of(bench.home.node(), PROVENANCE)
+    assert statement["predicate"]["buildDefinition"]["internalParameters"]["endedBy"] == "interrupted"
+    assert not bench.order.output.exists()
+
+
+def test_outputs_without_a_record(bench: Bench) -> None:
+    """A ledger that breaks during the run: the person gets no outputs that nothing tells of."""
+    node = bench.home.node()
+
+    def break_ledger(request: SandboxRequest, output: Path) -> int:
+        (output / "scores.csv").write_text("x")
+        (node.settings.ledger / "checkpoint").write_bytes(b"")
+        return 0
+
+    bench.machine.tool = break_ledger
+    with pytest.raises(CouldNotDecide):
+        bench.run(node)
+    assert not bench.order.output.exists()
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        ("table=/nowhere.csv",),
+        ("nothing",),
+        ("unknown=1",),
+        ("output_dir=/etc",),
+        ("threshold=abc",),
+        ("threshold=nan",),
+        ("rounds=1.5",),
+        ("rounds=9007199254740993",),
+        ("threshold=0.5", "threshold=0.6"),
+    ],
+)
+def test_inputs_that_cannot_be_read(bench: Bench, inputs: tuple[str, ...]) -> None:
+    """Wrong usage: nothing runs, and there is nothing to record."""
+    size = bench.home.node().head().size
+    with pytest.raises(UsageError):
+        bench.run(inputs=inputs)
+    assert bench.machine.calls == []
+    assert bench.home.node().head().size == size
+
+
+def test_an_output_directory_that_is_in_use(bench: Bench, tmp_path: Path) -> None:
+    """Nothing there is overwritten; an empty one is fine."""
+    used = tmp_path / "used"
+    used.mkdir()
+    assert bench.run(output=used).succeeded
+    for place in (used, tmp_path / "missing" / "out", tmp_path / f"{PATIENT}.csv"):
+        with pytest.raises(UsageError, match="outputs cannot go"):
+            bench.run(output=place)
+
+
+def test_admissions_written_for_other_tests_do_count(bench: Bench) -> None:
+    """The table of attacks above fails for what it changes, not for what it leaves."""
+    node = bench.home.node()
+    config = image_config("two")
+    node.store.put(config, name="config.json", media_type="application/json")
+    bench.machine.images |= engine_images("two")
+    node.append(foreign_admission(bench))
+    assert statements_of(node, VSA)
+    finished = bench.run(tool=parse_tool("scorer@2.0.0"))
+    assert finished.execution.image_id == parse_digest(sha256_bytes(config))
