@@ -195,7 +195,7 @@ def remove_finished(build: Path) -> None:
 
 def main() -> None:
     """Entry point of `make demo`; exits non-zero unless every verdict is right for the right reason."""
-    console = Console(highlight=False, width=max(100, Console().width))
+    console = Console(highlight=False, width=max(104, Console().width))
     begun = time.monotonic()
     BUILD.mkdir(exist_ok=True)
     remove_finished(BUILD)

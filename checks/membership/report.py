@@ -17,6 +17,7 @@ from checks.membership.samples import Records
 from checks.membership.statistics import Bounded, Floats
 
 CHECK = "membership"
+_REASONS_IN_SUMMARY = 2
 RISKS = ("U2", "U5")
 _LOWEST_FPR = 0.001
 _FOR_LOWEST_FPR = 3_000
@@ -67,7 +68,9 @@ def result_of(probe: Probe, store: EvidenceStore) -> CheckResult:
 
 
 def _summary(probe: Probe) -> str:
-    why = "; ".join(reason.message for reason in probe.decision.reasons)
+    reasons = [reason.message for reason in probe.decision.reasons]
+    more = len(reasons) - _REASONS_IN_SUMMARY
+    why = "; ".join(reasons[:_REASONS_IN_SUMMARY]) + (f"; and {more} more" if more > 0 else "")
     if probe.decision.outcome is Outcome.PASS:
         area = probe.attacks[0].separation.auc.bounds(probe.limits.alpha)
         return (

@@ -9,20 +9,20 @@ import typer
 
 from console.plain import plain
 from console.terminal.failures import explained
-from console.terminal.options import Format, HomeOption, OutputFormat, settings_from
+from console.terminal.options import Format, HomeOption, OutputFormat, PolicyOption, settings_from
 
 _MARK = {True: "✓", False: "✗", None: "?"}
 
 
 @explained
-def doctor(home: HomeOption = None, output_format: Format = OutputFormat.HUMAN) -> None:
+def doctor(home: HomeOption = None, policy: PolicyOption = None, output_format: Format = OutputFormat.HUMAN) -> None:
     """Look at this machine: engine, its known weaknesses, policy, advisories, ledger; say how to mend what is amiss.
 
     Exits with 0 when everything needed is there, with 3 when something is missing.
     """
     from flows.health import examine_node
 
-    points = examine_node(settings_from(home))
+    points = examine_node(settings_from(home, policy))
     if output_format is OutputFormat.JSON:
         typer.echo(json.dumps([point.as_json() for point in points], indent=2))
     else:
