@@ -17,7 +17,7 @@ from checks.interface import CheckResult, Status, inconclusive
 from flows.node import Node
 from flows.report import ImageFacts
 from pratique.digests import Digest
-from pratique.errors import CouldNotDecide, PratiqueError
+from pratique.errors import CouldNotDecide, InvalidInput, PratiqueError
 from pratique.intake.image.model import FileClass, Image, Inventory
 
 if TYPE_CHECKING:
@@ -145,21 +145,31 @@ def inspect_contents(contents: Contents, progress: Progress) -> ContentsReport:
     )
 
 
-def ask_vulnerabilities(node: Node, components: Sequence[Component]) -> CheckResult:
-    """Known vulnerabilities of `components`, under the node's policy and by its snapshots."""
+def ask_vulnerabilities(node: Node, components: Sequence[Component], image: Digest | None = None) -> CheckResult:
+    """Known vulnerabilities of `components` (of `image`), under the node's policy and by its snapshots.
+
+    Raises `CouldNotDecide` where a VEX document that the policy adopts is not the one that it pins, or none.
+    """
     from checks.advisories import Severity
     from checks.vulnerabilities import check_vulnerabilities
 
     section = node.policy.policy.advisories
+    try:
+        waivers = node.policy.waivers()
+    except InvalidInput as error:
+        raise CouldNotDecide(
+            "the policy's waivers cannot be read", cause=str(error), next_step=error.next_step
+        ) from error
     return check_vulnerabilities(
         components,
         node.settings.advisories,
         max_age=section.max_age,
-        waivers=section.accepted(),
+        waivers=waivers,
         clock=node.clock,
         store=node.store,
         ecosystems=section.ecosystems,
         fail_at=Severity(section.fail_at),
+        image=image,
     )
 
 
@@ -199,7 +209,7 @@ def _licenses(contents: Contents) -> CheckResult:
 
 
 def _vulnerabilities(contents: Contents) -> CheckResult:
-    return ask_vulnerabilities(contents.node, contents.components)
+    return ask_vulnerabilities(contents.node, contents.components, contents.image.manifest_digest)
 
 
 def _model_files(contents: Contents) -> CheckResult:

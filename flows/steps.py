@@ -123,23 +123,12 @@ def _sbom(case: Case) -> CheckResult:
 
 
 def _vulnerabilities(case: Case) -> CheckResult:
-    from checks.advisories import Severity
-    from checks.vulnerabilities import check_vulnerabilities
+    from flows.contents import ask_vulnerabilities
 
-    section = case.node.policy.policy.advisories
     result, bom = case.contents
     if bom is None or result.status is Status.INCONCLUSIVE:
         raise CouldNotDecide("the components of the image are not known", next_step="see the sbom check")
-    return check_vulnerabilities(
-        bom.components,
-        case.node.settings.advisories,
-        max_age=section.max_age,
-        waivers=section.accepted(),
-        clock=case.node.clock,
-        store=case.node.store,
-        ecosystems=section.ecosystems,
-        fail_at=Severity(section.fail_at),
-    )
+    return ask_vulnerabilities(case.node, bom.components, case.image.manifest_digest)
 
 
 def _licenses(case: Case) -> CheckResult:

@@ -50,7 +50,7 @@ def look_up(node: Node, subject: str) -> LookedUp:
         return look_up_listing(node, read_listing(data, where=str(path)), path.name, sha256_bytes(data))
     with open_contents(node, subject) as contents:
         components = contents.components
-        return _asked(node, components, 0, contents.image.name, contents.image.manifest_digest)
+        return _asked(node, components, 0, contents.image.name, contents.image.manifest_digest, of_image=True)
 
 
 def look_up_listing(node: Node, listing: Listing, name: str, digest: Digest) -> LookedUp:
@@ -58,9 +58,17 @@ def look_up_listing(node: Node, listing: Listing, name: str, digest: Digest) -> 
     return _asked(node, listing.components, listing.unidentified, name, digest)
 
 
-def _asked(node: Node, components: Sequence[Component], unidentified: int, name: str, digest: Digest) -> LookedUp:
+def _asked(
+    node: Node,
+    components: Sequence[Component],
+    unidentified: int,
+    name: str,
+    digest: Digest,
+    *,
+    of_image: bool = False,
+) -> LookedUp:
     moment = node.clock()
-    result = ask_vulnerabilities(node, components)
+    result = ask_vulnerabilities(node, components, digest if of_image else None)
     evidence = next((e for e in result.evidence if e.name == "vulnerabilities.json"), None)
     data = node.store.get(evidence.digest) if evidence else b"{}"
     document = strict_json(data, where="vulnerabilities.json", max_bytes=_MAX_DOCUMENT)

@@ -15,6 +15,7 @@ from pratique.errors import InvalidInput
 
 if TYPE_CHECKING:
     from checks.provenance.trust import Trust, TrustedRootFile
+    from checks.vulnerabilities.waivers import Waiver
 
 DEFAULT_POLICY = Path(__file__).with_name("node.yaml")
 """The policy shipped for a node of a federation."""
@@ -62,13 +63,30 @@ class LoadedPolicy:
             refuse_broken=section.refuse_broken,
         )
 
+    def waivers(self) -> tuple[Waiver, ...]:
+        """What the policy waives, itself and by the VEX documents that it adopts.
+
+        Raises `InvalidInput` (`policy/vex-digest`, `file/…`, `vex/…`) where a document is none, or not the pinned one.
+        """
+        from checks.vulnerabilities.vex import MAX_SIZE, Adoption, read_vex
+
+        section = self.policy.advisories
+        found = list(section.accepted())
+        for vex in section.vex:
+            data = self._read_pinned(vex.file, vex.sha256, MAX_SIZE, "VEX document", "policy/vex-digest")
+            found += read_vex(data, Adoption(vex.by, vex.until, vex.file))
+        return tuple(found)
+
     def _pinned(self, key: TrustKey) -> bytes:
-        path = self._resolve(key.file)
-        data = read_bounded(path, _MAX_KEY_BYTES)
-        if sha256_bytes(data) != key.sha256:
+        return self._read_pinned(key.file, key.sha256, _MAX_KEY_BYTES, f"key {key.name}", "policy/key-digest")
+
+    def _read_pinned(self, file: str, digest: Digest, limit: int, what: str, rule: str) -> bytes:
+        path = self._resolve(file)
+        data = read_bounded(path, limit)
+        if sha256_bytes(data) != digest:
             raise InvalidInput(
-                f"the key {key.name} is not the one that the policy pins",
-                rule="policy/key-digest",
+                f"the {what} is not the one that the policy pins",
+                rule=rule,
                 where=str(path),
                 next_step="Find out who changed it; if the change is right, pin its new digest in the policy.",
             )

@@ -161,6 +161,15 @@ class Waiver(_Section):
     reason: Text
 
 
+class VexFile(_Section):
+    """A VEX document (OpenVEX or CycloneDX, relative to the policy) that a person adopts until a day (inclusive)."""
+
+    file: Text
+    sha256: PinnedDigest
+    until: date
+    by: Text
+
+
 class AdvisorySection(_Section):
     """How old a snapshot may be, which ecosystems need one (none named: all found), and what is accepted or not."""
 
@@ -168,6 +177,7 @@ class AdvisorySection(_Section):
     ecosystems: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     fail_at: Literal["critical", "high", "medium", "low"] = "high"
     waivers: tuple[Waiver, ...] = ()
+    vex: Annotated[tuple[VexFile, ...], Field(max_length=100)] = ()
 
     def accepted(self) -> tuple[checks.vulnerabilities.waivers.Waiver, ...]:
         """The waivers as the vulnerabilities check has them."""

@@ -25,18 +25,20 @@ from checks.interface import (
 )
 from checks.sbom.model import Component
 from checks.vulnerabilities.groups import Vulnerability, group
-from checks.vulnerabilities.waivers import Waiver, find_waiver
+from checks.vulnerabilities.waivers import POLICY, Waiver, find_waiver
 from pratique.clock import Clock, rfc3339, system_clock
-from pratique.digests import canonical_json
+from pratique.digests import Digest, canonical_json
 from pratique.errors import CouldNotDecide
 
 __all__ = ["Vulnerability", "Waiver", "check_vulnerabilities", "find_vulnerabilities"]
 
 CHECK = "vulnerabilities"
-VERSION = "1"
+VERSION = "2"
 _RISKS = ("G2",)
 _MAX_SHOWN = 200
 _LEVELS = {Severity.MEDIUM: Level.WARNING, Severity.LOW: Level.NOTE}
+Judged = tuple[Vulnerability, Waiver | None, bool]
+"""A vulnerability, the waiver that covers it, and whether that holds."""
 _IMPORT = "Import a fresh snapshot: pratique advisories import FILE --date YYYY-MM-DD."
 
 
@@ -80,14 +82,16 @@ def check_vulnerabilities(
     store: EvidenceStore,
     ecosystems: Sequence[str] | None = None,
     fail_at: Severity = Severity.HIGH,
+    image: Digest | None = None,
 ) -> CheckResult:
     """Do the components have known vulnerabilities?
 
     `home` holds the imported snapshots. `ecosystems` are those that must be covered (without release, `Debian`); by
     default all that the components belong to. Errors are vulnerabilities rated `fail_at` or worse and malicious
-    packages; a waiver that holds makes a note of any. A missing, empty, altered, stale or unreadable snapshot, an
-    ecosystem without one, an advisory that cannot be evaluated and a vulnerability that nobody rated are inconclusive.
-    Measurements: the number of each severity, `undecided`, `waived`, `unchecked`, the snapshot's date and digest.
+    packages; a waiver that holds (a VEX statement may be one, for `image` alone) makes a note of any. A missing, empty,
+    altered, stale or unreadable snapshot, an ecosystem without one, an advisory that cannot be evaluated and a
+    vulnerability that nobody rated are inconclusive. Measurements: the number of each severity, `undecided`, `waived`,
+    `unchecked`, the snapshot's date and digest.
     Leaves `vulnerabilities.json` as evidence.
     """
     started = time.monotonic()
@@ -99,7 +103,8 @@ def check_vulnerabilities(
                 return inconclusive(CHECK, VERSION, problem, fix=_IMPORT, risks=_RISKS)
             found = find_vulnerabilities(components, advisories)
             missing = uncovered(components, advisories)
-            return _result(found, missing, advisories, waivers, moment, store, fail_at, started)
+            judged = [_judge(v, waivers, moment, image) for v in found]
+            return _result(judged, missing, advisories, waivers, moment, store, fail_at, started)
     except CouldNotDecide as error:
         return inconclusive(CHECK, VERSION, str(error), fix=error.next_step or _IMPORT, risks=_RISKS)
     except (ImportError, SubprocessError) as error:  # a library below pip-audit runs `pip --version` when imported
@@ -128,8 +133,13 @@ def _unusable(
     return "; ".join(problems)
 
 
+def _judge(vulnerability: Vulnerability, waivers: Sequence[Waiver], moment: datetime, image: Digest | None) -> Judged:
+    found = find_waiver(waivers, vulnerability.identifiers, vulnerability.component, moment.date(), image)
+    return (vulnerability, *found)
+
+
 def _result(
-    found: Sequence[Vulnerability],
+    judged: Sequence[Judged],
     missing: Counter[str],
     advisories: AdvisoryStore,
     waivers: Sequence[Waiver],
@@ -138,13 +148,13 @@ def _result(
     fail_at: Severity,
     started: float,
 ) -> CheckResult:
-    judged = [(v, *find_waiver(waivers, v.identifiers, v.component.name, moment.date())) for v in found]
     counted = [v for v, _, holds in judged if not holds]
     affected = [v for v in counted if v.decision is Decision.AFFECTED]
     undecided = [v for v in counted if v.decision is Decision.UNDECIDED]
     findings = [_finding(v, waiver, holds, fail_at) for v, waiver, holds in judged]
     findings += [_not_covered(ecosystem, count) for ecosystem, count in sorted(missing.items())]
     findings += _unreadable_records(advisories)
+    findings += _unused(waivers, judged, moment)
     status = status_of(findings)
     counts = Counter(v.severity for v in affected)
     if status is Status.PASSED and (undecided or counts[Severity.UNKNOWN]):
@@ -186,7 +196,8 @@ def _finding(vulnerability: Vulnerability, waiver: Waiver | None, holds: bool, f
         message += f". {vulnerability.summary}"
     if waiver is not None and holds:
         rule, level = "waived", Level.NOTE
-        message += f" [waived by {waiver.by} until {waiver.until}: {waiver.reason}]"
+        source = "" if waiver.origin == POLICY else f" on the word of {waiver.origin}"
+        message += f" [waived by {waiver.by}{source} until {waiver.until}: {waiver.reason}]"
     elif waiver is not None:
         message += f" [the waiver by {waiver.by} expired on {waiver.until} and counts for nothing]"
     return Finding(
@@ -231,6 +242,20 @@ def _not_covered(ecosystem: str, count: int) -> Finding:
     )
 
 
+def _unused(waivers: Sequence[Waiver], judged: Sequence[Judged], moment: datetime) -> list[Finding]:
+    """How many waivers of each source waive nothing here, and how many of those have expired."""
+    used = {waiver.statement for _, waiver, _ in judged if waiver is not None}
+    idle = list({waiver.statement: waiver for waiver in waivers if waiver.statement not in used}.values())
+    findings: list[Finding] = []
+    for origin in dict.fromkeys(waiver.origin for waiver in idle):
+        there = [waiver for waiver in idle if waiver.origin == origin]
+        expired = sum(waiver.until < moment.date() for waiver in there)
+        message = f"{len(there)} waivers of the {origin} concern nothing found here"
+        message += f"; {expired} of them have expired" if expired else ""
+        findings.append(Finding(rule_id=f"{CHECK}/waivers-unused", level=Level.NOTE, message=message))
+    return findings
+
+
 def _unreadable_records(advisories: AdvisoryStore) -> list[Finding]:
     return [
         Finding(
@@ -254,9 +279,7 @@ def _bounded(findings: list[Finding]) -> tuple[Finding, ...]:
     return (*ranked[:_MAX_SHOWN], Finding(rule_id=f"{CHECK}/more", level=Level.NOTE, message=message))
 
 
-def _document(
-    judged: Sequence[tuple[Vulnerability, Waiver | None, bool]], advisories: AdvisoryStore, moment: datetime
-) -> dict[str, object]:
+def _document(judged: Sequence[Judged], advisories: AdvisoryStore, moment: datetime) -> dict[str, object]:
     """All of it, for the report and for replay."""
     return {
         "asked": rfc3339(moment),
@@ -283,12 +306,19 @@ def _document(
                 "decision": v.decision.value,
                 "fixed": v.fixed,
                 "summary": v.summary,
-                "waived": {"by": waiver.by, "until": waiver.until.isoformat(), "reason": waiver.reason}
-                if waiver is not None and holds
-                else None,
+                "waived": _waived(waiver) if waiver is not None and holds else None,
             }
             for v, waiver, holds in judged
         ],
+    }
+
+
+def _waived(waiver: Waiver) -> dict[str, str]:
+    return {
+        "by": waiver.by,
+        "until": waiver.until.isoformat(),
+        "reason": waiver.reason,
+        "origin": waiver.origin,
     }
 
 

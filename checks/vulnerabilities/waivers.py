@@ -5,30 +5,84 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
+
+from checks.sbom.model import Component
+from checks.sbom.python import canonical
+from pratique.digests import Digest
+
+if TYPE_CHECKING:
+    from packageurl import PackageURL
+
+POLICY = "policy"
 
 
 @dataclass(frozen=True)
 class Waiver:
-    """`id` is any identifier of the advisory; an empty `package` means any; it holds up to and with `until`."""
+    """`id` is any identifier of the advisory; an empty `package` means any; it holds up to and with `until`.
+
+    A waiver that comes from a VEX statement names its document as `origin` and the exact `product` (a package URL; one
+    without a version means all), and may hold for one `image` only.
+    """
 
     id: str
     until: date
     by: str
     reason: str
     package: str = ""
+    product: str = ""
+    image: Digest | None = None
+    origin: str = POLICY
 
-    def covers(self, identifiers: Iterable[str], package: str) -> bool:
-        """Whether it speaks of this advisory in this package."""
-        return self.id in identifiers and self.package.lower() in ("", package.lower())
+    @property
+    def statement(self) -> tuple[str, ...]:
+        """What is the same for all waivers of one statement, which may name a vulnerability in several ways."""
+        return (self.origin, self.product, self.image or "", self.reason if self.product else self.id)
+
+    def covers(self, identifiers: Iterable[str], component: Component, image: Digest | None = None) -> bool:
+        """Whether it speaks of this advisory in this component (of this image)."""
+        if self.id not in identifiers or (self.image is not None and self.image != image):
+            return False
+        if self.product:
+            return _is_product(self.product, component.purl)
+        return self.package.lower() in ("", component.name.lower())
 
 
 def find_waiver(
-    waivers: Sequence[Waiver], identifiers: Iterable[str], package: str, today: date
+    waivers: Sequence[Waiver],
+    identifiers: Iterable[str],
+    component: Component,
+    today: date,
+    image: Digest | None = None,
 ) -> tuple[Waiver | None, bool]:
     """The waiver that covers the advisory, and whether it holds; an expired one is returned only to be shown."""
     known = frozenset(identifiers)
-    covering = [waiver for waiver in waivers if waiver.covers(known, package)]
+    covering = [waiver for waiver in waivers if waiver.covers(known, component, image)]
     if not covering:
         return None, False
     longest = max(covering, key=lambda waiver: waiver.until)
     return longest, longest.until >= today
+
+
+def _is_product(stated: str, found: str) -> bool:
+    """Whether the package URL `found` is what `stated` means: every part that is stated must be the same."""
+    one, two = _parsed(stated), _parsed(found)
+    if one is None or two is None or (one.type, one.namespace) != (two.type, two.namespace):
+        return False
+    names = [canonical(u.name) if u.type == "pypi" else u.name for u in (one, two)]
+    wanted = one.qualifiers if isinstance(one.qualifiers, dict) else {}
+    present = two.qualifiers if isinstance(two.qualifiers, dict) else {}
+    return (
+        names[0] == names[1]
+        and one.version in (None, two.version)
+        and all(present.get(key) == value for key, value in wanted.items())
+    )
+
+
+def _parsed(text: str) -> PackageURL | None:
+    from packageurl import PackageURL
+
+    try:
+        return PackageURL.from_string(text) if text else None
+    except ValueError:
+        return None

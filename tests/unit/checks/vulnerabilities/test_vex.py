@@ -1,0 +1,219 @@
+"""VEX: a statement waives exactly what it names, while a person of the node adopts it; nothing else does."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from checks.advisories import import_snapshot
+from checks.interface import CheckResult, Status
+from checks.sbom.model import Component, package_url
+from checks.vulnerabilities import check_vulnerabilities
+from checks.vulnerabilities.vex import Adoption, read_vex
+from checks.vulnerabilities.waivers import Waiver
+from policies.load import load_policy
+from pratique.clock import fixed_clock
+from pratique.digests import Digest, sha256_bytes
+from pratique.errors import InvalidInput
+from tests.unit.checks.feeds import record, write_zip
+from tests.unit.checks.stores import MemoryStore
+
+TODAY = date(2026, 7, 1)
+NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
+IMAGE = Digest("sha256:" + "a" * 64)
+ADOPTED = Adoption("A. Person", date(2026, 12, 31), "tool.vex.json")
+WIDGET = Component(
+    name="Widget", version="1.0", purl=package_url("pypi", "Widget", "1.0"), ecosystem="PyPI", path="site/widget"
+)
+
+
+def openvex(**statement: Any) -> bytes:
+    """An OpenVEX document with one statement."""
+    base = {
+        "vulnerability": {"name": "CVE-2024-1"},
+        "products": [{"@id": "pkg:pypi/widget@1.0"}],
+        "status": "not_affected",
+        "justification": "vulnerable_code_not_in_execute_path",
+    }
+    kept = {key: value for key, value in (base | statement).items() if value is not None}
+    return json.dumps(
+        {"@context": "https://openvex.dev/ns/v0.2.0", "author": "Maker", "version": 1, "statements": [kept]}
+    ).encode()
+
+
+def cyclonedx(*, reference: str = "one", **analysis: Any) -> bytes:
+    """A CycloneDX VEX with one vulnerability."""
+    base = {"state": "not_affected", "justification": "code_not_reachable"}
+    return json.dumps(
+        {
+            "bomFormat": "CycloneDX",
+            "specVersion": "1.6",
+            "components": [{"type": "library", "name": "widget", "bom-ref": "one", "purl": "pkg:pypi/widget@1.0"}],
+            "vulnerabilities": [{"id": "CVE-2024-1", "analysis": base | analysis, "affects": [{"ref": reference}]}],
+        }
+    ).encode()
+
+
+def judged(tmp_path: Path, waivers: tuple[Waiver, ...], *, image: Digest | None = IMAGE) -> CheckResult:
+    """The check of one vulnerable widget."""
+    feed = write_zip(tmp_path / "PyPI" / "all.zip", [record("GHSA-aaaa-bbbb-cccc", aliases=["CVE-2024-1"])])
+    import_snapshot(feed, tmp_path / "home", taken=TODAY)
+    return check_vulnerabilities(
+        [WIDGET],
+        tmp_path / "home",
+        max_age=timedelta(days=7),
+        waivers=waivers,
+        clock=fixed_clock(NOW),
+        store=MemoryStore(),
+        image=image,
+    )
+
+
+IN_IMAGE = [{"@id": f"pkg:oci/tool@{IMAGE}", "subcomponents": [{"@id": "pkg:pypi/widget@1.0"}]}]
+WAIVING: dict[str, bytes] = {
+    "OpenVEX": openvex(),
+    "OpenVEX by an alias": openvex(vulnerability={"name": "X-1", "aliases": ["GHSA-aaaa-bbbb-cccc"]}),
+    "OpenVEX of before 0.2": openvex(vulnerability="CVE-2024-1", products=["pkg:pypi/widget@1.0"]),
+    "OpenVEX without a version": openvex(products=[{"@id": "pkg:pypi/widget"}]),
+    "OpenVEX with an identifier": openvex(products=[{"@id": "x", "identifiers": {"purl": "pkg:pypi/Widget@1.0"}}]),
+    "OpenVEX, fixed by a patch": openvex(status="fixed", justification=None),
+    "OpenVEX for a part of this image": openvex(products=IN_IMAGE),
+    "OpenVEX with an impact statement": openvex(justification=None, impact_statement="never called"),
+    "CycloneDX": cyclonedx(),
+    "CycloneDX by package URL": cyclonedx(reference="pkg:pypi/widget@1.0"),
+    "CycloneDX by BOM-Link": cyclonedx(reference="urn:cdx:f08a6ccd-4dce-4759-bd84-c626675d60a7/1#one"),
+    "CycloneDX, resolved": cyclonedx(state="resolved"),
+}
+
+
+@pytest.mark.parametrize("case", WAIVING)
+def test_a_statement_that_is_adopted_waives_and_is_shown(case: str, tmp_path: Path) -> None:
+    result = judged(tmp_path, read_vex(WAIVING[case], ADOPTED))
+    assert result.status is Status.PASSED
+    assert (result.measured("waived"), result.measured("critical")) == (1, 0)
+    (finding,) = [f for f in result.findings if f.rule_id == "vulnerabilities/waived"]
+    assert "A. Person" in finding.message
+    assert "tool.vex.json" in finding.message
+    assert not [f for f in result.findings if f.rule_id == "vulnerabilities/waivers-unused"]
+
+
+OTHER = "sha256:" + "b" * 64
+IDLE: dict[str, bytes] = {
+    "another version": openvex(products=[{"@id": "pkg:pypi/widget@1.1"}]),
+    "another package": openvex(products=[{"@id": "pkg:pypi/gadget@1.0"}]),
+    "another ecosystem": openvex(products=[{"@id": "pkg:npm/widget@1.0"}]),
+    "another namespace": openvex(products=[{"@id": "pkg:pypi/x/widget@1.0"}]),
+    "a qualifier that the package does not have": openvex(products=[{"@id": "pkg:pypi/widget@1.0?arch=arm"}]),
+    "another vulnerability": openvex(vulnerability={"name": "CVE-2024-2"}),
+    "part of another image": openvex(products=[{**IN_IMAGE[0], "@id": f"pkg:oci/tool@{OTHER}"}]),
+    "part of an image without a digest": openvex(products=[{**IN_IMAGE[0], "@id": "pkg:oci/tool@1.0"}]),
+    "part of something else": openvex(products=[{**IN_IMAGE[0], "@id": "pkg:pypi/tool@1.0"}]),
+    "the image as a whole": openvex(products=[{"@id": f"pkg:oci/tool@{IMAGE}"}]),
+    "affected": openvex(status="affected"),
+    "under investigation": openvex(status="under_investigation"),
+    "not affected, without a reason": openvex(justification=None),
+    "a status of its own": openvex(status="fine"),
+    "CycloneDX in triage": cyclonedx(state="in_triage"),
+    "CycloneDX exploitable": cyclonedx(state="exploitable"),
+    "CycloneDX without a reason": cyclonedx(justification=None),
+    "CycloneDX of an unknown part": cyclonedx(reference="two"),
+}
+
+
+@pytest.mark.parametrize("case", IDLE)
+def test_a_statement_about_something_else_waives_nothing(case: str, tmp_path: Path) -> None:
+    result = judged(tmp_path, read_vex(IDLE[case], ADOPTED))
+    assert result.status is Status.FAILED
+    assert result.measured("waived") == 0
+
+
+def test_a_statement_about_an_image_needs_that_image(tmp_path: Path) -> None:
+    waivers = read_vex(openvex(products=IN_IMAGE), ADOPTED)
+    assert judged(tmp_path, waivers, image=None).status is Status.FAILED
+
+
+def test_an_adoption_that_has_ended_counts_for_nothing_and_is_shown(tmp_path: Path) -> None:
+    ended = Adoption("A. Person", date(2026, 6, 30), "tool.vex.json")
+    result = judged(tmp_path, read_vex(openvex(), ended))
+    assert result.status is Status.FAILED
+    assert any("expired on 2026-06-30" in finding.message for finding in result.findings)
+
+
+def test_statements_that_concern_nothing_are_told(tmp_path: Path) -> None:
+    result = judged(tmp_path, read_vex(IDLE["another package"], ADOPTED))
+    assert any("1 waivers of the tool.vex.json concern nothing" in finding.message for finding in result.findings)
+
+
+BROKEN: dict[str, bytes] = {
+    "not JSON": b"{",
+    "a list": b"[]",
+    "another format": b'{"document": {"category": "csaf_vex"}}',
+    "statements are no list": openvex().replace(b'"statements": [', b'"statements": {"a": [').replace(b"]}", b"]}}"),
+    "a statement without a vulnerability": openvex(vulnerability=None),
+    "products are no list": openvex(products="pkg:pypi/widget"),
+    "one key twice": openvex().replace(b'"author"', b'"version": 2, "author"'),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_document_is_refused_whole(case: str) -> None:
+    with pytest.raises(InvalidInput):
+        read_vex(BROKEN[case], ADOPTED)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["statements", "vulnerability", "name", "products", "@id", "status", "components", "analysis"]
+            )
+            | st.text(max_size=4),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["statements", "components", "vulnerabilities"]), JSON, max_size=3), st.booleans()
+)
+@settings(max_examples=150, deadline=None)
+def test_any_document_is_read_or_refused(document: dict[str, Any], is_openvex: bool) -> None:
+    head = {"@context": "https://openvex.dev/ns"} if is_openvex else {"bomFormat": "CycloneDX"}
+    try:
+        read_vex(json.dumps(document | head).encode(), ADOPTED)
+    except InvalidInput:
+        return
+
+
+POLICY = """
+apiVersion: pratique/policy/v1
+name: node
+advisories:
+  vex: [{{file: a.vex.json, sha256: {digest}, until: 2026-12-31, by: A. Person}}]
+rules:
+  - {{id: a, stage: before-execution, require: checks.image.status == "passed", otherwise: refuse, say: x}}
+"""
+
+
+def test_the_policy_pins_the_document_that_it_adopts(tmp_path: Path) -> None:
+    (tmp_path / "a.vex.json").write_bytes(openvex())
+    (tmp_path / "policy.yaml").write_text(POLICY.format(digest=sha256_bytes(openvex())))
+    loaded = load_policy(tmp_path / "policy.yaml")
+    assert [(w.id, w.product, w.origin) for w in loaded.waivers()] == [
+        ("CVE-2024-1", "pkg:pypi/widget@1.0", "a.vex.json")
+    ]
+    (tmp_path / "a.vex.json").write_bytes(openvex(products=[{"@id": "pkg:pypi/gadget"}]))
+    with pytest.raises(InvalidInput, match="not the one that the policy pins") as refused:
+        loaded.waivers()
+    assert refused.value.rule == "policy/vex-digest"
