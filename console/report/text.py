@@ -26,7 +26,7 @@ def to_human(report: Report) -> str:
         "",
     ]
     for reason in reasons(report):
-        lines.append(f"{'✗' if reason.rule.outcome == 'refuse' else '?'} {reason.rule.id}: {reason.rule.say}")
+        lines.append(f"{'✗' if reason.rule.outcome == 'refuse' else '?'} {reason.rule.id}: {plain(reason.headline)}")
         for result in reason.results:
             lines.append(f"    {result.check} {result.status}: {plain(result.summary)}")
         for findings, fix in reason.remedies(MAX_FINDINGS):
@@ -69,7 +69,7 @@ def to_markdown(report: Report) -> str:
     if reasons(report):
         lines += ["## Why", ""]
     for reason in reasons(report):
-        lines.append(f"- **{_escaped(reason.rule.id)}** ({reason.rule.outcome}): {_escaped(reason.rule.say)}")
+        lines.append(f"- **{_escaped(reason.rule.id)}** ({reason.rule.outcome}): {_escaped(reason.headline)}")
         for finding in reason.findings[:MAX_FINDINGS]:
             fix = f" *Fix:* {_escaped(finding.fix)}" if finding.fix else ""
             lines.append(f"  - `{finding.rule_id}` {_escaped(finding.message)}{fix}")

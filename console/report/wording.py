@@ -44,6 +44,11 @@ class Reason:
         return tuple((tuple(findings), fix) for fix, findings in groups.items())
 
     @property
+    def headline(self) -> str:
+        """What stands in the way, in a sentence; a rule that nobody could answer says nothing against the tool."""
+        return f"Could not be decided. {self.rule.why}".rstrip() if self.rule.undecided else self.rule.say
+
+    @property
     def was_not_asked(self) -> bool:
         """Whether none of its checks was run."""
         return bool(self.results) and all(finding.rule_id.endswith(f"/{NOT_RUN}") for finding in self.findings)

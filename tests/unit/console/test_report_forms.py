@@ -230,6 +230,17 @@ def test_any_text_stays_text(text: str, tmp_path_factory: pytest.TempPathFactory
     assert render(report(text), "human", directory).count("\n") == render(report("x"), "human", directory).count("\n")
 
 
+def test_undecided_rule_accuses_nobody(tmp_path: Path) -> None:
+    made = report(outcome=Outcome.REVIEW)
+    (rule,) = made.verdict.rules
+    open_ = rule.model_copy(update={"undecided": True, "why": "Manifest could not be decided."})
+    made = made.model_copy(update={"verdict": made.verdict.model_copy(update={"rules": (open_,)})})
+    for form in ("human", "markdown", "html"):
+        shown = render(made, form, tmp_path)
+        assert rule.say not in shown
+        assert "Manifest could not be decided." in shown
+
+
 def test_constants_are_hostile() -> None:
     assert BIDI_CONTROLS.search(BIDI)
     assert "|" in MARKDOWN
