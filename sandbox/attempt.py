@@ -23,6 +23,7 @@ from sandbox.logs import LogCapture
 from sandbox.meter import Meter, Usage, files_of_process, make_group, remove_group
 from sandbox.observe.parsing import Report
 from sandbox.observe.sinkhole import Sinkhole
+from sandbox.observe.tracer import Tracer, TraceReport
 from sandbox.outcome import Facts, decide
 from sandbox.record import EndedBy, InputDigest, Observed, SandboxRun
 from sandbox.seccomp import profile_digest
@@ -55,6 +56,7 @@ class Story:
     log_truncated: bool = False
     harvest: Harvest = field(default_factory=Harvest)
     report: Report = field(default_factory=lambda: Report(Observed.NOT_ASKED, "", ()))
+    trace: TraceReport = field(default_factory=lambda: TraceReport(Observed.NOT_ASKED))
     tier: int = 0
 
     def end(self, by: EndedBy, remark: str) -> None:
@@ -90,6 +92,7 @@ class Attempt:
         self._appearing = False
         self._meter: Meter | None = None
         self._sinkhole: Sinkhole | None = None
+        self._tracer: Tracer | None = None
         self._holder: OutputHolder | None = None
         self._workspace: Workspace | None = None
         self._capture: LogCapture | None = None
@@ -159,10 +162,18 @@ class Attempt:
         self._placement = Placement(**placement)
         placement |= self._prepare_output(workspace, cleanup)
         if self.spec.network is Network.SINKHOLE:
+            self._tracer = self._start_tracer(uid, cleanup)  # it attaches while the sinkhole starts
             self._sinkhole = Sinkhole(self.engine, self._state_dir, workspace.root, self._placement)
             cleanup.callback(self._eventually, self._sinkhole.remove)
             placement["network_of"] = self._sinkhole.start()
+            self._tracer.wait_until_ready()
         self._placement = Placement(**placement)
+
+    def _start_tracer(self, uid: int, cleanup: ExitStack) -> Tracer:
+        known = self.spec.profile is not Profile.GOSU and not self.engine.facts.remaps_users
+        tracer = Tracer(uid=uid if known else None, seconds=self.spec.limits.wall_seconds)
+        cleanup.callback(tracer.close)
+        return tracer
 
     def _prepare_output(self, workspace: Workspace, cleanup: ExitStack) -> dict[str, str]:
         """A capped tmpfs of this machine, or where that cannot be, a capped tmpfs volume that a helper holds open."""
@@ -206,6 +217,8 @@ class Attempt:
         self.story.start_seconds = time.monotonic() - begun
         self.story.ended_by = EndedBy.KILLED  # until something better is known, it was running and is not any more
         threading.Thread(target=self._wait, name="container-wait", daemon=True).start()
+        if self._tracer is not None:
+            self._tracer.note_process(self._pid())
         meter = self._meter or Meter(files_of_process(self._pid()))
         self._meter = meter
         meter.start()
@@ -274,6 +287,8 @@ class Attempt:
         story.remark(str(state.get("Error") or ""))
         if self._sinkhole is not None:
             story.report = self._sinkhole.report()
+        if self._tracer is not None:
+            story.trace = self._tracer.report()
         self._harvest(output)
         story.harvest_seconds = time.monotonic() - begun
 
@@ -360,6 +375,10 @@ class Attempt:
             observed=story.report.observed,
             observed_detail=story.report.detail,
             observations=story.report.observations,
+            traced=story.trace.traced,
+            traced_detail=story.trace.detail,
+            programs=story.trace.programs,
+            denied=story.trace.denied,
             tier=story.tier,
             host=host_facts(self.engine.facts, spec.runtime),
         )

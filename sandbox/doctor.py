@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from sandbox.engine import Engine, EngineFacts
 from sandbox.harvest import openat2
+from sandbox.observe.tracer import why_impossible
 
 _VERSION = re.compile(r"(\d{1,5})\.(\d{1,5})(?:\.(\d{1,5}))?", re.ASCII)
 
@@ -186,6 +187,15 @@ def _machine(engine: Engine) -> list[Weakness]:
                 "observation-tier-0",
                 "systemd manages the control groups: peaks are sampled, limits enforced once.",
                 'Set "exec-opts": ["native.cgroupdriver=cgroupfs"] for exact peaks.',
+                Severity.LOW,
+            )
+        )
+    if why := why_impossible():
+        found.append(
+            Weakness(
+                "not-traced",
+                f"Programs and denied calls of a tool are not counted: {why}.",
+                "Install bpftrace (Debian, Ubuntu) and run as root on a kernel with BTF.",
                 Severity.LOW,
             )
         )

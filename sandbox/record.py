@@ -36,7 +36,7 @@ class EndedBy(StrEnum):
 
 
 class Observed(StrEnum):
-    """Whether the network attempts of the run were seen."""
+    """Whether what was looked for was seen."""
 
     NOT_ASKED = "not-asked"
     COMPLETE = "complete"
@@ -102,6 +102,21 @@ class Observation(_Frozen):
     port: Annotated[int, Field(ge=0, le=65_535)] = 0
     detail: str = ""
     t: float = 0.0
+
+
+class ProgramStarted(_Frozen):
+    """A program that processes of the run executed, as the path was given, and how often."""
+
+    path: str
+    count: int
+
+
+class DeniedCall(_Frozen):
+    """A system call that failed with EPERM or ENOSYS, which is what the filter answers with, and how often."""
+
+    name: str
+    error: str
+    count: int
 
 
 class HostFacts(_Frozen):
@@ -186,6 +201,11 @@ class SandboxRun(_Frozen):
     observed: Observed = Observed.NOT_ASKED
     observed_detail: str = ""
     observations: tuple[Observation, ...] = ()
+    traced: Observed = Observed.NOT_ASKED
+    """Whether programs and denied calls were counted (by eBPF, in the observation run, where root and BTF allow)."""
+    traced_detail: str = ""
+    programs: tuple[ProgramStarted, ...] = ()
+    denied: tuple[DeniedCall, ...] = ()
     tier: int = 0
     """0: what the engine tells; 1: peaks from a control group of its own, limits enforced a second time."""
     host: HostFacts = HostFacts()

@@ -1,4 +1,4 @@
-"""What did the tool try, that it has no business to try: reach a network, leave entries that are no results?
+"""What did the tool try, that it has no business to try: reach a network, call the kernel, leave what is no result?
 
 One run in a sinkhole: a network where every address is local, every attempt is written down and nothing leaves. That
 nothing was observed counts only where the observation was complete.
@@ -11,13 +11,14 @@ from collections import defaultdict
 
 from checks.interface import CheckResult, EvidenceStore, Level
 from checks.sandboxed.compare import Likeness, compare_trees
+from checks.sandboxed.executed import judge_executed
 from checks.sandboxed.judging import UNDECIDED, Judgement, answered, keep_run
 from checks.sandboxed.plan import ToolRun
 from checks.sandboxed.session import SandboxSession
 from sandbox.record import EndedBy, Observation, ObservationKind, Observed, SandboxRun
 
 CHECK = "containment"
-VERSION = "1"
+VERSION = "2"
 RISKS = ("G1", "T2", "U6")
 
 MOST_LISTED = 20
@@ -49,6 +50,7 @@ def _judge(session: SandboxSession, store: EvidenceStore) -> CheckResult:
         )
     else:
         _judge_network(judgement, session, record)
+        judge_executed(judgement, record)
     for run in (observed, counted):
         _judge_excess(judgement, run.sandbox_run)
         _judge_refused(judgement, run.sandbox_run)
@@ -61,6 +63,10 @@ def _judge(session: SandboxSession, store: EvidenceStore) -> CheckResult:
         "detail": record.observed_detail,
         "tier": record.tier,
         "observations": [one.model_dump(mode="json") for one in record.observations],
+        "traced": record.traced.value,
+        "traced_detail": record.traced_detail,
+        "programs": [one.model_dump(mode="json") for one in record.programs],
+        "denied": [one.model_dump(mode="json") for one in record.denied],
     }
     data = json.dumps(seen, sort_keys=True, separators=(",", ":")).encode()
     judgement.evidence.append(store.put(data, name="observations.json", media_type="application/json"))

@@ -19,7 +19,7 @@ from checks.sandboxed.conformance import check_conformance
 from checks.sandboxed.containment import check_containment
 from checks.sandboxed.determinism import check_determinism
 from pratique.errors import EngineUnavailable
-from sandbox.record import EndedBy, Observation, ObservationKind, Observed, RefusedEntry
+from sandbox.record import DeniedCall, EndedBy, Observation, ObservationKind, Observed, ProgramStarted, RefusedEntry
 from sandbox.spec import MIB
 
 CHECKS: dict[str, Callable[..., CheckResult]] = {
@@ -366,6 +366,46 @@ def test_a_hundred_destinations_are_summed_up(bench: Any) -> None:
     assert len(result.findings) == 21
     assert "80 further" in result.findings[-1].message
     assert len(json.loads(bench.store.kept["observations.json"])["observations"]) == 100
+
+
+def traced(*denied: str, programs: tuple[str, ...] = ("/usr/bin/python3",), how: str = "complete") -> Any:
+    """A tool of which this was counted in the kernel."""
+    facts = {
+        "traced": Observed(how),
+        "programs": tuple(ProgramStarted(path=path, count=2) for path in programs),
+        "denied": tuple(DeniedCall(name=name, error="EPERM", count=3) for name in denied),
+    }
+    return also(lambda call: call.facts.update(facts) if call.network else None)
+
+
+COUNTED: dict[str, tuple[Any, Status, str]] = {
+    "tracing another process": (traced("ptrace"), Status.FAILED, "forbidden-call"),
+    "a mount": (traced("mount"), Status.FAILED, "forbidden-call"),
+    "a program in the kernel": (traced("bpf"), Status.FAILED, "forbidden-call"),
+    "a keyring": (traced("keyctl"), Status.FAILED, "forbidden-call"),
+    "a module": (traced("init_module"), Status.FAILED, "forbidden-call"),
+    "memory placement, which BLAS asks for": (traced("get_mempolicy", "mbind"), Status.PASSED, "denied-calls"),
+    "a netlink socket, which the resolver asks for": (traced("socket"), Status.PASSED, "denied-calls"),
+    "a call that nobody knows": (traced("call 99999"), Status.PASSED, "denied-calls"),
+    "code from memory": (traced(programs=("/proc/self/fd/3",)), Status.FAILED, "ran-what-is-not-in-the-image"),
+    "code from scratch": (traced(programs=("/tmp/x",)), Status.FAILED, "ran-what-is-not-in-the-image"),
+    "code from the input": (traced(programs=("/input/a/b",)), Status.FAILED, "ran-what-is-not-in-the-image"),
+    "a name that only looks like it": (traced(programs=("/tmpl/x", "/data/tmp/x")), Status.PASSED, "programs"),
+    "a network program": (traced(programs=("/usr/bin/curl",)), Status.PASSED, "ran-network-program"),
+    "a hundred programs": (traced(programs=tuple(f"/bin/{n}" for n in range(100))), Status.PASSED, "programs"),
+    "a count that is not whole": (traced(how="partial"), Status.PASSED, "traced-in-part"),
+    "a host that cannot count": (traced("mount", how="impossible"), Status.PASSED, "not-traced"),
+}
+
+
+@pytest.mark.parametrize("case", COUNTED)
+def test_programs_and_denied_calls_become_findings(bench: Any, case: str) -> None:
+    """Hostile calls and code from elsewhere are errors, what libraries do in passing is a note."""
+    tool, status, rule = COUNTED[case]
+    result = check_containment(bench.session(tool), bench.store)
+    assert result.status is status
+    assert f"containment/{rule}" in {finding.rule_id for finding in result.findings}
+    assert len(result.findings) < 5
 
 
 @pytest.mark.parametrize("observed", [Observed.NOT_ASKED, Observed.PARTIAL, Observed.IMPOSSIBLE])

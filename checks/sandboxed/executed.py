@@ -1,0 +1,105 @@
+"""What a run executed and which system calls its filter denied, as findings of the containment check."""
+
+from __future__ import annotations
+
+import re
+
+from checks.interface import Level
+from checks.sandboxed.judging import Judgement
+from sandbox.record import DeniedCall, Observed, SandboxRun
+from sandbox.seccomp import default_source
+
+HOSTILE = frozenset(
+    {
+        "tracing",
+        "kernel programs and counters",
+        "keyrings",
+        "namespaces and mounts",
+        "files by handle",
+        "the machine itself",
+    }
+)
+"""Sections of the profile whose calls no library makes in passing: who makes one is after the host."""
+
+PASSING = frozenset(("kcmp", "adjtimex", "clock_adjtime", "ustat", "sysfs"))
+"""Calls of these sections that graphics and C libraries do make in passing."""
+
+MOST_LISTED = 20
+_NOT_IN_THE_IMAGE = re.compile(r"memfd:|^/proc/(?:self|\d+)/fd/|^/dev/fd/|^/(?:tmp|dev/shm|output|input)(?:/|$)")
+_FETCHES = frozenset(("curl", "wget", "nc", "ncat", "netcat", "ssh", "scp", "socat", "telnet", "ftp"))
+
+
+def judge_executed(judgement: Judgement, record: SandboxRun) -> None:
+    """Findings and measurements where the run was traced; that it was not is a note, since few hosts allow it."""
+    judgement.measure("traced", record.traced.value)
+    if record.traced not in (Observed.COMPLETE, Observed.PARTIAL):
+        if record.traced is Observed.IMPOSSIBLE:
+            judgement.add(
+                "not-traced",
+                Level.NOTE,
+                f"Programs and denied calls were not counted: {record.traced_detail or 'not possible here'}.",
+                fix="Install bpftrace and run as root on a kernel with BTF; the filter denies the calls all the same.",
+            )
+        return
+    judgement.measure("programs", len(record.programs))
+    judgement.measure("denied_calls", sum(call.count for call in record.denied))
+    _judge_programs(judgement, record)
+    _judge_denied(judgement, record)
+    if record.traced is Observed.PARTIAL:
+        judgement.add(
+            "traced-in-part",
+            Level.WARNING,
+            f"Not every program and denied call was counted: {record.traced_detail}",
+            fix="Start fewer different programs.",
+            risks=("G1",),
+        )
+
+
+def _judge_programs(judgement: Judgement, record: SandboxRun) -> None:
+    outside = [one for one in record.programs if _NOT_IN_THE_IMAGE.search(one.path)]
+    for one in outside[:MOST_LISTED]:
+        judgement.add(
+            "ran-what-is-not-in-the-image",
+            Level.ERROR,
+            f"The tool executed {one.path}, which is no file of the image ({one.count} times).",
+            fix="Put every program into the image, where it is scanned and signed.",
+            risks=("G1", "G4"),
+        )
+    fetching = [one for one in record.programs if one.path.rpartition("/")[2] in _FETCHES]
+    for one in fetching[:MOST_LISTED]:
+        judgement.add(
+            "ran-network-program",
+            Level.WARNING,
+            f"The tool executed {one.path}, which has no purpose without a network ({one.count} times).",
+            fix="Take the call out: a node gives no network.",
+            risks=("T2", "U6"),
+        )
+    listed = ", ".join(f"{one.path} ({one.count})" for one in record.programs[:MOST_LISTED])
+    more = f" and {len(record.programs) - MOST_LISTED} more" if len(record.programs) > MOST_LISTED else ""
+    if listed:
+        judgement.add("programs", Level.NOTE, f"Programs that the tool executed: {listed}{more}.")
+
+
+def _judge_denied(judgement: Judgement, record: SandboxRun) -> None:
+    sections = {name: rule for rule in default_source().rules if not rule.allows for name in rule.names}
+    others: list[DeniedCall] = []
+    for call in record.denied:
+        rule = sections.get(call.name)
+        if rule is None or rule.title not in HOSTILE or call.name in PASSING:
+            others.append(call)
+            continue
+        judgement.add(
+            "forbidden-call",
+            Level.ERROR,
+            f"The tool called {call.name} ({call.count} times), which is denied: {rule.title}, {rule.reason}.",
+            fix="Take the call out, or the library that makes it: a tool that computes on data does not need it.",
+            risks=("G1", "U6"),
+        )
+    if others:
+        judgement.add(
+            "denied-calls",
+            Level.NOTE,
+            "Calls that were denied and that libraries make in passing: "
+            + ", ".join(f"{call.name} ({call.count})" for call in others[:MOST_LISTED])
+            + ".",
+        )

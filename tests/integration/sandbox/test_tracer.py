@@ -1,0 +1,78 @@
+"""Programs and denied calls of a real run, counted in the kernel; skips where the host does not allow it."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox.observe.tracer import Tracer, why_impossible
+from sandbox.record import Observed
+
+if TYPE_CHECKING:
+    from tests.integration.sandbox.conftest import Sandboxed
+
+pytestmark = pytest.mark.docker
+SINKHOLE = {"network": "sinkhole"}
+
+SOURCE = """
+    import ctypes, os, socket
+    libc = ctypes.CDLL(None)
+    for _ in range(5):
+        libc.syscall(165, 0, 0, 0, 0, 0)
+    libc.syscall(250, 0, -3, 1)
+    try:
+        socket.socket(16, 3)
+    except OSError:
+        pass
+    for _ in range(3):
+        if os.fork() == 0:
+            os.execv("/usr/bin/python3", ["python3", "-S", "-c", "pass"])
+        os.wait()
+    if os.fork() == 0:
+        os.execv("/usr/bin/nothing-here", ["x"])
+    """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _possible() -> None:
+    """Root, BTF and bpftrace, and a kernel that lets it attach."""
+    if why := why_impossible():
+        pytest.skip(why)
+    tracer = Tracer(uid=1, seconds=1)
+    tracer.wait_until_ready()
+    found = tracer.report()
+    if found.traced is Observed.IMPOSSIBLE:
+        pytest.skip(found.detail)
+
+
+def test_programs_and_denied_calls_are_counted(sandboxed: Sandboxed) -> None:
+    """Each as often as it happened, those of the run alone."""
+    run = sandboxed(SOURCE, spec=SINKHOLE).run
+    assert run.traced is Observed.COMPLETE, run.traced_detail
+    assert {one.path: one.count for one in run.programs} == {"/usr/bin/python3": 4}
+    counts = {one.name: one.count for one in run.denied}
+    assert (counts["mount"], counts["keyctl"], counts["socket"]) == (5, 1, 1)
+    assert {one.error for one in run.denied if one.name in ("mount", "keyctl")} == {"EPERM"}
+
+
+def test_a_run_as_root_is_known_by_its_pid_namespace(sandboxed: Sandboxed) -> None:
+    """The gosu profile has no uid of its own."""
+    run = sandboxed(f"import time; time.sleep(0.3)\n{textwrap.dedent(SOURCE)}", spec=SINKHOLE | {"profile": "gosu"}).run
+    assert run.traced is Observed.COMPLETE, run.traced_detail
+    assert {one.path: one.count for one in run.programs} == {"/usr/bin/python3": 4}
+    assert {one.name: one.count for one in run.denied}["mount"] == 5
+
+
+def test_where_nothing_can_be_traced_the_run_goes_on(sandboxed: Sandboxed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the record says that it was not."""
+    monkeypatch.setattr("sandbox.observe.tracer.why_impossible", lambda: "no bpftrace")
+    run = sandboxed(SOURCE, spec=SINKHOLE).run
+    assert (run.traced, run.traced_detail, run.programs, run.exit_code) == (Observed.IMPOSSIBLE, "no bpftrace", (), 0)
+
+
+def test_the_counted_run_is_not_traced(sandboxed: Sandboxed) -> None:
+    """Its figures are the tool's own."""
+    run = sandboxed("pass").run
+    assert (run.traced, run.programs, run.denied) == (Observed.NOT_ASKED, (), ())
