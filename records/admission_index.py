@@ -36,6 +36,7 @@ from records.reader import LedgerReader
 FORMAT = "1"
 HEADER = "header"
 MAX_BUCKET_BYTES = 64 << 20
+BUCKETS = 64
 _ONE_BY_ONE = 16
 """Up to this many new entries are proven one by one; beyond it the whole ledger is read once."""
 
@@ -206,7 +207,7 @@ class AdmissionIndex:
 
 
 def _bucket_of(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:2]
+    return f"{hashlib.sha256(name.encode()).digest()[0] % BUCKETS:02x}"
 
 
 def _names(statement: dict[str, Any]) -> Iterable[str]:
