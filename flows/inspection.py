@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from checks.interface import CheckResult
 from flows.report import ImageFacts, LedgerPosition, PolicyFacts, Report, ToolFacts
 from flows.steps import AFTER, not_run
+from flows.weaknesses import too_weak
 from policies.model import Outcome, Stage
 from policies.risks import coverage
 from policies.verdict import Verdict, decide
@@ -60,10 +61,13 @@ class Inspection:
         return decide(self.case.node.policy.policy, self.results, facts=self.facts(), stages=[Stage.BEFORE])
 
     def closed(self) -> bool:
-        """Whether gate 1 keeps the tool from being run; the checks that would run it are then answered so."""
+        """Whether gate 1, or a node too weak for its policy, keeps the tool from being run; its checks then say so."""
         verdict = self.gate()
         if verdict.outcome is not Outcome.REFUSE:
-            return False
+            why, fix = too_weak(self.case)
+            if why:
+                self.leave_out(why, fix)
+            return bool(why)
         for step in AFTER:
             why = f"not run: refused before execution by the rule {verdict.decided_by}"
             self.add(not_run(step, why, "Mend what that rule names and submit again."))

@@ -129,12 +129,25 @@ class Ceilings(_Section):
         return Limits(**{name: value for name, value in given.items() if value is not None})
 
 
+def _known_weaknesses(ids: tuple[str, ...]) -> tuple[str, ...]:
+    from sandbox.doctor import WEAKNESSES
+
+    unknown = sorted(set(ids) - WEAKNESSES)
+    if unknown:
+        raise ValueError(
+            f"no weaknesses that are looked for: {', '.join(unknown)}; {', '.join(sorted(WEAKNESSES))} are"
+        )
+    return ids
+
+
 class SandboxSection(_Section):
-    """How tools are run: ceilings, the container runtime, and the profiles a tool may ask for."""
+    """How tools are run: ceilings, runtime, profiles a tool may ask for, and weaknesses of the node that forbid it."""
 
     ceilings: Ceilings = Ceilings()
     runtime: Name = "runc"
     profiles: tuple[Literal["default", "gosu", "gpu"], ...] = ("default",)
+    refuse_weaknesses: Annotated[tuple[Name, ...], AfterValidator(_known_weaknesses)] = ()
+    """Identifiers of `pratique doctor`: with one of them nothing is run on this node."""
 
 
 class ImageSection(_Section):

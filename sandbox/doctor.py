@@ -18,6 +18,32 @@ from sandbox.observe.tracer import why_impossible
 _VERSION = re.compile(r"(\d{1,5})\.(\d{1,5})(?:\.(\d{1,5}))?", re.ASCII)
 
 
+WEAKNESSES = frozenset(
+    {
+        "cgroup-v1",
+        "engine-elsewhere",
+        "engine-old",
+        "engine-over-network",
+        "no-limit-cpu",
+        "no-limit-cpuset",
+        "no-limit-memory",
+        "no-limit-pids",
+        "no-limit-swap",
+        "no-mandatory-access-control",
+        "no-openat2",
+        "no-seccomp",
+        "no-user-namespace",
+        "not-traced",
+        "observation-tier-0",
+        "runc-cve-2024-21626",
+        "runc-cve-2025",
+        "runc-unknown",
+        "shared-kernel",
+    }
+)
+"""Every identifier that `examine` may give; they are stable."""
+
+
 class Severity(StrEnum):
     """How much it matters for running hostile containers."""
 

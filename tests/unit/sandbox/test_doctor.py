@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.doctor import examine, version_of
+from sandbox.doctor import WEAKNESSES, examine, version_of
 from sandbox.engine import Engine, EngineFacts
 
 GOOD = EngineFacts(
@@ -19,6 +19,12 @@ GOOD = EngineFacts(
     security=("name=apparmor", "name=seccomp,profile=builtin", "name=userns"), runtimes=("runc", "runsc"),
     default_runtime="runc", runc_version="1.3.3", cannot_limit=(), same_machine=True,
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _tracing_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever machine the tests run on."""
+    monkeypatch.setattr("sandbox.doctor.why_impossible", lambda: "")
 
 
 def found(*, root: bool = True, host: str = "unix:///run/docker.sock", **changes: Any) -> set[str]:
@@ -54,6 +60,13 @@ CASES: dict[str, tuple[dict[str, Any], set[str]]] = {
 def test_each_weakness_is_named(changes: dict[str, Any], expected: set[str]) -> None:
     """A policy can refuse on the identifier."""
     assert found(**changes) == expected
+    assert expected <= WEAKNESSES
+
+
+def test_that_nothing_can_be_traced_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the reason."""
+    monkeypatch.setattr("sandbox.doctor.why_impossible", lambda: "no bpftrace")
+    assert found() == {"not-traced"}
 
 
 def test_each_weakness_says_how_to_mend_it() -> None:

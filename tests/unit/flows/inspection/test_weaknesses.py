@@ -1,0 +1,83 @@
+"""A node that is too weak for its own policy runs nothing, and says that it is the node, not the tool."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from pydantic import ValidationError
+
+from checks.interface import Status
+from flows.inspection import Inspection
+from flows.steps import AFTER
+from flows.weaknesses import too_weak
+from policies.model import Outcome, SandboxSection
+from pratique.errors import EngineUnavailable
+from sandbox.doctor import Severity, Weakness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flows.case import Case
+
+OLD_RUNC = Weakness("runc-cve-2025", "runc 1.1.5 is old.", "Install runc 1.3.3.", Severity.HIGH)
+NO_REMAP = Weakness("no-user-namespace", "No remap.", "Set userns-remap.", Severity.MEDIUM)
+
+
+def case_with(
+    monkeypatch: pytest.MonkeyPatch, *refused: str, found: tuple[Weakness, ...] = (OLD_RUNC, NO_REMAP)
+) -> Any:
+    """A case of a node whose engine has the weaknesses `found` and whose policy refuses `refused`."""
+    monkeypatch.setattr("sandbox.doctor.examine", lambda _: found)
+    section = SandboxSection(refuse_weaknesses=refused)
+    node = SimpleNamespace(policy=SimpleNamespace(policy=SimpleNamespace(sandbox=section)))
+    return SimpleNamespace(node=node, engine=None)
+
+
+def test_what_the_policy_does_not_name_is_tolerated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipped policy names nothing: then the engine is not even asked."""
+    assert too_weak(cast("Case", case_with(monkeypatch))) == ("", "")
+    assert too_weak(cast("Case", case_with(monkeypatch, "engine-old"))) == ("", "")
+
+
+def test_what_the_policy_names_is_said_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what it names."""
+    why, fix = too_weak(cast("Case", case_with(monkeypatch, "runc-cve-2025", "engine-old")))
+    assert "the node itself is too weak" in why
+    assert "runc 1.1.5" in why
+    assert "No remap" not in why
+    assert fix.endswith("Install runc 1.3.3.")
+
+
+def test_without_an_engine_the_checks_say_so_themselves() -> None:
+    """It is no weakness that nobody answers."""
+
+    class Gone:
+        node = SimpleNamespace(
+            policy=SimpleNamespace(policy=SimpleNamespace(sandbox=SandboxSection(refuse_weaknesses=("engine-old",))))
+        )
+
+        @property
+        def engine(self) -> Any:
+            raise EngineUnavailable("no container engine answers")
+
+    assert too_weak(cast("Case", Gone())) == ("", "")
+
+
+@pytest.mark.parametrize("name", ["runc-cve-2052", "", "Runc", "everything"])
+def test_a_weakness_that_nobody_looks_for_is_no_policy(name: str) -> None:
+    """A typing error must not switch a demand off."""
+    with pytest.raises(ValidationError):
+        SandboxSection(refuse_weaknesses=(name,))
+
+
+def test_nothing_is_run_on_a_node_too_weak(opened: Callable[..., Case], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every check that would run the tool is inconclusive, with the reason: no refusal of the tool."""
+    inspection = Inspection(opened())
+    monkeypatch.setattr(Inspection, "gate", lambda _: SimpleNamespace(outcome=Outcome.ADMIT))
+    monkeypatch.setattr("flows.inspection.too_weak", lambda _: ("not run: the node itself is too weak", "Mend it."))
+    assert inspection.closed()
+    answers = {step.name: inspection.results[step.name] for step in AFTER}
+    assert {answer.status for answer in answers.values()} == {Status.INCONCLUSIVE}
+    assert {answer.findings[0].fix for answer in answers.values()} == {"Mend it."}
