@@ -55,6 +55,7 @@ def check_image(image: Image, inventory: Inventory) -> CheckResult:
         *_user(image, inventory),
         *_environment(image, inventory),
         *_configuration(image, inventory),
+        *_below_volumes(image, inventory),
         *_privileged_files(inventory),
         *_odd_files(inventory),
         *_accounts(inventory),
@@ -216,6 +217,19 @@ def _configuration(image: Image, inventory: Inventory) -> Iterator[Finding]:
             where="config: ExposedPorts",
         )
     yield from _entrypoint(image, inventory)
+
+
+def _below_volumes(image: Image, inventory: Inventory) -> Iterator[Finding]:
+    """Files that the image ships below a VOLUME: the sandbox puts an empty file system over them."""
+    for volume in image.config.volumes:
+        below = "/".join(part for part in volume.split("/") if part not in ("", ".")) + "/"
+        yield from _grouped(
+            "files-below-volume",
+            Level.WARNING,
+            f"files below the volume {volume[:100]}, which is an empty directory in the sandbox",
+            (e for e in inventory.files.values() if e.path.startswith(below) and e.kind is not Kind.DIRECTORY),
+            "Remove VOLUME from the Dockerfile, or put the files elsewhere.",
+        )
 
 
 def _entrypoint(image: Image, inventory: Inventory) -> Iterator[Finding]:
