@@ -6,8 +6,10 @@ import base64
 import ipaddress
 import re
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -22,6 +24,12 @@ _MAX_TOKEN = 64 * KIB
 _CHALLENGE = re.compile(r'(realm|service|scope)="([^"]{1,2000})"')
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _LAYOUT = "Hand the image in as an OCI layout instead, or ask who runs the registry."
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Reading the trusted certificates takes longer than most requests: once is enough."""
+    return httpx.create_ssl_context()
 
 
 class RegistryHttp:
@@ -39,8 +47,7 @@ class RegistryHttp:
         Raises `InvalidInput` (`image/registry-redirect`) and `CouldNotDecide`; also when the body breaks off.
         """
         url = f"{self._reference.base_url}/{path}"
-        # Loopback registries are never behind a proxy; elsewhere the environment's proxy settings hold.
-        with httpx.Client(timeout=_TIMEOUT, follow_redirects=False, trust_env=not self._reference.loopback) as client:
+        with self._client() as client:
             try:
                 response = self._answer(client, url, accept)
                 try:
@@ -53,6 +60,11 @@ class RegistryHttp:
                     cause=f"{type(error).__name__}: {error}"[:300],
                     next_step="Check the network and the name of the registry; then try again.",
                 ) from error
+
+    def _client(self) -> httpx.Client:
+        """Loopback registries are never behind a proxy; elsewhere the environment's proxy settings hold."""
+        proxied = not self._reference.loopback
+        return httpx.Client(timeout=_TIMEOUT, follow_redirects=False, trust_env=proxied, verify=_certificates())
 
     def _answer(self, client: httpx.Client, url: str, accept: str) -> httpx.Response:
         response = self._send(client, url, accept)

@@ -116,10 +116,7 @@ def test_clean_paths_stay_inside(raw: bytes) -> None:
         lambda inner: (
             st.lists(inner, max_size=4)
             | st.dictionaries(
-                st.sampled_from(
-                    "schemaVersion mediaType manifests layers config digest size os architecture rootfs diff_ids Env "
-                    "history platform Config LAYERS".split()
-                ),
+                st.sampled_from(KEYS.split()),
                 inner,
                 max_size=5,
             )
