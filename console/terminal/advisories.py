@@ -10,11 +10,14 @@ from typing import Annotated
 
 import typer
 
-from console.terminal.failures import explained
-from console.terminal.options import Format, HomeOption, OutputFormat, settings_from
+from console.terminal.failures import COULD_NOT_DECIDE, explain, explained
+from console.terminal.options import Format, HomeOption, OutputFormat, PolicyOption, settings_from
+from pratique.errors import PratiqueError
 
 advisories_app = typer.Typer(
-    help="Import snapshots of advisories (OSV) and say how old they are.", rich_markup_mode=None, no_args_is_help=True
+    help="Fetch or import snapshots of advisories (OSV) and say how old they are.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
 )
 
 
@@ -48,6 +51,48 @@ def import_(
         f"imported {snapshot.records} records of {', '.join(snapshot.ecosystems)}, "
         f"taken {snapshot.taken}, {snapshot.digest}"
     )
+
+
+@advisories_app.command("update")
+@explained
+def update(
+    ecosystems: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ecosystem", help="PyPI, Debian, npm …; again for more (default: the policy's, or those there)."
+        ),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option("--from", help="A mirror of osv.dev's exports (default: osv.dev's own storage).")
+    ] = None,
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", help="The checksum that the archive must have; for one ecosystem.")
+    ] = None,
+    date: Annotated[
+        datetime | None,
+        typer.Option("--date", formats=["%Y-%m-%d"], help="The day of the copy, for a mirror that does not tell it."),
+    ] = None,
+    home: HomeOption = None,
+    policy: PolicyOption = None,
+) -> None:
+    """Fetch fresh snapshots from osv.dev or a mirror; an interrupted download goes on when it is run again.
+
+    Exits with 3 when one could not be fetched; what was imported before then stays in use, and grows stale.
+    """
+    from flows.advisories import update_advisories
+    from flows.node import Node
+
+    node = Node.open(settings_from(home, policy))
+    failed = False
+    for name, outcome in update_advisories(node, ecosystems, base=base, sha256=sha256, day=date and date.date()):
+        if isinstance(outcome, PratiqueError):
+            failed = True
+            typer.echo(f"{name}:", err=True)
+            explain(outcome)
+        else:
+            typer.echo(f"{name}: {outcome.records} records, taken {outcome.taken}, {outcome.digest}")
+    if failed:
+        raise typer.Exit(COULD_NOT_DECIDE)
 
 
 @advisories_app.command("status")
