@@ -24,7 +24,7 @@ from pratique.digests import canonical_json, sha256_bytes, sha256_json
 from pratique.errors import PratiqueError
 from records.dsse import sign_statement
 from records.standing import NotAdmitted
-from records.statements import Descriptor, descriptor, execution_record, run_refusal
+from records.statements import Descriptor, descriptor, execution_record, run_refusal, run_start
 from sandbox.record import EndedBy, SandboxRun
 
 if TYPE_CHECKING:
@@ -75,6 +75,19 @@ class Execution:
             and not run.oom_killed
             and not run.refused
         )
+
+
+def record_start(node: Node, order: Order, execution: Execution) -> None:
+    """Record that the tool is about to start, so that a run whose process is killed leaves a trace too."""
+    statement = run_start(
+        _image(execution),
+        admission=_admission(execution),
+        started=node.clock(),
+        run_id=execution.run_id,
+        node_id=node.uri,
+        asked={"tool": str(order.tool), **_pseudonyms(node, order)},
+    )
+    node.append(sign_statement(statement, node.key))
 
 
 def record_execution(node: Node, order: Order, execution: Execution, papers: Path) -> int:
@@ -140,16 +153,11 @@ def _append(
     kept = {name: _keep(papers / name, content) for name, content in contents.items()}
     admitted = execution.entitled.admitted
     tool = admitted.tool
-    image = descriptor(
-        name=tool.name,
-        digest=tool.image_digest,
-        annotations={"version": tool.version, "configDigest": tool.config_digest, "imageId": execution.image_id},
-    )
     statement = execution_record(
-        image=image,
+        image=_image(execution),
         inputs=[
             descriptor(name="manifest", digest=admitted.manifest),
-            descriptor(name="admission", digest=admitted.statement, annotations={"entry": execution.entitled.entry}),
+            _admission(execution),
         ],
         outputs=[kept[OUTPUT_PAPER]] if OUTPUT_PAPER in kept else [],
         byproducts=[kept[RUN_PAPER]],
@@ -168,6 +176,17 @@ def _append(
     )
     (appended,) = node.append(sign_statement(statement, node.key))
     return appended.index
+
+
+def _image(execution: Execution) -> Descriptor:
+    tool = execution.entitled.admitted.tool
+    annotations = {"version": tool.version, "configDigest": tool.config_digest, "imageId": execution.image_id}
+    return descriptor(name=tool.name, digest=tool.image_digest, annotations=annotations)
+
+
+def _admission(execution: Execution) -> Descriptor:
+    entitled = execution.entitled
+    return descriptor(name="admission", digest=entitled.admitted.statement, annotations={"entry": entitled.entry})
 
 
 def _keep(path: Path, content: Mapping[str, Any]) -> Descriptor:

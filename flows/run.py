@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from flows.case import new_run_id
 from flows.entitlement import Entitlement, config_of, entitlement, manifest_of
-from flows.executions import Execution, record_execution, record_interruption, record_refusal
+from flows.executions import Execution, record_execution, record_interruption, record_refusal, record_start
 from flows.images import remembered_image
 from flows.machine import Machine
 from flows.node import Node
@@ -142,14 +142,13 @@ def _carried_out(node: Node, order: Order, execution: Execution, machine: Machin
     request, spec = execution.request(), execution.spec(node)
     papers = node.settings.runs / execution.run_id
     papers.mkdir(parents=True, mode=0o700)
+
+    def before_start() -> None:
+        _require_still(node, order.tool, execution.entitled)
+        record_start(node, order, execution)
+
     try:
-        record = machine.run(
-            request,
-            spec,
-            output=staging,
-            log=papers / "log",
-            before_start=lambda: _require_still(node, order.tool, execution.entitled),
-        )
+        record = machine.run(request, spec, output=staging, log=papers / "log", before_start=before_start)
     except KeyboardInterrupt:
         record_interruption(node, order, execution, papers)
         raise

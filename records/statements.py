@@ -6,7 +6,7 @@
 | admission | SLSA Verification Summary Attestation v1 |
 | execution record | SLSA provenance v1: dependencies are image and inputs, byproducts are logs |
 | decision of a person | `urn:pratique:decision:v1`, ours, since no published predicate says it |
-| a run that was refused | `urn:pratique:run-refusal:v1`, ours for the same reason |
+| a run that starts, one that was refused | `urn:pratique:run-start:v1`, `…:run-refusal:v1`, ours for the same reason |
 
 What these predicates have no field for stands under a field whose name is a URI, as in-toto asks of extensions. Bulk
 (check results, verdicts, logs) is named by digest and lies in the store; personal data of patients never comes here.
@@ -30,6 +30,7 @@ TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 VSA = "https://slsa.dev/verification_summary/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 DECISION = "urn:pratique:decision:v1"
+RUN_START = "urn:pratique:run-start:v1"
 RUN_REFUSAL = "urn:pratique:run-refusal:v1"
 
 INSPECTION_EXTENSION = "urn:pratique:inspection:v1"
@@ -266,6 +267,20 @@ def decision(
     optional = {"runId": run_id, "inspection": inspection, "expires": rfc3339(expires) if expires else None}
     predicate |= {field: value for field, value in optional.items() if value}
     return statement([tool.subject()], DECISION, predicate)
+
+
+def run_start(
+    image: Descriptor, *, admission: Descriptor, started: datetime, run_id: str, node_id: str, asked: Mapping[str, Any]
+) -> Statement:
+    """That this node is about to start `image`: whatever happens then, that it ran on somebody's data is known."""
+    predicate = {
+        "node": {"id": node_id},
+        "runId": run_id,
+        "startedOn": rfc3339(started),
+        "admission": dict(admission),
+        "asked": dict(asked),
+    }
+    return statement([image], RUN_START, predicate)
 
 
 def run_refusal(

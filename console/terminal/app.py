@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from console.terminal import advisories, contents, decisions, exports, inspections, node, records, run, sandbox
+from console.terminal import advisories, contents, decisions, exports, inspections, node, records, run, sandbox, trust
 from console.terminal.failures import EXIT_CODES, report_crash
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ app.command("report")(records.report)
 app.add_typer(records.log_app, name="log")
 app.add_typer(advisories.advisories_app, name="advisories")
 app.add_typer(sandbox.sandbox_app, name="sandbox")
+app.add_typer(trust.trust_app, name="trust")
 app.command("inspect")(contents.inspect)
 app.command("sbom")(contents.sbom)
 app.command("vulns")(contents.vulns)

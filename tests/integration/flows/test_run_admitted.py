@@ -130,7 +130,7 @@ def test_an_admitted_tool(place: Place, tmp_path: Path) -> None:
         assert (tmp_path / name / "scores.csv").read_text() == EXPECTED
     node = place.node
     assert verify_ledger(node.settings.ledger, node.key.verifier).verified
-    assert node.head().size == 3 + 2
+    assert node.head().size == 3 + 4
 
 
 def test_another_image_where_the_admitted_one_lay(place: Place, tmp_path: Path) -> None:

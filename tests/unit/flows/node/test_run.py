@@ -25,7 +25,7 @@ from records.admissions import signed_statements
 from records.dsse import sign_statement
 from records.keys import load_or_create_key
 from records.mark import RolledBack
-from records.statements import PROVENANCE, RUN_REFUSAL, VSA, PolicyReference
+from records.statements import PROVENANCE, RUN_REFUSAL, RUN_START, VSA, PolicyReference
 from records.verify import verify_ledger
 from sandbox.record import EndedBy, RefusedEntry
 from sandbox.spec import SandboxRequest
@@ -403,6 +403,24 @@ def test_a_person_who_breaks_off(bench: Bench) -> None:
         bench.run()
     (statement,) = statements_of(bench.home.node(), PROVENANCE)
     assert statement["predicate"]["buildDefinition"]["internalParameters"]["endedBy"] == "interrupted"
+    assert not bench.order.output.exists()
+
+
+def test_a_process_that_is_killed_in_the_middle(bench: Bench) -> None:
+    """That the tool was started stands in the ledger before it sees any data."""
+
+    class Killed(BaseException):
+        """As if the process were gone: nothing catches this."""
+
+    def killed(request: SandboxRequest, output: Path) -> int:
+        (started,) = statements_of(bench.home.node(), RUN_START)
+        assert "sha256:" + started["subject"][0]["digest"]["sha256"] == bench.home.tool().image_digest
+        assert PERSON not in json.dumps(started)
+        raise Killed
+
+    bench.machine.tool = killed
+    with pytest.raises(Killed):
+        bench.run()
     assert not bench.order.output.exists()
 
 
