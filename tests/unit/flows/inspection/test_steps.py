@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from policies.load import load_policy
 from policies.model import Outcome, Stage
 from policies.rules import CHECKS
 from pratique.errors import CouldNotDecide, EngineUnavailable, InvalidInput, NotAuthorised, Refused, UsageError
+from tests.assets.images import made
 from tests.unit.flows.inspection.conftest import Opened
 
 KEPT = [step.name for step in STEPS if step.keeps]
@@ -88,6 +90,21 @@ def test_keys_stay_when_only_a_signature_changes(opened: Opened, submission: Pat
     before = keys(opened())
     (submission / "bundle.json").write_text("[]")
     assert changed(before, keys(opened())) == set()
+
+
+def test_keys_change_with_a_paper_that_hides_among_the_blobs(opened: Opened, submission: Path) -> None:
+    """A file there that is not what its name says is no part of the image, so nothing else vouches for it."""
+    image = made(("app/main.py", b"print()"))
+    top = image.manifest()
+    image.write_layout(submission / "image", [top])
+    text = (submission / "submission.yaml").read_text()
+    place = f'image: {{layout: image, digest: "{top["digest"]}"}}'
+    text = re.sub(r"image: \{.*\}", place, text).replace("in/patients.csv", "image/blobs/sha256/table")
+    (submission / "submission.yaml").write_text(text)
+    (submission / "image/blobs/sha256/table").write_text("patient_id,age\n1,2\n")
+    before = keys(opened())
+    (submission / "image/blobs/sha256/table").write_text("patient_id,age\n1,3\n")
+    assert changed(before, keys(opened())) == ON_PAPERS | ON_RUNS | ON_PRIVACY
 
 
 @pytest.mark.parametrize(
