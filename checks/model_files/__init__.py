@@ -14,7 +14,7 @@ from pratique.intake.image.model import FileClass, FileEntry, Inventory
 __all__ = ["ModelVerdict", "Reason", "Verdict", "check_model_files", "scan_model", "scan_stream"]
 
 CHECK = "model_files"
-VERSION = "3"
+VERSION = "4"
 _RISKS = ("G1", "T2", "U6")
 _MAX_SHOWN = 8
 _ORDER = {Level.ERROR: 0, Level.WARNING: 1, Level.NOTE: 2}
@@ -32,7 +32,7 @@ _FIXES = {
 
 
 def check_model_files(inventory: Inventory) -> CheckResult:
-    """Does any model file of the image do more than hold a model when it is loaded?
+    """Does any model file of the image, or file in an archive of it, do more than hold a model when it is loaded?
 
     Failed where one is unsafe or cannot be followed to its end; inconclusive where the content of one was not kept.
     Only bytes that stand in `known_test_data.txt` are noted instead. Measurements: `model_files` (recognised),
@@ -41,7 +41,8 @@ def check_model_files(inventory: Inventory) -> CheckResult:
     started = time.monotonic()
     verdicts: list[ModelVerdict] = []
     not_kept: list[str] = []
-    for entry in inventory.of_class(FileClass.MODEL):
+    entries = [*inventory.of_class(FileClass.MODEL), *inventory.of_class(FileClass.ARCHIVE)]
+    for entry in entries:
         try:
             verdicts.append(_scan(inventory, entry))
         except (CouldNotDecide, OSError) as error:
@@ -67,7 +68,7 @@ def check_model_files(inventory: Inventory) -> CheckResult:
             Measurement(name="unreadable", value=unreadable, unit="files", method="opcode walk"),
             Measurement(name="test_data", value=len(known), unit="files", method="listed by SHA-256"),
         ),
-        inputs={entry.path: entry.sha256 for entry in inventory.of_class(FileClass.MODEL) if entry.sha256},
+        inputs={entry.path: entry.sha256 for entry in entries if entry.sha256},
         seconds=time.monotonic() - started,
     )
 

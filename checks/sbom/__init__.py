@@ -17,6 +17,7 @@ from checks.interface import (
 from checks.sbom.cyclonedx import write_document
 from checks.sbom.declared import compare, read_declared
 from checks.sbom.model import Bom, Component, Origin
+from checks.sbom.nested import read_nested
 from checks.sbom.node import read_node
 from checks.sbom.python import read_python
 from checks.sbom.record import Lie, is_package_test
@@ -29,7 +30,7 @@ from pratique.intake.image.model import FileClass, Image, Inventory
 __all__ = ["Bom", "Component", "Origin", "check_sbom", "make_bom"]
 
 CHECK = "sbom"
-VERSION = "3"
+VERSION = "4"
 _RISKS = ("G2",)
 _MAX_SHOWN = 50
 _MEDIA_TYPE = "application/vnd.cyclonedx+json; version=1.6"
@@ -47,6 +48,8 @@ _FIXES = {
     "unowned-module": "Install the module as a package, or put the tool's own code outside site-packages.",
     "unowned-file": "Remove the file, or install the package that it belongs to.",
     "startup-file": "Remove the .pth file: its lines run whenever Python starts.",
+    "archive-unreadable": "Leave the archive out of the image, or pack it again so that it can be read to its end.",
+    "version-in-code": "Install the package unchanged: its metadata and its code must name the same version.",
     "undeclared": "Generate the SBOM from the image that is submitted, after its last change.",
     "not-found": "Generate the SBOM from the image that is submitted, after its last change.",
     "version-differs": "Generate the SBOM from the image that is submitted, after its last change.",
@@ -65,7 +68,8 @@ def make_bom(
     python = read_python(inventory, system.owned)
     lies = python.lies
     node = sorted(read_node(inventory, lies), key=lambda c: (c.purl, c.path))
-    components = (*python.components, *system.components, *node, *_models(inventory))
+    nested = read_nested(inventory, lies)
+    components = (*python.components, *system.components, *node, *nested, *_models(inventory))
     document = write_document(
         components,
         image_name=image.name,
@@ -115,12 +119,13 @@ def check_sbom(
     unknown = _unknown_packages(system)
     findings += unknown
     findings += _against_declared(bom, declared)
+    open_ = bool(unknown) or any(lie.rule == "archive-unreadable" for lie in lies)
     counts = {rule: sum(lie.rule == rule for lie in lies) for rule in ("record-hash", "unowned-module", "unowned-file")}
     shown = _bounded(findings)
     result = CheckResult(
         check=CHECK,
         version=VERSION,
-        status=Status.INCONCLUSIVE if unknown and status_of(findings) is Status.PASSED else status_of(findings),
+        status=Status.INCONCLUSIVE if open_ and status_of(findings) is Status.PASSED else status_of(findings),
         summary=_summary(bom, findings),
         findings=shown,
         measurements=(
@@ -133,7 +138,7 @@ def check_sbom(
                 name="detected",
                 value=sum(c.origin is Origin.DETECTED for c in bom.components),
                 unit="components",
-                method="modules that no package owns",
+                method="modules without owner, copies, archives",
             ),
         ),
         evidence=(evidence,),

@@ -95,6 +95,7 @@ def _read_distribution(
         lies, files = compare_record(inventory, distribution.directory)
         found.lies += lies
         owned |= files
+        _compare_with_code(distribution, name, version, inventory, files, found)
     else:
         _own_by_name(inventory, distribution, found, owned)
     found.components.append(
@@ -169,6 +170,46 @@ def _compare_with_directory(distribution: _Distribution, name: str, version: str
         found.lies.append(Lie("version-contradicted", message, distribution.metadata))
 
 
+def _compare_with_code(
+    distribution: _Distribution, name: str, version: str, inventory: Inventory, files: set[str], found: PythonPackages
+) -> None:
+    """The version that the package's own module states; where it is another, both are asked about."""
+    prefix = f"{distribution.base}/" if distribution.base else ""
+    module = next((m for m, n in _IMPORT_NAMES.items() if canonical(n) == canonical(name)), canonical(name))
+    for candidate in (module, module.replace("-", "_"), module.replace("-", "")):
+        path = f"{prefix}{candidate}/__init__.py"
+        if path in files:
+            stated = _version_in_code(path, candidate, inventory)
+            if stated and not _same_release(stated, version):
+                message = f"{name} says that its version is {version}, its code says {stated}"
+                found.lies.append(Lie("version-in-code", message, path))
+                found.components.append(_detected(name, stated, path))
+            return
+
+
+def _same_release(one: str, two: str) -> bool:
+    """Whether two versions differ in nothing but local, development and pre-release parts."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        first, second = Version(one).release, Version(two).release
+    except InvalidVersion:
+        return True  # what cannot be compared contradicts nothing
+    length = min(len(first), len(second))
+    return first[:length] == second[:length]
+
+
+def _detected(name: str, version: str, path: str) -> Component:
+    return Component(
+        name=name,
+        version=version,
+        purl=package_url("pypi", name, version),
+        ecosystem="PyPI",
+        path=path,
+        origin=Origin.DETECTED,
+    )
+
+
 def _same_version(one: str, two: str) -> bool:
     from packaging.version import InvalidVersion, Version
 
@@ -236,17 +277,7 @@ def _detect(top: str, path: str, inventory: Inventory, found: PythonPackages) ->
     name = _IMPORT_NAMES.get(module, module)
     if top.endswith(".pth") or not re.fullmatch(r"[A-Za-z0-9_]+", module):
         return
-    version = _version_in_code(path, module, inventory)
-    found.components.append(
-        Component(
-            name=name,
-            version=version,
-            purl=package_url("pypi", name, version),
-            ecosystem="PyPI",
-            path=path,
-            origin=Origin.DETECTED,
-        )
-    )
+    found.components.append(_detected(name, _version_in_code(path, module, inventory), path))
 
 
 def _version_in_code(path: str, module: str, inventory: Inventory) -> str:

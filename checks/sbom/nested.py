@@ -1,0 +1,197 @@
+"""Packages that no installer knows of: vendored copies, archives inside the image, bundled shared objects."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import re
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from checks.sbom.model import Component, Origin, package_url, text_of
+from checks.sbom.record import Lie
+from pratique.intake.image.model import FileClass, Inventory, Kind
+
+MAX_DEPTH = 3
+MAX_MEMBERS = 100_000
+MAX_METADATA = 1024**2
+MAX_UNPACKED = 256 * 1024**2
+"""Bytes that are unpacked of all archives of an image together."""
+_PINNED = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]{0,100})(?:\[[^\]]{0,100}\])?\s*==\s*([A-Za-z0-9.!+_-]{1,60})")
+_METADATA = re.compile(
+    r"(?:.*/)?[^/]+\.dist-info/METADATA|[^/]+/PKG-INFO|EGG-INFO/PKG-INFO|(?:.*/)?[^/]+\.egg-info/PKG-INFO"
+)
+_NODE = re.compile(r"package/package\.json")
+_INNER = re.compile(r".*\.(?:whl|zip|egg|tar|tgz|tar\.gz|tar\.bz2|tar\.xz)", re.IGNORECASE)
+_BUNDLED = re.compile(r"(?:.*/)?[^/]+\.libs/[^/]+\.so[^/]*|(?:.*/)?\.dylibs/[^/]+")
+_HEADER = re.compile(rb"^(Name|Version):[ \t]*([^\r\n]{1,200})", re.MULTILINE)
+_NODE_FIELD = re.compile(rb'"(name|version)"\s*:\s*"([^"\\]{1,214})"')
+_XZ = b"\xfd7zXZ\x00"
+_COMPRESSED = (b"\x1f\x8b", b"BZh", _XZ)
+_BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
+
+
+def read_nested(inventory: Inventory, lies: list[Lie]) -> list[Component]:
+    """Components that lie inside others, marked *detected*; archives that could not be searched go into `lies`."""
+    found = [*_vendored(inventory), *_bundled(inventory)]
+    search = _Search(lies)
+    for kind in (FileClass.MODEL, FileClass.ARCHIVE):
+        for entry in inventory.of_class(kind):
+            certain = kind is FileClass.ARCHIVE or entry.head[:2] == b"PK"
+            if entry.path not in inventory.not_kept and (certain or entry.head.startswith(_COMPRESSED)):
+                with inventory.open(entry.path) as stream:
+                    found += search.archive(stream, entry.path, certain=certain)
+    unique = {(c.purl or c.path, c.path): c for c in found}
+    return sorted(unique.values(), key=lambda c: (c.purl, c.path))
+
+
+def _vendored(inventory: Inventory) -> Iterator[Component]:
+    """What `vendor.txt` pins, as far as its directory holds it."""
+    for entry in inventory.of_class(FileClass.PYTHON_METADATA):
+        name = entry.path.rpartition("/")[2]
+        if not name.lower().startswith(("vendor", "_vendor")) or not name.endswith(".txt"):
+            continue
+        for line in inventory.read(entry.path)[:MAX_METADATA].decode("utf-8", "replace").splitlines()[:2000]:
+            pinned = _PINNED.match(line.partition("#")[0])
+            if pinned:
+                yield _detected("pypi", pinned[1], pinned[2], entry.path)
+
+
+def _bundled(inventory: Inventory) -> Iterator[Component]:
+    """Shared objects that wheels carry beside their own (auditwheel's `*.libs`): files, by name and digest."""
+    for path, entry in inventory.files.items():
+        if entry.kind is Kind.FILE and _BUNDLED.fullmatch(path):
+            yield Component(
+                name=path.rpartition("/")[2],
+                version="",
+                purl="",
+                kind="file",
+                path=path,
+                origin=Origin.DETECTED,
+                sha256=entry.sha256,
+            )
+
+
+def _detected(kind: str, name: str, version: str, where: str) -> Component:
+    scope, _, last = name.rpartition("/")
+    return Component(
+        name=name,
+        version=version,
+        purl=package_url(kind, last, version, namespace=scope),
+        ecosystem={"pypi": "PyPI", "npm": "npm"}[kind],
+        path=where,
+        origin=Origin.DETECTED,
+    )
+
+
+def _decompressed(stream: BinaryIO, head: bytes) -> BinaryIO:
+    if head[:2] == b"\x1f\x8b":
+        return cast(BinaryIO, gzip.GzipFile(fileobj=stream, mode="rb"))
+    if head[:3] == b"BZh":
+        return cast(BinaryIO, bz2.BZ2File(stream))
+    return cast(BinaryIO, lzma.LZMAFile(stream)) if head[:6] == _XZ else stream
+
+
+@dataclass
+class _Search:
+    """Looks for packages in archives and in the archives in them, within one budget for the whole image."""
+
+    lies: list[Lie]
+    unpacked: int = 0
+    members: int = 0
+
+    def archive(self, stream: BinaryIO, path: str, *, certain: bool, depth: int = 0) -> Iterator[Component]:
+        """Packages in the archive; one that cannot be searched to its end becomes a lie.
+
+        Where it is not `certain` that the bytes are an archive, bytes that are none are passed over.
+        """
+        head = stream.read(512)
+        stream.seek(0)
+        try:
+            if head[:2] == b"PK":
+                with zipfile.ZipFile(stream) as opened:
+                    yield from self._zip(opened, path, depth)
+            else:
+                plain = head[257:262] == b"ustar"
+                source = stream if plain else _decompressed(stream, head)
+                with tarfile.open(fileobj=source, mode="r:" if plain else "r|") as tar:
+                    yield from self._tar(tar, path, depth, packed=not plain)
+        except _BROKEN as error:
+            if certain or not isinstance(error, tarfile.ReadError):
+                message = f"{path} cannot be searched for packages: {error}"[:300]
+                self.lies.append(Lie("archive-unreadable", message, path))
+
+    def _zip(self, opened: zipfile.ZipFile, path: str, depth: int) -> Iterator[Component]:
+        for member in opened.infolist():
+            self._count()
+            if self._wanted(member.filename):
+                with opened.open(member) as stream:
+                    data = self._read(cast(BinaryIO, stream), member.filename)
+                yield from self._member(data, member.filename, path, depth)
+
+    def _tar(self, opened: tarfile.TarFile, path: str, depth: int, *, packed: bool) -> Iterator[Component]:
+        for member in opened:
+            self._count()
+            self.unpacked += member.size if packed else 0  # unpacked also where nothing is wanted of it
+            self._within()
+            if member.isreg() and self._wanted(member.name):
+                stream = opened.extractfile(member)
+                if stream is not None:
+                    data = self._read(cast(BinaryIO, stream), member.name)
+                    yield from self._member(data, member.name, path, depth)
+
+    def _wanted(self, name: str) -> bool:
+        return any(form.fullmatch(name) for form in (_METADATA, _NODE, _INNER))
+
+    def _member(self, data: bytes, name: str, path: str, depth: int) -> Iterator[Component]:
+        where = f"{path}!/{text_of(name)}"
+        if _INNER.fullmatch(name):
+            if depth + 1 >= MAX_DEPTH:
+                raise ValueError(f"archives are packed more than {MAX_DEPTH} times in each other")
+            yield from self.archive(io.BytesIO(data), where, certain=True, depth=depth + 1)
+            return
+        node = _NODE.fullmatch(name) is not None
+        pairs = (_NODE_FIELD if node else _HEADER).findall(data[:MAX_METADATA])
+        fields: dict[bytes, str] = {}
+        for key, value in pairs:
+            fields.setdefault(key.lower(), text_of(value.decode("utf-8", "replace")))
+        stated, version = fields.get(b"name", ""), fields.get(b"version", "")
+        if stated and version:
+            yield _detected("npm" if node else "pypi", stated, version, where)
+
+    def _read(self, stream: BinaryIO, name: str) -> bytes:
+        limit = MAX_UNPACKED - self.unpacked if _INNER.fullmatch(name) else MAX_METADATA
+        data = stream.read(max(limit, 0) + 1)
+        if len(data) > limit and _INNER.fullmatch(name):
+            raise ValueError("more is packed in it than is searched")
+        self.unpacked += len(data)
+        self._within()
+        return data
+
+    def _count(self) -> None:
+        self.members += 1
+        if self.members > MAX_MEMBERS:
+            raise ValueError(f"more than {MAX_MEMBERS:,} members in all archives")
+
+    def _within(self) -> None:
+        if self.unpacked > MAX_UNPACKED:
+            raise ValueError("more is packed in it than is searched")
