@@ -113,3 +113,63 @@ def test_arrays_forests_pools_and_images_work(sandboxed: Sandboxed, library_imag
         "pydicom P1",
     ]
     assert [file.path for file in outcome.run.outputs] == ["a.dcm", "a.nii.gz"]
+
+
+TORCH_PACKAGES = ("torch", "torchgen", "functorch", "numpy", "numpy.libs", "sympy", "mpmath", "networkx", "jinja2",
+                  "markupsafe", "fsspec", "filelock", "typing_extensions.py", "packaging")  # fmt: skip
+
+TORCH_PROGRAM = """
+import torch
+torch.manual_seed(0)
+torch.set_num_threads(2)
+x = torch.randn(256, 8)
+y = (x.sum(1) > 0).float()
+model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1))
+optimiser = torch.optim.Adam(model.parameters(), lr=0.05)
+for _ in range(60):
+    optimiser.zero_grad()
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(model(x).squeeze(1), y)
+    loss.backward()
+    optimiser.step()
+print("loss", loss.item() < 0.2)
+
+class Rows(torch.utils.data.Dataset):
+    def __len__(self):
+        return 32
+    def __getitem__(self, index):
+        return x[index]
+
+if __name__ == "__main__":
+    loader = torch.utils.data.DataLoader(Rows(), batch_size=8, num_workers=2, multiprocessing_context="fork")
+    print("loader", sum(len(batch) for batch in loader))
+    torch.save(model.state_dict(), "/output/model.pt")
+    print("reload", len(torch.load("/output/model.pt", weights_only=True)))
+"""
+
+
+@pytest.mark.privacy
+def test_torch_trains_and_loads_data_in_workers(sandboxed: Sandboxed, library_image: str, tmp_path: Path) -> None:
+    """Threads, worker processes with shared memory, saving and loading."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        pytest.skip("the privacy extra (PyTorch) is not installed")
+    site = Path(found.origin).parent.parent
+    wanted = [site / name for name in TORCH_PACKAGES if (site / name).exists()]
+    (tmp_path / "tool.py").write_text(TORCH_PROGRAM)
+    outcome = sandboxed(
+        "",
+        image=library_image,
+        inputs=[
+            *(Mount(source=path, target=f"/input/packages/{path.name}") for path in wanted),
+            Mount(source=tmp_path / "tool.py", target="/input/tool/tool.py"),
+        ],
+        request={
+            "entrypoint": ("/usr/bin/python3", "-S", "/input/tool/tool.py"),
+            "argv": (),
+            "environment": {"PYTHONPATH": "/input/packages"},
+        },
+        memory=2048 * MIB,
+        wall_seconds=120.0,
+    )
+    assert outcome.run.exit_code == 0, outcome.log[-3000:]
+    assert outcome.lines[-3:] == ["loss True", "loader 32", "reload 4"]
