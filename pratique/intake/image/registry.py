@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 
 from pratique.digests import Digest, hex_of, sha256_bytes
 from pratique.errors import CouldNotDecide, InvalidInput
+from pratique.intake.image.accounts import account_for
 from pratique.intake.image.documents import INDEXES, MANIFESTS
 from pratique.intake.image.model import ImageLimits, RegistryImage
 from pratique.intake.image.reference import parse_reference
@@ -48,7 +49,7 @@ class RegistryShelf:
                 next_step="Correct the one of the two digests that is wrong.",
             )
         self._reference = reference
-        self._http = RegistryHttp(reference, image.credentials)
+        self._http = RegistryHttp(reference, image.credentials or account_for(reference.host))
         self._deadline = time.monotonic() + limits.download_seconds
         self._folder = workdir / "blobs" / "sha256"
         self._folder.mkdir(parents=True, exist_ok=True)
