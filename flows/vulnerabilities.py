@@ -53,9 +53,9 @@ def look_up(node: Node, subject: str) -> LookedUp:
         return _asked(node, components, 0, contents.image.name, contents.image.manifest_digest, of_image=True)
 
 
-def look_up_listing(node: Node, listing: Listing, name: str, digest: Digest) -> LookedUp:
-    """Vulnerabilities of what an SBOM lists."""
-    return _asked(node, listing.components, listing.unidentified, name, digest)
+def look_up_listing(node: Node, listing: Listing, name: str, digest: Digest, *, of_image: bool = False) -> LookedUp:
+    """Vulnerabilities of what an SBOM lists; with `of_image`, `digest` is that of the image and not of the SBOM."""
+    return _asked(node, listing.components, listing.unidentified, name, digest, of_image=of_image)
 
 
 def _asked(

@@ -184,13 +184,17 @@ class VexFile(_Section):
 
 
 class AdvisorySection(_Section):
-    """How old a snapshot may be, which ecosystems need one (none named: all found), and what is accepted or not."""
+    """How old a snapshot may be, which ecosystems need one (none named: all found), and what is accepted or not.
+
+    `rescan` says what happens to an admitted tool that fails on newer advisories.
+    """
 
     max_age: Duration = Field(default="7d", validate_default=True)
     ecosystems: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     fail_at: Literal["critical", "high", "medium", "low"] = "high"
     waivers: tuple[Waiver, ...] = ()
     vex: Annotated[tuple[VexFile, ...], Field(max_length=100)] = ()
+    rescan: Literal["report", "withdraw"] = "report"
 
     def accepted(self) -> tuple[checks.vulnerabilities.waivers.Waiver, ...]:
         """The waivers as the vulnerabilities check has them."""

@@ -14,6 +14,7 @@ from console.report.wording import MARKS, ordered, size
 if TYPE_CHECKING:
     from checks.model_files import ModelVerdict
     from flows.contents import ContentsReport
+    from flows.rescan import Rescanned
 
 MAX_FINDINGS = 40
 
@@ -87,3 +88,22 @@ def models_in_words(verdicts: Iterable[tuple[str, ModelVerdict]], skipped: int) 
     if skipped:
         lines.append(f"{skipped} other files hold no model")
     return "\n".join(lines)
+
+
+def rescan_as_json(rescanned: Iterable[Rescanned]) -> str:
+    """Every admitted tool with the answer of today."""
+    return json.dumps({"api_version": "pratique/rescan/v1", "tools": [one.as_json() for one in rescanned]}, indent=2)
+
+
+def rescan_in_words(rescanned: Iterable[Rescanned]) -> str:
+    """A line a tool, and what is new."""
+    lines: list[str] = []
+    for one in rescanned:
+        lines.append(f"{MARKS[one.status]} {plain(one.name)} {plain(one.version)}: {plain(one.summary)}")
+        if one.new:
+            lines.append(f"    new: {', '.join(one.new[:MAX_FINDINGS])}")
+        if one.withdrawn:
+            lines.append("    withdrawn, as the policy says")
+        if one.problem:
+            lines.append(f"    next: {plain(one.problem)}")
+    return "\n".join(lines) or "no tool is admitted"

@@ -40,7 +40,7 @@ class VulnerabilityFormat(StrEnum):
 
 
 class ModelFormat(StrEnum):
-    """How verdicts on model files are shown."""
+    """How lists of verdicts are shown."""
 
     JSON = "json"
     HUMAN = "human"
@@ -147,3 +147,28 @@ def scan_model(
     if any(verdict.verdict is not Verdict.SAFE for _, verdict in verdicts):
         raise typer.Exit(1)
     raise typer.Exit(0 if verdicts else COULD_NOT_DECIDE)
+
+
+@explained
+def rescan(
+    record: Annotated[
+        bool,
+        typer.Option("--record/--no-record", help="Sign what is new into the ledger; withdraw as the policy says."),
+    ] = True,
+    home: HomeOption = None,
+    policy: PolicyOption = None,
+    output_format: Annotated[ModelFormat, typer.Option("--format", help="Form of the result.")] = ModelFormat.HUMAN,
+    output: OutputOption = None,
+) -> None:
+    """Ask the advisories of today about every admitted tool, by the SBOM of its inspection.
+
+    Exits with 1 when an admitted tool has vulnerabilities that count, 3 when one could not be answered.
+    """
+    from console.report.contents import rescan_as_json, rescan_in_words
+    from flows.node import Node
+    from flows.rescan import rescan as rescan_admitted
+    from flows.rescan import worst
+
+    done = list(rescan_admitted(Node.open(settings_from(home, policy)), record=record))
+    deliver(rescan_as_json(done) if output_format is ModelFormat.JSON else rescan_in_words(done), output)
+    raise typer.Exit(worst(done))

@@ -1,0 +1,254 @@
+"""Every admitted tool's stored SBOM against the advisories of today: `pratique rescan`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from checks.interface import CheckResult, Evidence, Level, Status
+from checks.sbom.declared import read_listing
+from flows.node import Node
+from flows.vulnerabilities import LookedUp, look_up_listing
+from pratique.bounds import strict_json
+from pratique.clock import rfc3339
+from pratique.digests import Digest, canonical_json, parse_digest, sha256_bytes
+from pratique.errors import CouldNotDecide, InvalidInput, PratiqueError
+from records.admissions import signed_statements, standing
+from records.dsse import sign_statement
+from records.statements import (
+    INSPECTION_EXTENSION,
+    TEST_RESULT,
+    PolicyReference,
+    ToolIdentity,
+    described,
+    descriptor,
+    statement,
+    vsa,
+)
+
+if TYPE_CHECKING:
+    from checks.pinning import ValidatedVersion
+
+VULNS = "https://in-toto.io/attestation/vulns/v0.2"
+_MAX_DOCUMENT = 256 * 1024**2
+_MAX_NAMED = 100
+"""Vulnerabilities named in a ledger entry; all of them are in the stored document that it names by digest."""
+
+Known = frozenset[tuple[str, str]]
+"""Identifier and package of each vulnerability."""
+
+
+@dataclass(frozen=True)
+class Rescanned:
+    """One admitted tool: the answer of today, what is new since it was last asked, and what was done about it."""
+
+    name: str
+    version: str
+    image: Digest
+    status: Status
+    summary: str
+    new: tuple[str, ...] = ()
+    withdrawn: bool = False
+    problem: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "tool": self.name,
+            "version": self.version,
+            "image": self.image,
+            "status": self.status.value,
+            "summary": self.summary,
+            "new": list(self.new),
+            "withdrawn": self.withdrawn,
+            "problem": self.problem,
+        }
+
+
+@dataclass
+class _Remembered:
+    """What the ledger says of an image: where its results are, and which vulnerabilities a rescan has told."""
+
+    results: Mapping[str, Digest]
+    known: Known = frozenset()
+    asked_again: bool = False
+
+
+def rescan(node: Node, *, record: bool = True) -> Iterator[Rescanned]:
+    """Ask about every tool whose admission stands, one after the other.
+
+    With `record`, what is new is signed into the ledger, and a tool that fails is withdrawn where the policy says so.
+    A tool whose SBOM cannot be read, or that the advisories cannot answer for, is *inconclusive* and stays.
+    Raises `CouldNotDecide` where the ledger cannot be trusted.
+    """
+    if not node.settings.ledger.is_dir():
+        return
+    node.head()
+    admitted = standing(node.admissions.everything(), moment=node.clock())
+    remembered = _remembered(node, {one.image_digest for one in admitted})
+    for one in admitted:
+        try:
+            yield _rescan(node, one, remembered.get(one.image_digest), record=record)
+        except PratiqueError as error:
+            yield Rescanned(
+                one.name, one.version, one.image_digest, Status.INCONCLUSIVE, str(error), problem=error.next_step
+            )
+
+
+def worst(rescanned: Iterable[Rescanned]) -> int:
+    """Exit code for all of them: 1 where one fails, else 3 where one could not be decided."""
+    statuses = {one.status for one in rescanned}
+    return 1 if Status.FAILED in statuses else 3 if Status.INCONCLUSIVE in statuses else 0
+
+
+def _rescan(node: Node, one: ValidatedVersion, remembered: _Remembered | None, *, record: bool) -> Rescanned:
+    if remembered is None:
+        raise CouldNotDecide("the ledger has no inspection of this image", next_step="Onboard the tool again.")
+    sbom = _evidence(node, remembered.results, "sbom", "sbom.cdx.json")
+    if sbom is None:
+        raise CouldNotDecide("its inspection left no SBOM", next_step="Onboard the tool again.")
+    listing = read_listing(node.store.get(sbom), where="sbom.cdx.json")
+    answer = look_up_listing(node, listing, f"{one.name} {one.version}", one.image_digest, of_image=True)
+    known = remembered.known if remembered.asked_again else _known_then(node, remembered.results)
+    new = tuple(dict.fromkeys(f["id"] for f in _counted(answer.document) if not _names(f) & known))
+    withdraw = answer.status is Status.FAILED and node.policy.policy.advisories.rescan == "withdraw"
+    if record and (new or withdraw):
+        _record(node, one, answer, new, withdraw=withdraw)
+    return Rescanned(
+        one.name, one.version, one.image_digest, answer.status, answer.result.summary, new, record and withdraw
+    )
+
+
+# --- what was known --------------------------------------------------------------------------------------------------
+
+
+def _remembered(node: Node, images: set[Digest]) -> dict[Digest, _Remembered]:
+    """The last inspection of each image, with what later rescans found."""
+    found: dict[Digest, _Remembered] = {}
+    for _, signed in signed_statements(node.ledger):
+        image = _image(signed)
+        if image not in images:
+            continue
+        predicate = signed["predicate"]
+        if signed["predicateType"] == TEST_RESULT and INSPECTION_EXTENSION in predicate:
+            listed = predicate[INSPECTION_EXTENSION].get("results", [])
+            results = {one["name"]: parse_digest(f"sha256:{one['digest']['sha256']}") for one in listed}
+            found[image] = _Remembered(results)
+        elif signed["predicateType"] == VULNS and image in found:
+            document = _document(node, predicate)
+            found[image].known |= frozenset(name for f in _counted(document) for name in _names(f))
+            found[image].asked_again = True
+    return found
+
+
+def _image(signed: Mapping[str, Any]) -> Digest | None:
+    text = signed["subject"][0].get("digest", {}).get("sha256", "")
+    try:
+        return parse_digest(f"sha256:{text}")
+    except InvalidInput:
+        return None
+
+
+def _evidence(node: Node, results: Mapping[str, Digest], check: str, name: str) -> Digest | None:
+    """Digest of what a check of the inspection left under `name`."""
+    if check not in results:
+        return None
+    result = CheckResult.model_validate_json(node.store.get(results[check]))
+    return next((e.digest for e in result.evidence if e.name == name), None)
+
+
+def _known_then(node: Node, results: Mapping[str, Digest]) -> Known:
+    digest = _evidence(node, results, "vulnerabilities", "vulnerabilities.json")
+    if digest is None:
+        return frozenset()
+    document = strict_json(node.store.get(digest), where="vulnerabilities.json", max_bytes=_MAX_DOCUMENT)
+    return frozenset(name for found in _counted(document) for name in _names(found))
+
+
+def _document(node: Node, predicate: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored document of an earlier rescan; raises `CouldNotDecide` where it is gone."""
+    annotations = predicate.get("metadata", {}).get("annotations", [{}])
+    digest = parse_digest(f"sha256:{annotations[0].get('document', {}).get('digest', {}).get('sha256', '')}")
+    data = node.store.get(digest)
+    document: dict[str, Any] = strict_json(data, where="vulnerabilities.json", max_bytes=_MAX_DOCUMENT)
+    return document
+
+
+def _counted(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Vulnerabilities that no waiver held for."""
+    return [found for found in document.get("vulnerabilities", []) if not found["waived"]]
+
+
+def _names(found: Mapping[str, Any]) -> Known:
+    return frozenset((name, found["purl"] or found["component"]) for name in (found["id"], *found["aliases"]))
+
+
+# --- what is recorded ------------------------------------------------------------------------------------------------
+
+
+def _record(
+    node: Node,
+    one: ValidatedVersion,
+    answer: LookedUp,
+    new: tuple[str, ...],
+    *,
+    withdraw: bool,
+) -> None:
+    tool = ToolIdentity(one.name, one.version, one.image_digest)
+    stored = node.store.put(canonical_json(answer.document), name="vulnerabilities.json", media_type="application/json")
+    found = statement([tool.subject()], VULNS, _predicate(answer, new, stored))
+    envelope = sign_statement(found, node.key)
+    envelopes = [envelope]
+    if withdraw:
+        named = descriptor(name="rescan", digest=sha256_bytes(envelope), annotations={"predicateType": VULNS})
+        refused = vsa(
+            tool,
+            verifier_id=node.uri,
+            resource_uri=node.uri,
+            time_verified=answer.asked,
+            policy=PolicyReference(f"urn:pratique:policy:{node.policy.policy.name}", node.policy.digest),
+            input_attestations=[named],
+            passed=False,
+        )
+        envelopes.append(sign_statement(refused, node.key))
+    node.append(*envelopes)
+
+
+def _predicate(answer: LookedUp, new: tuple[str, ...], stored: Evidence) -> dict[str, Any]:
+    """The predicate vulns/v0.2 with what is new; the annotations name the whole document."""
+    by_id = {f["id"]: f for f in answer.document.get("vulnerabilities", [])}
+    named = [by_id[name] for name in new[:_MAX_NAMED]]
+    moment = rfc3339(answer.asked)
+    snapshots = answer.document.get("snapshots", [])
+    return {
+        "scanner": {
+            "uri": "https://pypi.org/project/pratique/",
+            "version": answer.result.version,
+            "db": {
+                "uri": "https://osv.dev",
+                "version": str(answer.result.measured("snapshot_digest") or ""),
+                "lastUpdate": f"{min(s['taken'] for s in snapshots)}T00:00:00Z",
+            },
+            "result": [
+                {
+                    "id": f["id"],
+                    "severity": [{"method": "qualitative", "score": f["severity"]}],
+                    "annotations": [{"package": f["purl"] or f["component"], "fixed": f["fixed"]}],
+                }
+                for f in named
+            ],
+        },
+        "metadata": {
+            "scanStartedOn": moment,
+            "scanFinishedOn": moment,
+            "annotations": [
+                {
+                    "status": answer.status.value,
+                    "new": len(new),
+                    "errors": sum(f.level is Level.ERROR for f in answer.result.findings),
+                    "document": described(stored),
+                }
+            ],
+        },
+    }

@@ -1,0 +1,242 @@
+"""Rescans: what became known since the inspection is told, recorded once, and withdrawn where the policy says so."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from checks.advisories import import_snapshot
+from checks.interface import CheckResult, Evidence, Status
+from checks.sbom.cyclonedx import write_document
+from checks.sbom.model import Component, package_url
+from checks.vulnerabilities import check_vulnerabilities
+from console.terminal.app import app
+from flows.decide import admit, withdraw
+from flows.node import Node
+from flows.rescan import VULNS, Rescanned, rescan, worst
+from pratique.digests import canonical_json, sha256_bytes
+from records.dsse import sign_statement
+from records.statements import VSA, PolicyReference, ToolIdentity, inspection_statement
+from records.verify import verify_ledger
+from tests.unit.checks.feeds import LOW, record, write_zip
+from tests.unit.flows.node.homes import ANNA, MANIFEST, SUBMITTER, Home, image_config, statements_of
+
+OLD = record("GHSA-0000-0000-0001", name="unrelated")
+NEW = record("GHSA-aaaa-bbbb-cccc", aliases=["CVE-2026-1"])
+
+
+def advisories(home: Home, *records: dict[str, Any]) -> None:
+    """The snapshot of today."""
+    archive = write_zip(home.directory / "feed" / "PyPI" / "all.zip", records)
+    import_snapshot(archive, home.node().settings.advisories, taken=home.moment.date())
+
+
+def component(name: str, version: str) -> Component:
+    return Component(name=name, version=version, purl=package_url("pypi", name, version), ecosystem="PyPI")
+
+
+def onboarded(home: Home, name: str = "scorer", *packages: tuple[str, str], sbom: bytes | None = None) -> str:
+    """An inspection with SBOM and vulnerabilities in the ledger, and the tool admitted."""
+    node = home.node()
+    components = [component(*package) for package in packages or (("widget", "1.0"),)]
+    tool = ToolIdentity(name, "1.0.0", sha256_bytes(f"manifest of {name}".encode()), sha256_bytes(image_config(name)))
+    document = sbom or write_document(components, image_name=name, image_digest=tool.image_digest)
+    bill = node.store.put(document, name="sbom.cdx.json", media_type="application/json")
+    results = {
+        "sbom": CheckResult(check="sbom", version="1", status=Status.PASSED, summary="", evidence=(bill,)),
+        "vulnerabilities": check_vulnerabilities(
+            components,
+            node.settings.advisories,
+            max_age=timedelta(days=7),
+            clock=node.clock,
+            store=node.store,
+        ),
+    }
+    home.runs += 1
+    run_id = f"20260301T120000-{home.runs:08x}"
+    statement = inspection_statement(
+        tool,
+        results,
+        stored={check: _stored(node, check, result) for check, result in results.items()},
+        configuration=[PolicyReference("urn:pratique:policy:test", node.policy.digest).descriptor()],
+        run_id=run_id,
+        finished=home.moment,
+        outcome="admit",
+        verdict=node.store.put(b"{}", name="verdict.json", media_type="application/json"),
+        submitter=SUBMITTER,
+        manifest=node.store.put(MANIFEST, name="scorer.cwl", media_type="application/yaml"),
+        image_config=node.store.put(image_config(name), name="config.json", media_type="application/json"),
+    )
+    node.append(sign_statement(statement, node.key))
+    admit(node, run_id, ANNA)
+    return run_id
+
+
+def _stored(node: Node, check: str, result: CheckResult) -> Evidence:
+    data = canonical_json(result.model_dump(mode="json"))
+    return node.store.put(data, name=f"{check}.json", media_type="application/json")
+
+
+def rescanned(home: Home, **options: Any) -> dict[str, Rescanned]:
+    return {one.name: one for one in rescan(home.node(), **options)}
+
+
+@pytest.fixture
+def admitted(home: Home) -> Home:
+    """A node where `scorer`, made of widget 1.0, was admitted when nothing was known against it."""
+    advisories(home, OLD)
+    onboarded(home)
+    home.later(days=2)
+    return home
+
+
+def test_nothing_new_is_nothing_recorded(admitted: Home) -> None:
+    advisories(admitted, OLD)
+    size = admitted.node().head().size
+    assert rescanned(admitted)["scorer"].status is Status.PASSED
+    assert admitted.node().head().size == size
+
+
+def test_what_became_known_is_told_and_recorded_once(admitted: Home) -> None:
+    advisories(admitted, OLD, NEW)
+    found = rescanned(admitted)["scorer"]
+    assert (found.status, found.new, found.withdrawn) == (Status.FAILED, ("CVE-2026-1",), False)
+    (statement,) = statements_of(admitted.node(), VULNS)
+    assert statement["subject"][0]["digest"]["sha256"] == found.image.removeprefix("sha256:")
+    scanner = statement["predicate"]["scanner"]
+    assert [one["id"] for one in scanner["result"]] == ["CVE-2026-1"]
+    assert scanner["db"]["lastUpdate"] == "2026-03-03T00:00:00Z"
+    again = rescanned(admitted)["scorer"]
+    assert (again.status, again.new) == (Status.FAILED, ())
+    assert len(statements_of(admitted.node(), VULNS)) == 1
+    assert len(admitted.node().validated()) == 1
+
+
+def test_a_later_one_is_new_again(admitted: Home) -> None:
+    advisories(admitted, OLD, NEW)
+    rescanned(admitted)
+    advisories(admitted, OLD, NEW, record("PYSEC-2026-9", vector=LOW))
+    assert rescanned(admitted)["scorer"].new == ("PYSEC-2026-9",)
+
+
+def test_what_was_known_at_admission_is_not_new(home: Home) -> None:
+    advisories(home, record("GHSA-aaaa-bbbb-cccc", aliases=["CVE-2026-1"], vector=LOW))
+    onboarded(home)
+    advisories(home, record("CVE-2026-1", vector=LOW))
+    found = rescanned(home)["scorer"]
+    assert (found.status, found.new) == (Status.PASSED, ())
+
+
+def test_a_waiver_that_has_ended_makes_it_new(home: Home) -> None:
+    advisories(home, OLD)
+    home.policy["advisories"] = {
+        "waivers": [{"id": "CVE-2026-1", "until": "2026-03-02", "by": "A", "reason": "not called"}]
+    }
+    onboarded(home)
+    advisories(home, OLD, NEW)
+    assert rescanned(home)["scorer"].new == ()
+    home.later(days=2)
+    advisories(home, OLD, NEW)
+    assert rescanned(home)["scorer"].new == ("CVE-2026-1",)
+
+
+def test_looking_only_records_nothing(admitted: Home) -> None:
+    admitted.policy["advisories"] = {"rescan": "withdraw"}
+    advisories(admitted, NEW)
+    found = rescanned(admitted, record=False)["scorer"]
+    assert (found.new, found.withdrawn) == (("CVE-2026-1",), False)
+    assert statements_of(admitted.node(), VULNS) == []
+
+
+def test_the_policy_may_withdraw_at_once(admitted: Home) -> None:
+    onboarded(admitted, "other", ("gadget", "1.0"))
+    admitted.policy["advisories"] = {"rescan": "withdraw"}
+    advisories(admitted, NEW)
+    found = rescanned(admitted)
+    assert (found["scorer"].withdrawn, found["other"].withdrawn) == (True, False)
+    node = admitted.node()
+    assert [one.name for one in node.validated()] == ["other"]
+    assert statements_of(node, VSA)[-1]["predicate"]["verificationResult"] == "FAILED"
+    assert list(rescanned(admitted)) == ["other"]
+    assert verify_ledger(node.settings.ledger, node.key.verifier).verified
+
+
+def test_a_tool_that_was_withdrawn_is_not_asked_about(admitted: Home) -> None:
+    withdraw(admitted.node(), "scorer", ANNA)
+    assert rescanned(admitted) == {}
+
+
+def stale(home: Home) -> None:
+    home.later(days=30)
+
+
+def without_advisories(home: Home) -> None:
+    (home.node().settings.advisories / "index.json").unlink()
+
+
+def without_sbom(home: Home) -> None:
+    for path in [path for path in home.node().settings.store.rglob("*") if path.is_file()]:
+        if b"CycloneDX" in path.read_bytes():
+            path.unlink()
+
+
+def with_another_sbom(home: Home) -> None:
+    for path in [path for path in home.node().settings.store.rglob("*") if path.is_file()]:
+        if b"CycloneDX" in path.read_bytes():
+            path.chmod(0o600)
+            path.write_bytes(path.read_bytes().replace(b"widget", b"gadget"))
+
+
+def with_a_broken_policy(home: Home) -> None:
+    home.policy["advisories"] = {
+        "vex": [{"file": "none.json", "sha256": "0" * 64, "until": "2027-01-01", "by": "A. Person"}]
+    }
+
+
+UNDECIDED = {
+    "stale advisories": stale,
+    "no advisories": without_advisories,
+    "SBOM gone from the store": without_sbom,
+    "SBOM changed in the store": with_another_sbom,
+    "a VEX document that is not there": with_a_broken_policy,
+}
+
+
+@pytest.mark.parametrize("case", UNDECIDED)
+def test_a_tool_that_cannot_be_answered_for_is_undecided_and_stays(case: str, admitted: Home) -> None:
+    admitted.policy["advisories"] = {"rescan": "withdraw"}
+    UNDECIDED[case](admitted)
+    found = rescanned(admitted)["scorer"]
+    assert (found.status, found.withdrawn) == (Status.INCONCLUSIVE, False)
+    assert len(admitted.node().validated()) == 1
+    assert worst([found]) == 3
+
+
+def test_one_tool_that_cannot_be_read_does_not_hide_another(home: Home) -> None:
+    advisories(home, OLD)
+    onboarded(home, "broken", sbom=b"{}")
+    onboarded(home, "scorer")
+    advisories(home, NEW)
+    found = rescanned(home)
+    assert {name: one.status for name, one in found.items()} == {
+        "broken": Status.INCONCLUSIVE,
+        "scorer": Status.FAILED,
+    }
+    assert worst(found.values()) == 1
+
+
+def test_a_node_without_a_ledger_has_nothing_to_ask_about(home: Home) -> None:
+    assert rescanned(home) == {}
+
+
+def test_the_command(admitted: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    advisories(admitted, NEW)
+    monkeypatch.setattr(Node, "open", lambda _: admitted.node())
+    done = CliRunner().invoke(app, ["rescan", "--format", "json", "--no-record"])
+    assert done.exit_code == 1, done.output
+    (tool,) = json.loads(done.stdout)["tools"]
+    assert (tool["tool"], tool["status"], tool["new"]) == ("scorer", "failed", ["CVE-2026-1"])
