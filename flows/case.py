@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from checks.sandboxed.plan import ToolRunner
     from checks.sandboxed.session import SandboxSession
     from checks.sbom.model import Bom
+    from pratique.intake.image.attached import Attached
     from sandbox.engine import Engine
     from sandbox.launcher import Launcher
     from sandbox.record import SandboxRun
@@ -111,6 +112,19 @@ class Case:
             document = self.submission.document
             declared = self.submission.path(document.sbom).read_bytes() if document.sbom else None
             return check_sbom(self.inventory, self.image, declared, self.node.store)
+
+    @cached_property
+    def attached(self) -> tuple[tuple[Path, Attached], ...]:
+        """Signatures attached to the image where it lies, each with a file of its bytes; raises as `attached_to`."""
+        from pratique.intake.image.attached import attached_to
+
+        limits = self.node.policy.policy.image.limits()
+        found = attached_to(source_of(self.submission), self.image.manifest_digest, limits)
+        directory = self.workdir / "attached"
+        directory.mkdir(exist_ok=True)
+        for number, one in enumerate(found):
+            (directory / str(number)).write_bytes(one.data)
+        return tuple((directory / str(number), one) for number, one in enumerate(found))
 
     def close(self) -> None:
         """Let the engine go."""

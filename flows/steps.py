@@ -95,6 +95,7 @@ def _provenance(case: Case) -> CheckResult:
 
     names = case.submission.document.signatures
     bundles = [SignatureFile(case.submission.path(name), name) for name in names]
+    bundles += [SignatureFile(path, one.name, one.annotations) for path, one in case.attached]
     trust = case.node.policy.trust()
     return check_provenance(bundles, case.image.manifest_digest, trust, clock=case.node.clock, store=case.node.store)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from pratique.digests import Digest
 from pratique.errors import CouldNotDecide, InvalidInput
 
 if TYPE_CHECKING:
+    from checks.provenance.bundle import SignatureBundle
     from checks.provenance.material import TrustMaterial
     from checks.provenance.verifier import Demand, SignatureReport
 
@@ -24,10 +25,14 @@ MAX_FILES = 64
 
 @dataclass(frozen=True)
 class SignatureFile:
-    """A file that should hold a signature; `name` is what reports call it."""
+    """A file that should hold a signature; `name` is what reports call it.
+
+    With `annotations` (of a cosign 2 `.sig` layer) the file is the payload, and they hold signature and certificate.
+    """
 
     path: Path
     name: str
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_provenance(
@@ -89,14 +94,17 @@ def verify_file(
 ) -> Iterable[SignatureReport]:
     """Reports of the signatures in `file`, each against the trusted root that carries it furthest."""
     from checks.provenance.bundle import MAX_BUNDLE_BYTES
-    from checks.provenance.legacy import read_signatures
+    from checks.provenance.legacy import from_annotations, read_signatures
     from checks.provenance.verifier import unreadable, verify_signature
     from pratique.bounds import read_bounded
 
     data = b""
     try:
         data = read_bounded(file.path, MAX_BUNDLE_BYTES)
-        signatures = read_signatures(data, where=file.name)
+        if file.annotations:
+            signatures: tuple[SignatureBundle, ...] = (from_annotations(data, file.annotations, where=file.name),)
+        else:
+            signatures = read_signatures(data, where=file.name)
     except InvalidInput as error:
         return [unreadable(file.name, data, str(error))]
     reports = []

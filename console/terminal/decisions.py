@@ -41,6 +41,9 @@ def admit(
         typer.Option("--until", formats=["%Y-%m-%d"], help="Last day (UTC) of the admission; default: the policy's."),
     ] = None,
     key: Key = None,
+    push: Annotated[
+        bool, typer.Option("--push", help="Attach the admission to the image in the registry it came from.")
+    ] = False,
     home: HomeOption = None,
     policy: PolicyOption = None,
 ) -> None:
@@ -61,6 +64,10 @@ def admit(
         f"admitted {tool.name} {tool.version} as {tool.image_digest} (entry {admission.entry}) "
         f"until {admission.expires:%Y-%m-%d %H:%M} UTC"
     )
+    if push:
+        from flows.publish import publish
+
+        typer.echo(f"attached to the image as {publish(node, admission)}")
 
 
 @explained
