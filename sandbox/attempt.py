@@ -33,6 +33,9 @@ from sandbox.workspace import Workspace, fresh_uid
 DEATH_SECONDS = 30.0
 """How long a killed container may take to be gone."""
 
+KERNEL_RUNTIMES = frozenset(("runc", "crun", "youki", "nvidia"))
+"""Runtimes whose containers are processes of the machine's own kernel; every other one is not observed."""
+
 _EMPTY = sha256_bytes(b"")
 
 
@@ -161,13 +164,25 @@ class Attempt:
         }
         self._placement = Placement(**placement)
         placement |= self._prepare_output(workspace, cleanup)
-        if self.spec.network is Network.SINKHOLE:
+        if self.spec.network is Network.SINKHOLE and self._seen_from_outside():
             self._tracer = self._start_tracer(uid, cleanup)  # it attaches while the sinkhole starts
             self._sinkhole = Sinkhole(self.engine, self._state_dir, workspace.root, self._placement)
             cleanup.callback(self._eventually, self._sinkhole.remove)
             placement["network_of"] = self._sinkhole.start()
             self._tracer.wait_until_ready()
         self._placement = Placement(**placement)
+
+    def _seen_from_outside(self) -> bool:
+        """Whether the tool's calls and packets are the kernel's; a runtime with a kernel of its own keeps them inside.
+
+        There a sinkhole would wait in vain and see nothing, which must not be taken for a tool that tried nothing.
+        """
+        if self.spec.runtime in KERNEL_RUNTIMES:
+            return True
+        why = f"the runtime {self.spec.runtime} has a network and a kernel of its own, which nothing outside sees"
+        self.story.report = Report(Observed.IMPOSSIBLE, why, ())
+        self.story.trace = TraceReport(Observed.IMPOSSIBLE, why)
+        return False
 
     def _start_tracer(self, uid: int, cleanup: ExitStack) -> Tracer:
         known = self.spec.profile is not Profile.GOSU and not self.engine.facts.remaps_users

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.seccomp import profile_json
-from sandbox.spec import MIB, Limits, Network, Profile, SandboxRequest, SandboxSpec
+from sandbox.spec import MIB, Limits, Profile, SandboxRequest, SandboxSpec
 
 LABEL_RUN = "org.pratique.run"
 LABEL_STATE = "org.pratique.state"
@@ -151,7 +151,7 @@ def host_config(spec: SandboxSpec, request: SandboxRequest, placement: Placement
         "CgroupParent": placement.cgroup_parent,
         "DeviceRequests": _gpus() if spec.profile is Profile.GPU else [],
     }
-    if spec.network is Network.NONE:
+    if not placement.network_of:
         config |= {"Dns": ["127.0.0.1"], "DnsSearch": ["."]}  # else the engine copies the host's resolv.conf
     return config
 

@@ -179,7 +179,19 @@ def _make_v1(run_id: str, limits: Limits, root: Path) -> OwnGroup:
         (directories["memory"] / "memory.limit_in_bytes").write_text(str(limits.memory + SLACK_BYTES))
     if "pids" in directories:
         (directories["pids"] / "pids.max").write_text(str(limits.pids + SLACK_PIDS))
+    if (root / "cpuset").is_dir():
+        _fill_cpuset(root / "cpuset" / PARENT)
+        _fill_cpuset(root / "cpuset" / PARENT / run_id)
     return OwnGroup(files_v1(directories), f"/{PARENT}/{run_id}")
+
+
+def _fill_cpuset(directory: Path) -> None:
+    """Give a group its parent's processors and memory nodes: v1 starts it with none, and only runc fills the gap."""
+    directory.mkdir(exist_ok=True)
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        with suppress(OSError):
+            if not (directory / name).read_text().strip():
+                (directory / name).write_text((directory.parent / name).read_text())
 
 
 def _make_v2(run_id: str, limits: Limits, root: Path) -> OwnGroup:

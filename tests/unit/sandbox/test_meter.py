@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.meter import Files, Meter, files_of_process, files_v1, files_v2, remove_group, remove_old_groups
+from sandbox.engine import EngineFacts
+from sandbox.meter import (
+    Files,
+    Meter,
+    files_of_process,
+    files_v1,
+    files_v2,
+    make_group,
+    remove_group,
+    remove_old_groups,
+)
+from sandbox.spec import Limits
 
 
 def write(root: Path, values: dict[str, str]) -> None:
@@ -113,3 +126,20 @@ def test_groups_are_removed_from_every_hierarchy_and_old_ones_by_age(tmp_path: P
     assert (tmp_path / "memory/pratique/bb").exists()
     remove_old_groups(-1, tmp_path)
     assert not (tmp_path / "memory/pratique/bb").exists()
+
+
+def test_a_group_of_version_1_has_its_parents_processors(tmp_path: Path) -> None:
+    """Only runc fills an empty cpuset on the way down; other runtimes fail at it."""
+    for controller in ("memory", "pids", "cpuacct", "cpuset"):
+        (tmp_path / controller).mkdir()
+    values = {"cpuset.cpus": "0-3\n", "cpuset.mems": "0\n"}
+    for place in ("cpuset", "cpuset/pratique", "cpuset/pratique/0123456789abcdef"):
+        (tmp_path / place).mkdir(exist_ok=True)
+        for name, value in values.items():
+            (tmp_path / place / name).write_text(value if place == "cpuset" else "\n")
+    for controller in ("memory", "pids", "cpuacct"):
+        (tmp_path / controller / "pratique" / "0123456789abcdef").mkdir(parents=True)
+    facts = cast(EngineFacts, SimpleNamespace(cgroup_driver="cgroupfs", cgroup_version="1"))
+    assert make_group("0123456789abcdef", Limits(), facts, root=tmp_path) is not None
+    for name, value in values.items():
+        assert (tmp_path / "cpuset/pratique/0123456789abcdef" / name).read_text() == value
