@@ -144,11 +144,15 @@ def remove_old_groups(age: float, root: Path = CGROUP_ROOT) -> None:
     for directory in (*root.glob(f"{PARENT}/*"), *root.glob(f"*/{PARENT}/*")):
         with suppress(OSError):
             if directory.is_dir() and time.time() - directory.stat().st_mtime > age:
-                directory.rmdir()
+                _removed(directory)
 
 
 def _removed(directory: Path) -> bool:
+    """Whether a group is gone, with the empty groups of containers in it that an engine left when it was killed."""
     try:
+        for inner in directory.iterdir():
+            if inner.is_dir():
+                _removed(inner)
         directory.rmdir()
     except FileNotFoundError:
         return True

@@ -70,9 +70,18 @@ def gvisor() -> Iterator[Engine]:
         if daemon.poll() is None:
             daemon.kill()
             daemon.wait(10)
+        _end_orphans(place)
         for point in mounted_below(place):
             unmount(point)
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _end_orphans(place: Path) -> None:
+    """A start that fails in runsc leaves its shim behind; what names this engine's own directory was started by it."""
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and f"{place}/".encode() in (entry / "cmdline").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 def _answering(host: str, daemon: subprocess.Popen[bytes], log: Path) -> Engine:

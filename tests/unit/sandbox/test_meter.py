@@ -143,3 +143,11 @@ def test_a_group_of_version_1_has_its_parents_processors(tmp_path: Path) -> None
     assert make_group("0123456789abcdef", Limits(), facts, root=tmp_path) is not None
     for name, value in values.items():
         assert (tmp_path / "cpuset/pratique/0123456789abcdef" / name).read_text() == value
+
+
+def test_groups_that_a_killed_engine_left_inside_go_too(tmp_path: Path) -> None:
+    """Empty ones, at any depth; a living group cannot be removed by rmdir."""
+    for inner in ("memory/pratique/run/container/nested", "pids/pratique/run/container"):
+        (tmp_path / inner).mkdir(parents=True)
+    remove_group("run", root=tmp_path, patience=0.1)
+    assert not list(tmp_path.glob("*/pratique/run"))
