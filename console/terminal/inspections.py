@@ -89,10 +89,12 @@ def _onboard(node: Node, submission: Path, progress: Progress) -> Report:
     from flows import server
     from flows.prefect_environment import enter_prefect_environment
     from flows.record import write_whole
+    from pratique.intake.submission import load_submission
 
     settings = node.settings
     present = server.running(settings.server)
     if present is None:
+        load_submission(submission)  # a mistake in it is told now, not in 20 seconds
         progress.say("no local server runs (`pratique up` starts one), so this takes some 20 seconds longer")
     enter_prefect_environment(settings.server, present.api_url if present else None)
     from flows.onboard import onboard_with

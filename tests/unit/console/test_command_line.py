@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,16 @@ def test_static_precheck_answers_on_standard_output_and_tells_on_standard_error(
     assert not (home / "ledger").exists(), "a precheck records nothing"
     assert not (home / "runs").exists()
     assert list((home / "work").iterdir()) == [], "no scratch stays"
+
+
+def test_onboarding_tells_a_mistake_before_it_starts_a_server(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    begun = time.monotonic()
+    done = pratique("onboard", tmp_path / "empty")
+    assert time.monotonic() - begun < 8
+    assert done.exit_code == 1
+    assert "rule: file/missing" in done.stderr
+    assert not (home / "ledger").exists()
 
 
 def test_quiet_is_quiet(home: Path, submission: Path) -> None:
