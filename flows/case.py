@@ -119,7 +119,8 @@ class Case:
         from pratique.intake.image.attached import attached_to
 
         limits = self.node.policy.policy.image.limits()
-        found = attached_to(source_of(self.submission), self.image.manifest_digest, limits)
+        digests = [one for one in (self.image.manifest_digest, self.image.index_digest) if one is not None]
+        found = [one for digest in digests for one in attached_to(source_of(self.submission), digest, limits)]
         directory = self.workdir / "attached"
         directory.mkdir(exist_ok=True)
         for number, one in enumerate(found):

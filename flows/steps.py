@@ -97,7 +97,14 @@ def _provenance(case: Case) -> CheckResult:
     bundles = [SignatureFile(case.submission.path(name), name) for name in names]
     bundles += [SignatureFile(path, one.name, one.annotations) for path, one in case.attached]
     trust = case.node.policy.trust()
-    return check_provenance(bundles, case.image.manifest_digest, trust, clock=case.node.clock, store=case.node.store)
+    return check_provenance(
+        bundles,
+        case.image.manifest_digest,
+        trust,
+        clock=case.node.clock,
+        store=case.node.store,
+        index_digest=case.image.index_digest,
+    )
 
 
 def _pinning(case: Case) -> CheckResult:

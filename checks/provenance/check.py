@@ -42,17 +42,22 @@ def check_provenance(
     *,
     clock: Clock,
     store: EvidenceStore | None = None,
+    index_digest: Digest | None = None,
 ) -> CheckResult:
     """Whether those whom `trust` names signed the image with `image_digest`; each signature's steps are reported.
 
     Empty trust, no signature, and a signature that does not verify fail; a trusted root that is missing, unreadable or
     other than the pinned one is inconclusive, never passed. With `store` the steps are left there as
-    `provenance.json`. Never raises for what is in a bundle or a trusted root.
+    `provenance.json`. `index_digest` is that of the multi-platform index through which the image was reached by
+    verified digests: who signed it has signed each of its images. Never raises for what is in a bundle or a trusted
+    root.
     """
     started = perf_counter()
-    result = _check(bundles, image_digest, trust, clock, store)
+    digests = [image_digest, *([index_digest] if index_digest is not None else [])]
+    result = _check(bundles, digests, trust, clock, store)
     inputs = {
         "image": image_digest,
+        **({"index": index_digest} if index_digest is not None else {}),
         **{f"root:{root.path.name}": root.sha256 for root in trust.roots},
         **result.inputs,
     }
@@ -60,8 +65,13 @@ def check_provenance(
 
 
 def _check(
-    bundles: Sequence[SignatureFile], image_digest: Digest, trust: Trust, clock: Clock, store: EvidenceStore | None
+    bundles: Sequence[SignatureFile],
+    digests: Sequence[Digest],
+    trust: Trust,
+    clock: Clock,
+    store: EvidenceStore | None,
 ) -> CheckResult:
+    image_digest = digests[0]
     empty = trust.emptiness()
     if empty:
         return _failed("empty-trust", empty, "Name trusted roots and identities (or keys) under `trust` in the policy.")
@@ -84,15 +94,15 @@ def _check(
     from checks.provenance import report
     from checks.provenance.verifier import Demand
 
-    demand = Demand(image_digest, frozenset({COSIGN_SIGN, *trust.attestations}))
-    reports = [found for bundle in bundles for found in verify_file(bundle, materials, trust, demand, clock)]
+    demands = [Demand(digest, frozenset({COSIGN_SIGN, *trust.attestations})) for digest in digests]
+    reports = [found for bundle in bundles for found in verify_file(bundle, materials, trust, demands, clock)]
     return report.result(reports, image_digest, trust, store)
 
 
 def verify_file(
-    file: SignatureFile, materials: Sequence[TrustMaterial], trust: Trust, demand: Demand, clock: Clock
+    file: SignatureFile, materials: Sequence[TrustMaterial], trust: Trust, demands: Sequence[Demand], clock: Clock
 ) -> Iterable[SignatureReport]:
-    """Reports of the signatures in `file`, each against the trusted root that carries it furthest."""
+    """Reports of the signatures in `file`, each against the trusted root and the demand that carry it furthest."""
     from checks.provenance.bundle import MAX_BUNDLE_BYTES
     from checks.provenance.legacy import from_annotations, read_signatures
     from checks.provenance.verifier import unreadable, verify_signature
@@ -110,7 +120,11 @@ def verify_file(
     reports = []
     for number, signature in enumerate(signatures, start=1):
         name = file.name if len(signatures) == 1 else f"{file.name} signature {number}"
-        tried = [verify_signature(signature, name, material, trust, demand, clock()) for material in materials]
+        tried = [
+            verify_signature(signature, name, material, trust, demand, clock())
+            for material in materials
+            for demand in demands
+        ]
         reports.append(max(tried, key=_how_far))
     return reports
 

@@ -75,21 +75,26 @@ def require_checkpoint(entry: LogEntry, logs: tuple[LogKey, ...], times: tuple[d
         raise StepFailed("the checkpoint is of a tree of another size than the proof's")
     if lines[2] != base64.b64encode(proof.root_hash).decode():
         raise StepFailed("the checkpoint commits to another root hash than the proof's")
-    if not any(is_signed(log.key, signature, note.encode()) for signature in _note_signatures(signatures, log)):
+    if not any(
+        is_signed(log.key, signature, note.encode()) for signature in _note_signatures(signatures, log, lines[0])
+    ):
         raise StepFailed(f"the log {log.name} did not sign this checkpoint")
     _require_valid(log.window, times, f"the key of the log {log.name}")
     return f"signed by the log {log.name} for a tree of {proof.tree_size}"
 
 
-def _note_signatures(block: str, log: LogKey) -> list[bytes]:
-    """Signatures in a note's signature lines whose key hint is `log`'s."""
+def _note_signatures(block: str, log: LogKey, origin: str) -> list[bytes]:
+    """Signatures in a note's signature lines whose key hint is `log`'s and whose name is that of the note's origin.
+
+    The name in a signature line is not signed, the origin is; Rekor v1's origin is its name, ` - ` and a number.
+    """
     found = []
     for line in block.rstrip("\n").split("\n")[:32]:
         match = _SIGNATURE.fullmatch(line)
         if not match:
             raise StepFailed("a signature line of the checkpoint is malformed")
         raw = decode_or_fail(match[2], "the checkpoint's signature")
-        if raw[:4] == log.hint:
+        if raw[:4] == log.hint and match[1] == origin.partition(" - ")[0]:
             found.append(raw[4:])
     return found
 
