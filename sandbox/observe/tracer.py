@@ -37,7 +37,7 @@ READY_SECONDS = 15.0
 END_SECONDS = 10.0
 MAX_KEYS = 2000
 MAX_REPORT = 4 << 20
-_OWN_PROGRAMS = frozenset(("/sbin/docker-init", "/dev/init", "/usr/bin/catatonit"))
+_OWN_PROGRAMS = frozenset(("/sbin/docker-init", "/dev/init", "/run/podman-init"))
 
 _SCRIPT = """
 tracepoint:sched:sched_process_exec /{ours}/ {{ @programs[{space}, str(args->filename)] = count(); }}
