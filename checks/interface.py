@@ -13,9 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pratique.digests import Digest
 
-RISKS = frozenset(
-    [f"G{n}" for n in range(1, 12)] + [f"T{n}" for n in range(1, 9)] + [f"U{n}" for n in range(1, 10)]
-)
+RISKS = frozenset([f"G{n}" for n in range(1, 12)] + [f"T{n}" for n in range(1, 9)] + [f"U{n}" for n in range(1, 10)])
 """Identifiers of the 28 rows of EUCAIM's risk register (deliverable D3.4, section IV)."""
 
 

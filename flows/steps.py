@@ -5,6 +5,7 @@ Both runners walk this list, `flows.direct` on a laptop and `flows.onboard` at t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from flows.case import Case
 
 Facts = dict[str, Any]
+_TEST_DATA_OF_A_PACKAGE = re.compile(r"-packages/(?:.*/)?tests?/")
 NOT_RUN = "not-run"
 """Last part of the rule id of a check that was not asked."""
 
@@ -190,9 +192,12 @@ def _membership(case: Case) -> CheckResult:
 
 
 def _own_models(case: Case) -> int:
-    """How many files of the tool's own look like models; the test data of installed packages are not its models."""
+    """How many files look like models, but for the test data that installed packages bring along.
+
+    A provider can lie here (and hide a model in any file at all): every such file stands in the model_files findings.
+    """
     entries = case.inventory.of_class(FileClass.MODEL)
-    return sum(not any(part.endswith("-packages") for part in entry.path.split("/")) for entry in entries)
+    return sum(not _TEST_DATA_OF_A_PACKAGE.search(entry.path) for entry in entries)
 
 
 def _dp_claim(case: Case) -> CheckResult:
