@@ -49,7 +49,7 @@ def committed(engine: Engine, tool_image: str) -> Iterator[tuple[docker.DockerCl
     yield client, image
     for identity in reversed(made):
         with contextlib.suppress(docker.errors.ImageNotFound):
-            client.images.remove(identity, force=True)
+            client.images.remove(identity, force=True, noprune=True)  # the shared image below stays
     client.close()
 
 
