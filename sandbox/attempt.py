@@ -38,6 +38,8 @@ KERNEL_RUNTIMES = frozenset(("runc", "crun", "youki", "nvidia"))
 
 _EMPTY = sha256_bytes(b"")
 
+_REMOVAL_ATTEMPTS, _REMOVAL_PAUSE = 5, 0.5
+
 
 @dataclass
 class Story:
@@ -342,11 +344,15 @@ class Attempt:
                 break
 
     def _eventually(self, remove: Callable[[], None]) -> None:
-        """Clean up; what cannot be removed now is found by its label later."""
-        try:
-            remove()
-        except CouldNotDecide as error:
-            self.story.remark(f"not everything could be removed now ({error}); the next run removes it")
+        """Clean up, also after an engine that was away for a moment; what stays is found by its label later."""
+        for left in reversed(range(_REMOVAL_ATTEMPTS)):
+            try:
+                return remove()
+            except CouldNotDecide as error:
+                if not left or not isinstance(error, EngineUnavailable):
+                    return self.story.remark(f"not everything could be removed now ({error}); the next run removes it")
+                time.sleep(_REMOVAL_PAUSE)
+        return None
 
     def record(self, *, total_seconds: float) -> SandboxRun:
         """The story as a record."""

@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ _LIMIT_FLAGS = {
     "cpuset": "CPUSet",
 }
 _CHUNK = 256 * 1024
+_GONE_POLLS, _GONE_PAUSE = 100, 0.1
 
 
 class EngineError(CouldNotDecide):
@@ -282,15 +284,31 @@ class Engine:
             self._client.update_container(container, cpu_quota=-1)
 
     def remove(self, container: str) -> bool:
-        """Remove a container, running or not, with its anonymous volumes; False when it was gone."""
+        """Remove a container, running or not, with its anonymous volumes; False when it was gone.
+
+        Where the engine is removing it already, for a request whose answer was lost, its end is waited for.
+        """
         try:
             with _asking("remove a container"):
                 self._client.remove_container(container, v=True, force=True)
         except EngineError as error:
-            if error.status == 404 or (error.status == 409 and "already in progress" in error.cause):
-                return False
-            raise
+            if error.status == 409 and "already in progress" in error.cause:
+                self._wait_until_gone(container)
+            elif error.status != 404:
+                raise
+            return False
         return True
+
+    def _wait_until_gone(self, container: str) -> None:
+        for _ in range(_GONE_POLLS):
+            try:
+                with _asking("look for a container"):
+                    self._client.inspect_container(container)
+            except EngineError as error:
+                if error.status == 404:
+                    return
+                raise
+            time.sleep(_GONE_PAUSE)
 
     def labelled(self, label: str) -> list[dict[str, Any]]:
         """Containers in any state that carry `label` (`key` or `key=value`)."""

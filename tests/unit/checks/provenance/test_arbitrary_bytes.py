@@ -140,13 +140,13 @@ def _good(form: str, instances: tuple[PrivateSigstore, PrivateSigstore, PrivateS
 
 
 def places_and_values(document: Any) -> set[tuple[tuple[Any, ...], str]]:
-    """Every path in `document` with its leaf."""
+    """Every path in `document` with its leaf; one that is null says nothing, whatever its name."""
     found = set()
     for place in places(document):
         value = document
         for part in place:
             value = value[part]
-        if not isinstance(value, dict | list):
+        if value is not None and not isinstance(value, dict | list):
             found.add((place, json.dumps(value)))
     return found
 
