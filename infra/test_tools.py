@@ -17,6 +17,7 @@ TOOLS = {
     "skopeo": "skopeo",
     "chromium": "chromium",
     "bpftrace": "bpftrace",
+    "runsc": "runsc",
 }
 """Debian package by the program that it brings."""
 
