@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
+from pratique.digests import Digest
 from pratique.errors import EngineUnavailable
 from sandbox.engine import Engine, connect
 from sandbox.observe.helper_image import build_archive, python_closure
@@ -35,16 +38,16 @@ def engine() -> Iterator[Engine]:
     found.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def tool_image(engine: Engine) -> str:
     """Id of an image with Python and the modules that the attacks use."""
     return load(engine, {})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def hostile_image(engine: Engine) -> str:
     """The same with a config that tries everything a config can try."""
-    config = {
+    config: dict[str, object] = {
         "Entrypoint": ["/usr/bin/python3", "-c", "print('the entry point of the image')"],
         "Cmd": ["the command of the image"],
         "User": "0:0",
@@ -58,10 +61,16 @@ def hostile_image(engine: Engine) -> str:
 
 
 def load(engine: Engine, config: Mapping[str, object]) -> str:
-    """Make and load an image with this `config`."""
-    archive, digest, diff_id = build_archive(python_closure(TOOL_MODULES), config)
+    """The image with this `config`, in the engine: made once, loaded again where a test made the engine forget it."""
+    archive, digest, diff_id = built(json.dumps(config, sort_keys=True))
 
     def write(stream: BinaryIO) -> None:
         stream.write(archive)
 
     return engine.load_archive(write, ids=(digest,), diff_ids=(diff_id,))
+
+
+@lru_cache
+def built(config: str) -> tuple[bytes, Digest, Digest]:
+    """Archive, config digest and layer's diff id of the image whose config is this JSON."""
+    return build_archive(python_closure(TOOL_MODULES), json.loads(config))
