@@ -165,8 +165,17 @@ def _own_pid(state: Path) -> int | None:
 
 
 def _clear_stale_pid(state: Path) -> None:
+    """Forget daemons that were killed: dockerd waits in vain for a containerd whose pid a zombie or another has."""
     if _own_pid(state) is None:
         (state / "docker.pid").unlink(missing_ok=True)
+    runtime = state / "exec" / "containerd"
+    try:
+        command = Path(f"/proc/{int((runtime / 'containerd.pid').read_text())}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        command = b""
+    if str(runtime).encode() not in command:  # a zombie has an empty command line
+        for name in ("containerd.pid", "containerd.sock", "containerd.sock.ttrpc", "containerd-debug.sock"):
+            (runtime / name).unlink(missing_ok=True)
 
 
 def stop() -> None:
