@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import CouldNotDecide, InvalidInput
+from pratique.intake.image.ahead import read_ahead
 from pratique.intake.image.classify import HEAD, classify
 from pratique.intake.image.documents import GZIP_LAYERS
 from pratique.intake.image.layers import Tree
@@ -58,18 +59,9 @@ class _Reader:
         gzipped = layer.media_type in GZIP_LAYERS
         with self._image.open_layer(layer) as blob:
             unpacked = UnpackedLayer(blob, gzipped=gzipped, budget=self._budget, where=layer.digest)
-            self._tree.begin_layer(where=layer.digest)
-            reader = TarReader(unpacked, where=layer.digest)
-            for entry in reader:
-                placed = self._tree.place(entry)
-                if placed is None or placed.kind is not Kind.FILE:
-                    continue
-                if entry.hard_link:
-                    self._kept.link(placed)
-                else:
-                    self._read_file(placed, reader.chunks())
-            self._tree.end_layer()
-            found = unpacked.finish()
+            with read_ahead(unpacked) as stream:
+                self._read_tar(TarReader(stream, where=layer.digest), layer)
+                found = stream.finish()
         if found != layer.diff_id:
             raise InvalidInput(
                 "a layer is not the one that the config names",
@@ -78,6 +70,18 @@ class _Reader:
                 cause=f"expected {layer.diff_id}, unpacked {found}",
                 next_step="Build and export the image again with docker, buildah or skopeo.",
             )
+
+    def _read_tar(self, reader: TarReader, layer: Layer) -> None:
+        self._tree.begin_layer(where=layer.digest)
+        for entry in reader:
+            placed = self._tree.place(entry)
+            if placed is None or placed.kind is not Kind.FILE:
+                continue
+            if entry.hard_link:
+                self._kept.link(placed)
+            else:
+                self._read_file(placed, reader.chunks())
+        self._tree.end_layer()
 
     def _read_file(self, placed: FileEntry, chunks: Iterator[bytes]) -> None:
         first = next(chunks, b"")

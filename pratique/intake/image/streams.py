@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zlib
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, BinaryIO
 
 from pratique.digests import Digest
@@ -139,7 +140,33 @@ class Budget:
         return self._entries - self.entries_left
 
 
-class UnpackedLayer:
+class Steps(ABC):
+    """Bytes that come in steps of whatever is at hand."""
+
+    @abstractmethod
+    def some(self, limit: int) -> bytes:
+        """Between 1 and `limit` bytes, whatever is at hand; empty at the end."""
+
+    def read(self, count: int) -> bytes:
+        """Exactly `count` bytes, fewer only at the end."""
+        data = self.some(count)
+        if len(data) == count:
+            return data
+        parts, missing = [data], count - len(data)
+        while missing and (data := self.some(missing)):
+            parts.append(data)
+            missing -= len(data)
+        return b"".join(parts)
+
+    def skip(self, count: int) -> int:
+        """Pass over `count` bytes; returns how many there were."""
+        passed = 0
+        while passed < count and (data := self.some(count - passed)):
+            passed += len(data)
+        return passed
+
+
+class UnpackedLayer(Steps):
     """The tar inside a layer's blob, decompressed in steps of at most 1 MiB, hashed and counted on the way.
 
     Nothing is produced beyond the budget: a bomb stops at the ceiling. Raises `InvalidInput`: `image/gzip-damaged`,
@@ -171,24 +198,6 @@ class UnpackedLayer:
         data = self._buffer[self._at : self._at + limit]
         self._at += len(data)
         return data
-
-    def read(self, count: int) -> bytes:
-        """Exactly `count` bytes, fewer only at the end."""
-        data = self.some(count)
-        if len(data) == count:
-            return data
-        parts, missing = [data], count - len(data)
-        while missing and (data := self.some(missing)):
-            parts.append(data)
-            missing -= len(data)
-        return b"".join(parts)
-
-    def skip(self, count: int) -> int:
-        """Pass over `count` bytes; returns how many there were."""
-        passed = 0
-        while passed < count and (data := self.some(count - passed)):
-            passed += len(data)
-        return passed
 
     def finish(self) -> Digest:
         """Read what is left and return the digest of everything unpacked."""
