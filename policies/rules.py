@@ -83,11 +83,11 @@ def check_expression(source: str) -> str:
 @lru_cache(maxsize=512)
 def compile_expression(source: str) -> Expression:
     """Compile `source`; raises `ValueError` for what is not CEL or refers to anything but named checks and facts."""
-    import cel
+    from policies.cel_core import compile_program
 
     if len(source) > _MAX_CHARACTERS:
         raise ValueError(f"an expression of more than {_MAX_CHARACTERS} characters")
-    program = cel.compile(source)
+    program = compile_program(source)
     text = _COMMENT.sub("", _LITERAL.sub('""', source))
     references, fact_references = list(_CHECK.finditer(text)), list(_FACT.finditer(text))
     if len(references) != len(_ANY_CHECKS.findall(text)) or len(fact_references) != len(_ANY_FACTS.findall(text)):
