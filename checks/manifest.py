@@ -7,10 +7,11 @@ whether its command line is unambiguous, whether its outputs can be found, and w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from checks.interface import CheckResult, Finding, Level, Measurement, status_of
 from pratique.errors import InvalidInput
+from pratique.intake.document import ProfileName
 from pratique.intake.manifest.command import bind, validated
 from pratique.intake.manifest.expressions import OUTDIR, referenced_input, references
 from pratique.intake.manifest.model import InputBinding, InputParameter, Manifest, PathValue, Scalar, Value
@@ -18,16 +19,21 @@ from pratique.intake.manifest.parameters import by_id
 from pratique.intake.submission import Submission
 
 CHECK = "manifest"
-VERSION = "1"
+VERSION = "2"
 _GENERIC = frozenset({"ai", "app", "container", "docker", "eucaim", "image", "task", "the", "tool", "tools", "v"})
 _LOADER_VARIABLES = frozenset({"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "PYTHONSTARTUP", "BASH_ENV"})
 _HABITUAL_NETWORKS = frozenset({"", "none"})
+_USUAL: tuple[ProfileName, ...] = ("default",)
 
 
-def check_manifest(submission: Submission) -> CheckResult:
-    """Lint the manifest of `submission` against itself, its example and the identity that the submission states."""
+def check_manifest(submission: Submission, *, granted: Collection[ProfileName] = _USUAL) -> CheckResult:
+    """Lint the manifest of `submission` against itself, its example and the identity that the submission states.
+
+    `granted` are the sandbox profiles that this node lets tools ask for.
+    """
     manifest = submission.manifest
-    findings = tuple(finding for rule in _RULES for finding in rule(submission))
+    linted = (finding for rule in _RULES for finding in rule(submission))
+    findings = (*linted, *_profile(submission, granted))
     status = status_of(findings)
     errors = sum(finding.level is Level.ERROR for finding in findings)
     others = len(findings) - errors
@@ -257,6 +263,26 @@ def _requirements(submission: Submission) -> Iterator[Finding]:
             message = f"the variable {name} changes which code is loaded"
             fix = "Remove it; set paths inside the image."
             yield _finding("loader-variable", Level.ERROR, message, "requirements/EnvVarRequirement", fix, "T2")
+
+
+def _profile(submission: Submission, granted: Collection[ProfileName]) -> Iterator[Finding]:
+    wanted = submission.profile
+    if wanted in granted:
+        return
+    asked = submission.document.sandbox is not None
+    where = "submission.yaml/sandbox/profile" if asked else "requirements/CUDARequirement"
+    fix = {
+        "default": "Ask the node to name `default` under sandbox.profiles in its policy.",
+        "gosu": "Let the entry point run as any user without root, or ask the node to grant `gosu` in its policy.",
+        "gpu": "Let the tool run on the CPU and write `sandbox: {profile: default}` in submission.yaml, or ask the "
+        "node to grant `gpu` in its policy.",
+    }[wanted]
+    message = f"the sandbox profile {wanted!r} is asked for, which this node does not grant ({_named(granted)})"
+    yield _finding("profile-not-granted", Level.ERROR, message, where, fix, "G6")
+
+
+def _named(granted: Collection[ProfileName]) -> str:
+    return f"it grants {', '.join(sorted(granted))}" if granted else "it grants none"
 
 
 _REMARKS = {

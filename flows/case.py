@@ -86,14 +86,22 @@ class Case:
         return record
 
     @cached_property
-    def runner(self) -> ToolRunner:
-        """The tool, ready to be run on any input: its image is in the engine under the verified digest."""
-        from checks.sandboxed.plan import ToolRunner, spec_for
+    def spec(self) -> SandboxSpec:
+        """How the tool is confined: what it asks for, under the policy's ceilings, profiles and runtime."""
+        from checks.sandboxed.plan import spec_for
 
         section = self.node.policy.policy.sandbox
-        spec = spec_for(self.submission.manifest, section.ceilings.limits(), runtime=section.runtime)
+        limits = section.ceilings.limits()
+        return spec_for(self.submission.manifest, limits, profile=self.submission.profile, runtime=section.runtime)
+
+    @cached_property
+    def runner(self) -> ToolRunner:
+        """The tool, ready to be run on any input: its image is in the engine under the verified digest."""
+        from checks.sandboxed.plan import ToolRunner
+
+        manifest = self.submission.manifest
         image_id = self.engine.load(self.image)
-        return ToolRunner(self.submission, self.submission.manifest, self.image, image_id, self, spec, self.workdir)
+        return ToolRunner(self.submission, manifest, self.image, image_id, self, self.spec, self.workdir)
 
     @cached_property
     def session(self) -> SandboxSession:

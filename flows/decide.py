@@ -207,4 +207,5 @@ def _summary(
         decisions=named,
         expires=expires,
         manifest=inspected.manifest,
+        profile=inspected.profile,
     )

@@ -36,8 +36,8 @@ class Entitlement:
 def entitlement(node: Node, tool: ToolName) -> Entitlement:
     """The admission of `tool` that holds here and now.
 
-    Raises `NotAdmitted` (`run/not-admitted`, `run/withdrawn`, `admission/…`), `UsageError` where several versions are
-    admitted and none was named, `CouldNotDecide` where the ledger cannot be trusted.
+    Raises `NotAdmitted` (`run/not-admitted`, `run/withdrawn`, `run/profile`, `admission/…`), `UsageError` where several
+    versions are admitted and none was named, `CouldNotDecide` where the ledger cannot be trusted.
     """
     if not node.settings.ledger.is_dir():
         raise _not("not-admitted", f"{tool} is not admitted here: this node has no ledger yet")
@@ -56,6 +56,13 @@ def entitlement(node: Node, tool: ToolName) -> Entitlement:
         raise CouldNotDecide(
             f"the index of admissions names entry {chosen.entry} for {tool}, and it is another tool's",
             next_step=f"delete {node.settings.admissions} (it is made anew) and try again",
+        )
+    if admitted.profile not in policy.policy.sandbox.profiles:
+        raise _not(
+            "profile",
+            f"{tool} was admitted with the sandbox profile {admitted.profile}, which the policy does not grant now",
+            f"granted: {', '.join(policy.policy.sandbox.profiles) or 'none'}",
+            f"name {admitted.profile} under sandbox.profiles in the policy, or have the tool admitted without it",
         )
     return Entitlement(admitted, chosen.entry)
 

@@ -54,11 +54,12 @@ class Execution:
         return ToolCommand(self.manifest, self.config, self.image_id).on(self.values, purpose="run")[0]
 
     def spec(self, node: Node) -> SandboxSpec:
-        """How it is confined: what the manifest asks for, under the policy's ceilings."""
+        """How it is confined: what the manifest asks for, under the policy's ceilings, with the admitted profile."""
         from checks.sandboxed.plan import spec_for
 
         section = node.policy.policy.sandbox
-        return spec_for(self.manifest, section.ceilings.limits(), runtime=section.runtime)
+        profile = self.entitled.admitted.profile
+        return spec_for(self.manifest, section.ceilings.limits(), profile=profile, runtime=section.runtime)
 
     def ended(self, happened: SandboxRun) -> Execution:
         """The same run, over."""
@@ -105,6 +106,7 @@ def record_execution(node: Node, order: Order, execution: Execution, papers: Pat
         {RUN_PAPER: whole, OUTPUT_PAPER: outputs},
         internal={
             "sandboxSpec": run.spec_digest,
+            "sandboxProfile": run.spec.profile.value,
             "endedBy": run.ended_by.value,
             "exitCode": run.exit_code,
             "seconds": round(run.seconds, 3),

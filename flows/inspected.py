@@ -39,6 +39,7 @@ class Inspected:
     policy: str
     submitter: str
     manifest: Descriptor | None
+    profile: str
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,7 @@ def _inspected(signed: _Signed, extension: dict[str, Any]) -> Inspected:
         f"sha256:{policy}",
         extension.get("submitter", ""),
         named,
+        extension.get("sandboxProfile", ""),
     )
 
 

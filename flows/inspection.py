@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from checks.interface import CheckResult
 from flows.report import ImageFacts, LedgerPosition, PolicyFacts, Report, ToolFacts
 from flows.steps import AFTER, not_run
-from flows.weaknesses import too_weak
+from flows.weaknesses import not_to_be_run
 from policies.model import Outcome, Stage
 from policies.risks import coverage
 from policies.verdict import Verdict, decide
@@ -61,10 +61,10 @@ class Inspection:
         return decide(self.case.node.policy.policy, self.results, facts=self.facts(), stages=[Stage.BEFORE])
 
     def closed(self) -> bool:
-        """Whether gate 1, or a node too weak for its policy, keeps the tool from being run; its checks then say so."""
+        """Whether gate 1, the policy's sandbox section or the node keeps the tool from being run; its checks say so."""
         verdict = self.gate()
         if verdict.outcome is not Outcome.REFUSE:
-            why, fix = too_weak(self.case)
+            why, fix = not_to_be_run(self.case)
             if why:
                 self.leave_out(why, fix)
             return bool(why)
@@ -97,6 +97,7 @@ class Inspection:
                 organisation=document.provider.organisation,
                 submitter=document.provider.submitter,
                 label=case.submission.manifest.label,
+                profile=case.submission.profile,
             ),
             submission_digest=case.submission.digest,
             image=ImageFacts(

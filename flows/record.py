@@ -61,6 +61,7 @@ def _append(inspection: Inspection) -> LedgerPosition:
         submitter=document.provider.submitter,
         manifest=store.put(manifest, name=document.manifest, media_type=MANIFEST_TYPE),
         image_config=store.put(case.image.config_bytes, name="config.json", media_type=case.image.config_media_type),
+        profile=case.submission.profile,
     )
     envelope = sign_statement(statement, case.node.key)
     (appended,) = case.node.append(envelope)

@@ -15,6 +15,7 @@ from policies.verdict import Verdict
 from pratique.bounds import read_bounded
 from pratique.digests import Digest
 from pratique.errors import CouldNotDecide, UsageError
+from pratique.intake.document import ProfileName
 
 MAX_REPORT_BYTES = 64 << 20
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}", re.ASCII)
@@ -32,6 +33,7 @@ class ToolFacts(_Frozen):
     organisation: str
     submitter: str
     label: str = ""
+    profile: ProfileName = "default"
 
 
 class ImageFacts(_Frozen):

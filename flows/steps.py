@@ -83,7 +83,7 @@ def answer(step: Step, case: Case) -> CheckResult:
 def _manifest(case: Case) -> CheckResult:
     from checks.manifest import check_manifest
 
-    return check_manifest(case.submission)
+    return check_manifest(case.submission, granted=case.node.policy.policy.sandbox.profiles)
 
 
 def _dossier(case: Case) -> CheckResult:
@@ -215,6 +215,10 @@ def _of_papers(case: Case) -> Facts:
     return {"image": case.image.manifest_digest, "papers": case.papers, "seed": case.seed("cohort")}
 
 
+def _of_profile(case: Case) -> Facts:
+    return {**_of_papers(case), "profiles": sorted(case.node.policy.policy.sandbox.profiles)}
+
+
 def _of_run(case: Case) -> Facts:
     return {**_of_papers(case), "sandbox": case.node.policy.policy.sandbox.model_dump(mode="json")}
 
@@ -228,7 +232,7 @@ def _now(case: Case) -> Facts:
 
 
 STEPS = (
-    Step("manifest", "checks.manifest", Stage.BEFORE, _of_papers, _manifest),
+    Step("manifest", "checks.manifest", Stage.BEFORE, _of_profile, _manifest),
     Step("dossier", "checks.dossier", Stage.BEFORE, _now, _dossier, keeps=False),
     Step("provenance", "checks.provenance", Stage.BEFORE, _now, _provenance, keeps=False),
     Step("pinning", "checks.pinning", Stage.BEFORE, _now, _pinning, keeps=False),

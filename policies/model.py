@@ -17,6 +17,7 @@ from policies.rules import check_expression
 from policies.units import Duration, Size
 from pratique.digests import Digest, parse_digest
 from pratique.errors import InvalidInput
+from pratique.intake.document import ProfileName
 
 if TYPE_CHECKING:
     import checks.vulnerabilities.waivers
@@ -145,7 +146,7 @@ class SandboxSection(_Section):
 
     ceilings: Ceilings = Ceilings()
     runtime: Name = "runc"
-    profiles: tuple[Literal["default", "gosu", "gpu"], ...] = ("default",)
+    profiles: tuple[ProfileName, ...] = ("default",)
     refuse_weaknesses: Annotated[tuple[Name, ...], AfterValidator(_known_weaknesses)] = ()
     """Identifiers of `pratique doctor`: with one of them nothing is run on this node."""
 

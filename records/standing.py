@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 from pratique.clock import rfc3339
 from pratique.digests import Digest, parse_digest, sha256_bytes
 from pratique.errors import InvalidInput, Refused
+from pratique.intake.document import ProfileName
 from records.admissions import LONG_AGO, expiry_of, moment_of
 from records.dsse import verify_envelope
 from records.keys import Verifier
@@ -39,13 +40,15 @@ class Demand:
 
 @dataclass(frozen=True)
 class Admitted:
-    """An admission that holds: the tool, the manifest it was inspected with, when it ends, the statement's digest."""
+    """An admission that holds: the tool, the manifest it was inspected with, when it ends, the statement's digest, and
+    the sandbox profile that it was inspected under."""
 
     tool: ToolIdentity
     manifest: Digest
     expires: datetime
     policy: Digest
     statement: Digest
+    profile: ProfileName = "default"
 
 
 def check_admission(envelope: bytes, demand: Demand, moment: datetime) -> Admitted:
@@ -76,7 +79,18 @@ def check_admission(envelope: bytes, demand: Demand, moment: datetime) -> Admitt
         _end(predicate, demand, moment),
         policy,
         sha256_bytes(envelope),
+        _profile(predicate),
     )
+
+
+def _profile(predicate: dict[str, Any]) -> ProfileName:
+    """The profile that was admitted; an admission that names none is of the least."""
+    stated = _extension(predicate).get("sandboxProfile", "default")
+    known: tuple[ProfileName, ...] = get_args(ProfileName)
+    for name in known:
+        if stated == name:
+            return name
+    raise _refusal("form", "the admission names a sandbox profile that this version does not have", f"{stated!s:.40}")
 
 
 def _end(predicate: dict[str, Any], demand: Demand, moment: datetime) -> datetime:

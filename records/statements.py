@@ -156,10 +156,12 @@ def inspection_statement(
     submitter: str = "",
     manifest: Evidence | None = None,
     image_config: Evidence | None = None,
+    profile: str = "",
 ) -> Statement:
     """That `tool` was inspected: which checks passed, and by digest what each of them found.
 
     `submitter` may not admit the tool; `manifest` and `image_config` in the store are what a node needs to run it.
+    `profile` is the set of sandbox privileges under which the tool was run.
 
     `stored` has each result's JSON in the store, by check name. A check that could not decide counts among
     `failedTests`, so that a reader who knows the predicate only never takes it for passed; the extension says which.
@@ -193,6 +195,8 @@ def inspection_statement(
         extension["toolManifest"] = described(manifest)
     if image_config is not None:
         extension["imageConfig"] = described(image_config)
+    if profile:
+        extension["sandboxProfile"] = profile
     predicate = {
         "result": "FAILED" if failed or not results else "WARNED" if warned else "PASSED",
         "configuration": list(configuration),
@@ -217,15 +221,18 @@ def vsa(
     decisions: Sequence[Descriptor] = (),
     expires: datetime | None = None,
     manifest: Descriptor | None = None,
+    profile: str = "",
 ) -> Statement:
     """The admission of `tool` to `resource_uri` (this node or federation), or with `passed` false its refusal.
 
     `input_attestations` names *all* statements that this one rests on, by digest; `manifest` the one that the tool was
-    inspected with, and without which no node runs it.
+    inspected with, and without which no node runs it; `profile` the sandbox privileges that it is admitted with.
     """
     extension: dict[str, Any] = {"decisions": list(decisions)}
     if manifest is not None:
         extension["toolManifest"] = dict(manifest)
+    if profile:
+        extension["sandboxProfile"] = profile
     if expires is not None:
         extension["expires"] = rfc3339(expires)
     predicate = {

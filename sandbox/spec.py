@@ -139,7 +139,7 @@ class SandboxSpec(_Frozen):
     """Everything that confines a run. `digest` stands in every record."""
 
     profile: Profile = Profile.DEFAULT
-    runtime: Annotated[str, Field(pattern=r"^[a-z][a-z0-9.-]{0,63}$")] = "runc"
+    runtime: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")] = "runc"
     limits: Limits = Limits()
     requested: Limits | None = None
     ceilings: Limits | None = None

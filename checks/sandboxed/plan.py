@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from checks.sandboxed.command import INPUT_ROOT, OUTPUT_ROOT, Supplied, ToolCommand, scalar
+from pratique.intake.document import ProfileName
 from pratique.intake.image.model import Image
 from pratique.intake.manifest.command import Invocation
 from pratique.intake.manifest.model import Manifest
@@ -105,7 +106,7 @@ class ToolRunner:
 
 
 def spec_for(
-    manifest: Manifest, ceilings: Limits, *, profile: Profile = Profile.DEFAULT, runtime: str = "runc"
+    manifest: Manifest, ceilings: Limits, *, profile: ProfileName = "default", runtime: str = "runc"
 ) -> SandboxSpec:
     """The spec for a tool: what its manifest asks for, under the policy's ceilings; both are kept in the spec.
 
@@ -120,7 +121,7 @@ def spec_for(
     }
     requested = Limits(**asked)
     return SandboxSpec(
-        profile=profile,
+        profile=Profile(profile),
         runtime=runtime,
         limits=smaller_of(requested, ceilings),
         requested=requested,

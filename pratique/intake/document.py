@@ -32,6 +32,8 @@ Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f
 Mail = Annotated[str, Field(max_length=254, pattern=r"^[^@\s<>]+@[^@\s<>]+\.[^@\s<>]+$")]
 InputId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$", description="An input of the manifest.")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+ProfileName = Literal["default", "gosu", "gpu"]
+"""Sets of privileges that the sandbox knows, by name."""
 
 
 class _Frozen(BaseModel):
@@ -157,6 +159,18 @@ class PrivacySamples(_Frozen):
     prediction: Prediction
 
 
+class SandboxAsked(_Frozen):
+    """What the tool needs of the sandbox beyond the default; a node grants a profile only if its policy names it."""
+
+    profile: Annotated[
+        ProfileName,
+        Field(
+            description="gosu: the entry point starts as root and drops to another user itself. gpu: the node's GPUs. "
+            "default: neither, also where the manifest requires CUDA."
+        ),
+    ]
+
+
 class Document(_Frozen):
     """A declaration of the dossier."""
 
@@ -180,6 +194,7 @@ class SubmissionDocument(_Frozen):
     cohort: CohortFit | None = None
     claims: Claims
     privacy: PrivacySamples | None = None
+    sandbox: SandboxAsked | None = None
     documents: Annotated[tuple[Document, ...], Field(max_length=200)] = ()
 
     @model_validator(mode="after")

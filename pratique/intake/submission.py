@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from pratique.bounds import MIB, load_yaml, open_regular, read_bounded, within
 from pratique.digests import Digest, sha256_bytes, sha256_json
 from pratique.errors import InvalidInput
-from pratique.intake.document import SubmissionDocument
+from pratique.intake.document import ProfileName, SubmissionDocument
 from pratique.intake.manifest import MAX_BYTES, parse_manifest
 from pratique.intake.manifest.model import InputParameter, Manifest
 
@@ -40,6 +40,13 @@ class Submission:
     manifest: Manifest
     files: dict[str, Digest]
     digest: Digest
+
+    @property
+    def profile(self) -> ProfileName:
+        """The sandbox profile asked for: the one that the document names, else what the manifest requires."""
+        if self.document.sandbox is not None:
+            return self.document.sandbox.profile
+        return "gpu" if self.manifest.requirements.cuda_required else "default"
 
     def path(self, relative: str) -> Path:
         """The file or directory `relative` inside the submission; raises `InvalidInput`."""

@@ -109,13 +109,17 @@ class WorkDirEntry:
 
 @dataclass(frozen=True)
 class Requirements:
-    """What the tool needs: image reference, environment, resources (cores, MiB), GPU, network."""
+    """What the tool needs: image reference, environment, resources (cores, MiB), GPU, network.
+
+    `cuda` says that a GPU is named at all, `cuda_required` that it is no mere hint.
+    """
 
     image: str = ""
     environment: tuple[tuple[str, str], ...] = ()
     cores_min: float | None = None
     ram_min_mib: int | None = None
     cuda: bool = False
+    cuda_required: bool = False
     network: bool = False
     work_dir: tuple[WorkDirEntry, ...] = ()
 

@@ -29,6 +29,7 @@ def read_requirements(document: dict[str, Any], where: str) -> Requirements:
         cores_min=fields.number(resources, "coresMin", resources_place, minimum=0),
         ram_min_mib=None if ram is None else round(ram),
         cuda="CUDARequirement" in found,
+        cuda_required=found.get("CUDARequirement", ({}, ""))[1].startswith(f"{where}/requirements"),
         network=fields.boolean(access, "networkAccess", access_place, default=False),
         work_dir=_work_dir(*found.get("InitialWorkDirRequirement", ({}, where))),
     )

@@ -56,7 +56,14 @@ outputs:
 """.encode()
 
 
-def inspect(manifest: Manifest, *, example: Any = None, name: str = "risk-classifier") -> CheckResult:
+def inspect(
+    manifest: Manifest,
+    *,
+    example: Any = None,
+    name: str = "risk-classifier",
+    sandbox: Any = None,
+    granted: tuple[Any, ...] = ("default",),
+) -> CheckResult:
     """The check's result for this manifest, in a submission of this name."""
     document = SubmissionDocument.model_validate(
         {
@@ -67,9 +74,38 @@ def inspect(manifest: Manifest, *, example: Any = None, name: str = "risk-classi
             "image": {"layout": "image", "digest": DIGEST},
             "example": {"inputs": {"table": "test/patients.csv"} if example is None else example},
             "claims": {"model": {"trained": False}, "determinism": "bitwise"},
+            "sandbox": sandbox,
         }
     )
-    return check_manifest(Submission(Path("/nowhere"), document, manifest, {}, Digest(OTHER)))
+    return check_manifest(Submission(Path("/nowhere"), document, manifest, {}, Digest(OTHER)), granted=granted)
+
+
+CUDA = {"resources": "- {class: CUDARequirement}"}
+HINT = {"exit": "expectedExitCode: 0\nhints: [{class: 'cwltool:CUDARequirement'}]"}
+PROFILES: dict[str, tuple[dict[str, str], str | None, tuple[str, ...], bool]] = {
+    # what the manifest has, what the submission says, what the policy grants, whether that is granted
+    "nothing asked": ({}, None, ("default",), True),
+    "gosu, granted": ({}, "gosu", ("default", "gosu"), True),
+    "gosu, not granted": ({}, "gosu", ("default", "gpu"), False),
+    "CUDA required": (CUDA, None, ("default",), False),
+    "CUDA required and granted": (CUDA, None, ("default", "gpu"), True),
+    "CUDA required, but the tool does without": (CUDA, "default", ("default",), True),
+    "CUDA as a hint": (HINT, None, ("default",), True),
+    "a policy that grants nothing": ({}, None, (), False),
+    "a policy that grants only gosu": ({}, None, ("gosu",), False),
+}
+
+
+@pytest.mark.parametrize(("changes", "asked", "granted", "fine"), PROFILES.values(), ids=PROFILES.keys())
+def test_a_sandbox_profile_must_be_granted(
+    changes: dict[str, str], asked: str | None, granted: tuple[str, ...], fine: bool
+) -> None:
+    """The policy names it, or the submission is refused before anything is run."""
+    sandbox = {"profile": asked} if asked else None
+    result = inspect(parse_manifest(text(**changes)), sandbox=sandbox, granted=granted)
+    found = [finding for finding in result.findings if finding.rule_id == "manifest/profile-not-granted"]
+    assert (found == []) is fine
+    assert all(finding.level is Level.ERROR and finding.fix and "profile" in finding.message for finding in found)
 
 
 def test_a_good_manifest_passes_without_a_finding() -> None:

@@ -97,6 +97,7 @@ class Home:
         manifest: bytes = MANIFEST,
         node: Node | None = None,
         key: NodeKey | None = None,
+        profile: str = "",
     ) -> str:
         """Append the signed inspection of a tool, as `onboard` does; the run's id."""
         node = node or self.node()
@@ -116,6 +117,7 @@ class Home:
             submitter=submitter,
             manifest=node.store.put(manifest, name="scorer.cwl", media_type="application/yaml"),
             image_config=node.store.put(image_config(image), name="config.json", media_type="application/json"),
+            profile=profile,
         )
         node.append(sign_statement(statement, key or node.key))
         return run_id

@@ -34,6 +34,7 @@ class FakeMachine:
     tool: Tool = score
     facts: dict[str, Any] = field(default_factory=dict)
     calls: list[SandboxRequest] = field(default_factory=list)
+    specs: list[SandboxSpec] = field(default_factory=list)
     loaded: list[Image] = field(default_factory=list)
     connected: int = 0
     while_queued: Callable[[], None] = lambda: None
@@ -68,6 +69,7 @@ class FakeMachine:
         self.while_queued()
         before_start()
         self.calls.append(request)
+        self.specs.append(spec)
         code = self.tool(request, output)
         log.write_text("scored\n")
         files = sorted(path for path in output.rglob("*") if path.is_file())

@@ -155,6 +155,31 @@ def test_a_name_that_means_several_versions(bench: Bench) -> None:
     assert bench.run().execution.entitled.admitted.tool.version == "1.0.0"
 
 
+@pytest.mark.parametrize("profile", ["", "default", "gosu", "gpu"])
+def test_a_tool_runs_with_the_profile_that_was_admitted(home: Home, tmp_path: Path, table: Path, profile: str) -> None:
+    """What was inspected is what is admitted, what runs, and what is recorded; nothing said is the least."""
+    home.policy["sandbox"] = {"profiles": ["default", "gosu", "gpu"]}
+    admit(home.node(), home.inspected(profile=profile), ANNA)
+    bench = Bench(
+        home, FakeMachine(engine_images("one")), Order(parse_tool("scorer"), (f"table={table}",), tmp_path / "out")
+    )
+    assert bench.run().succeeded
+    assert [spec.profile for spec in bench.machine.specs] == [profile or "default"]
+    (statement,) = statements_of(home.node(), PROVENANCE)
+    assert statement["predicate"]["buildDefinition"]["internalParameters"]["sandboxProfile"] == (profile or "default")
+
+
+def test_a_profile_that_the_policy_takes_back(home: Home, tmp_path: Path, table: Path) -> None:
+    """A later policy that lets the admissions of the earlier one count, but grants less."""
+    home.policy["sandbox"] = {"profiles": ["default", "gosu"]}
+    admit(home.node(), home.inspected(profile="gosu"), ANNA)
+    order = Order(parse_tool("scorer"), (f"table={table}",), tmp_path / "out")
+    bench = Bench(home, FakeMachine(engine_images("one")), order)
+    home.policy |= {"admissions": {"also_under": [home.node().policy.digest]}, "sandbox": {"profiles": ["default"]}}
+    bench.refused("run/profile")
+    assert bench.machine.connected == 0
+
+
 def test_an_image_that_the_engine_lost(bench: Bench, tmp_path: Path) -> None:
     """It is loaded again from where it lay, by its digest; nobody knows where: could not decide."""
     bench.machine.images.clear()
@@ -225,6 +250,14 @@ def vsa_that_expired(bench: Bench) -> None:
     bench.home.node().append(foreign_admission(bench, expires=bench.home.moment))
 
 
+def vsa_with_an_unknown_profile(bench: Bench) -> None:
+    bench.home.node().append(foreign_admission(bench, profile="root"))
+
+
+def vsa_with_a_profile_that_is_not_granted(bench: Bench) -> None:
+    bench.home.node().append(foreign_admission(bench, profile="gosu"))
+
+
 def vsa_that_failed(bench: Bench) -> None:
     bench.home.node().append(foreign_admission(bench), foreign_admission(bench, passed=False))
 
@@ -242,6 +275,8 @@ def vsa_that_failed(bench: Bench) -> None:
         (vsa_that_is_too_old, "admission/expired"),
         (vsa_that_expired, "admission/expired"),
         (vsa_that_failed, "run/withdrawn"),
+        (vsa_with_an_unknown_profile, "admission/form"),
+        (vsa_with_a_profile_that_is_not_granted, "run/profile"),
     ],
 )
 def test_admissions_that_do_not_count_here(bench: Bench, attack: Callable[[Bench], None], rule: str) -> None:
