@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 _MAX_LISTED = 500
 _SHOWN_CLASSES = (FileClass.MODEL, FileClass.ARCHIVE, FileClass.SECRET, FileClass.PYTHON_STARTUP)
-EXIT_CODES = {Status.PASSED: 0, Status.NOT_APPLICABLE: 0, Status.FAILED: 1, Status.INCONCLUSIVE: 3}
 
 
 class _Frozen(BaseModel):
@@ -105,20 +103,10 @@ def open_contents(node: Node, name: str) -> Iterator[Contents]:
 
     Raises `UsageError`, `InvalidInput` and `CouldNotDecide` as opening and reading do.
     """
-    from flows.case import new_run_id
-    from pratique.intake.image.inventory import read_inventory
-    from pratique.intake.image.locate import locate
-    from pratique.intake.image.opening import open_image
+    from flows.opened import open_inventory
 
-    workdir = node.settings.work / new_run_id(node)
-    workdir.mkdir(parents=True, mode=0o700)
-    try:
-        limits = node.policy.policy.image.limits()
-        source, digest = locate(name, workdir, limits)
-        image = open_image(source, expected=digest, limits=limits, workdir=workdir)
-        yield Contents(node, image, read_inventory(image, limits))
-    finally:
-        shutil.rmtree(workdir, ignore_errors=True)
+    with open_inventory(name, node.settings.work, node.policy.policy.image.limits()) as (image, inventory):
+        yield Contents(node, image, inventory)
 
 
 def inspect_contents(contents: Contents, progress: Progress) -> ContentsReport:

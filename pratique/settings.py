@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_PREFIX = "PRATIQUE_"
 
 
 def default_home() -> Path:
@@ -16,16 +17,25 @@ def default_home() -> Path:
     return Path(base).expanduser() / "pratique"
 
 
-class Settings(BaseSettings):
-    """Settings of one installation; every field can be given as `PRATIQUE_<NAME>`."""
+class Settings(BaseModel):
+    """Settings of one installation; every field can be given as `PRATIQUE_<NAME>`.
 
-    model_config = SettingsConfigDict(env_prefix="PRATIQUE_", extra="ignore", frozen=True)
+    Read here, not by `pydantic-settings`: its import costs every command a tenth of a second.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     home: Path = Field(default_factory=default_home)
     policy: Path | None = None
     """The node's policy; without one the policy that ships with Pratique, which trusts nobody, applies."""
     origin: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./-]{2,127}$")] = "pratique.local/ledger"
     """Name of the node's ledger in its checkpoints (C2SP tlog-checkpoint origin)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_environment(cls, given: dict[str, Any]) -> dict[str, Any]:
+        found = {name: os.environ.get(_PREFIX + name.upper()) for name in cls.model_fields}
+        return {name: value for name, value in found.items() if value is not None} | given
 
     @property
     def store(self) -> Path:

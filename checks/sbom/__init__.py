@@ -98,20 +98,20 @@ def check_sbom(
     inventory: Inventory,
     image: Image,
     declared: bytes | None,
-    store: EvidenceStore,
+    store: EvidenceStore | None = None,
     *,
     clock: Clock | None = None,
 ) -> tuple[CheckResult, Bom]:
     """What does the image consist of, and does that agree with its packages' metadata and the declared SBOM?
 
-    Leaves `sbom.cdx.json` as evidence. Where the inventory is incomplete the result is inconclusive and the bill of
-    materials empty; where a package database is of a kind that is not read here, or is missing from a distribution
-    that always has one, it is inconclusive too: there are packages that nobody knows of.
+    Leaves `sbom.cdx.json` as evidence where there is a store. Where the inventory is incomplete the result is
+    inconclusive and the bill of materials empty; where a package database is of a kind that is not read here, or is
+    missing from a distribution that always has one, it is inconclusive too: there are packages that nobody knows of.
     """
     started = time.monotonic()
     try:
         bom, lies, system = make_bom(inventory, image, clock=clock)
-        evidence = store.put(bom.document, name="sbom.cdx.json", media_type=_MEDIA_TYPE)
+        evidence = (store.put(bom.document, name="sbom.cdx.json", media_type=_MEDIA_TYPE),) if store else ()
     except CouldNotDecide as error:
         empty = Bom((), b"", sha256_bytes(b""))
         return inconclusive(CHECK, VERSION, str(error), fix=error.next_step, risks=_RISKS), empty
@@ -141,7 +141,7 @@ def check_sbom(
                 method="modules without owner, copies, archives",
             ),
         ),
-        evidence=(evidence,),
+        evidence=evidence,
         inputs={"image": image.manifest_digest, **_digest_of(declared)},
         seconds=time.monotonic() - started,
     )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from checks.interface import CheckResult, Finding, Level
 from console.plain import plain
-from console.report.sarif import sarif_of
 from console.report.wording import MARKS, ordered, size
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ def render_contents(report: ContentsReport, form: str) -> str:
     if form == "json":
         return report.model_dump_json(indent=2)
     if form == "sarif":
+        from console.report.sarif import sarif_of
+
         findings = [finding for result in report.checks.values() for finding in result.findings]
         return sarif_of(findings, {"image": report.image.manifest_digest, "status": report.status.value})
     return _contents_in_words(report)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from checks.interface import CheckResult, Finding, Level, Status
-from flows.steps import NOT_RUN
 
 if TYPE_CHECKING:
     from flows.report import Report
@@ -51,6 +50,8 @@ class Reason:
     @property
     def was_not_asked(self) -> bool:
         """Whether none of its checks was run."""
+        from flows.steps import NOT_RUN
+
         return bool(self.results) and all(finding.rule_id.endswith(f"/{NOT_RUN}") for finding in self.findings)
 
 

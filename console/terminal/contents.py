@@ -63,8 +63,9 @@ def inspect(
     """
     from console.report.contents import render_contents
     from console.terminal.progress import Progress
-    from flows.contents import EXIT_CODES, inspect_contents, open_contents
+    from flows.contents import inspect_contents, open_contents
     from flows.node import Node
+    from flows.opened import EXIT_CODES
 
     node = Node.open(settings_from(home, policy))
     with Progress(quiet=quiet) as progress, open_contents(node, image) as contents:
@@ -85,12 +86,13 @@ def sbom(
     Exits with 1 when files contradict the packages that own them, with 3 when some packages cannot be known (the
     document is written all the same); what is amiss is told on standard error.
     """
+    from checks.sbom import check_sbom
     from console.report.contents import result_in_words
-    from flows.contents import EXIT_CODES, open_contents
-    from flows.node import Node
+    from flows.opened import EXIT_CODES, image_limits, open_inventory
 
-    with open_contents(Node.open(settings_from(home, policy)), image) as contents:
-        result, bom = contents.sbom
+    settings = settings_from(home, policy)
+    with open_inventory(image, settings.work, image_limits(settings)) as (opened, inventory):
+        result, bom = check_sbom(inventory, opened, None)
     if bom.document:
         deliver(bom.document.decode(), output)
     for line in result_in_words(result):
@@ -117,8 +119,8 @@ def vulns(
     looked up.
     """
     from console.report.vulnerabilities import render_vulnerabilities
-    from flows.contents import EXIT_CODES
     from flows.node import Node
+    from flows.opened import EXIT_CODES
     from flows.vulnerabilities import look_up
 
     answer = look_up(Node.open(settings_from(home, policy)), subject)
