@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,7 @@ _MEDIA_TYPES = {
     "application/vnd.dev.sigstore.bundle+json;version=0.3": 3,
     "application/vnd.dev.sigstore.bundle.v0.3+json": 3,
 }
+_DIGESTS = {"SHA2_256": 32, "SHA2_384": 48, "SHA2_512": 64}
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,19}", re.ASCII)
 _U64 = 2**64
 
@@ -73,10 +73,11 @@ class Envelope:
 
 @dataclass(frozen=True)
 class MessageSignature:
-    """A signature over the artifact itself, whose bytes are elsewhere, with its SHA-256 where the bundle states it."""
+    """A signature over the artifact itself, whose bytes are elsewhere, with its digest where the bundle states one."""
 
     digest: bytes | None
     signature: bytes
+    algorithm: str = "SHA2_256"
     signed_bytes: None = None
 
 
@@ -98,7 +99,10 @@ Content = Envelope | MessageSignature | SimpleSigning
 
 @dataclass(frozen=True)
 class SignatureBundle:
-    """One signature with its verification material; `certificate` (DER) is None when a managed key signed."""
+    """One signature with its verification material; `certificate` (DER) is None when a managed key signed.
+
+    `chain` are the certificates that the bundle brings above the signing one; none of them is believed for that.
+    """
 
     form: str
     certificate: bytes | None
@@ -107,27 +111,32 @@ class SignatureBundle:
     timestamps: tuple[bytes, ...]
     content: Content
     raw: bytes = b""
+    chain: tuple[bytes, ...] = ()
 
 
-def parse_bundle(data: bytes, *, where: str) -> SignatureBundle:
-    """The Sigstore bundle in `data`; raises `InvalidInput` (`provenance/parsed` or a `json/…` rule)."""
+def parse_bundle(data: bytes, *, where: str, any_chain: bool = False) -> SignatureBundle:
+    """The Sigstore bundle in `data`; raises `InvalidInput` (`provenance/parsed` or a `json/…` rule).
+
+    With `any_chain` one of v0.3 may bring a chain too, as `model-signing` writes it for certificates of one's own.
+    """
     fields = _Object(strict_json(data, where=where, max_bytes=MAX_BUNDLE_BYTES), where)
     media_type = fields.text("mediaType")
     if media_type not in _MEDIA_TYPES:
         raise _refuse(where, f"the media type {media_type[:80]!r} is no Sigstore bundle's")
     material = fields.child("verificationMaterial")
-    certificate, hint = _signer(material, _MEDIA_TYPES[media_type])
+    certificates, hint = _signer(material, 0 if any_chain else _MEDIA_TYPES[media_type])
     entries = material.objects("tlogEntries", 1)
     stamps = material.optional("timestampVerificationData")
     tokens = stamps.objects("rfc3161Timestamps", _MAX_TIMESTAMPS) if stamps else []
     bundle = SignatureBundle(
         form=f"Sigstore bundle v0.{_MEDIA_TYPES[media_type]}",
-        certificate=certificate,
+        certificate=certificates[0] if certificates else None,
         key_hint=hint,
         entry=_entry(entries[0]) if entries else None,
         timestamps=tuple(token.only_data("signedTimestamp") for token in tokens),
         content=_content(fields),
         raw=data,
+        chain=certificates[1:],
     )
     for part in (fields, material, stamps):
         if part:
@@ -139,17 +148,17 @@ def parse_bundle(data: bytes, *, where: str) -> SignatureBundle:
     return bundle
 
 
-def _signer(material: _Object, version: int) -> tuple[bytes | None, str]:
+def _signer(material: _Object, version: int) -> tuple[tuple[bytes, ...], str]:
     chain, certificate = material.optional("x509CertificateChain"), material.optional("certificate")
     key = material.optional("publicKey")
     if sum(part is not None for part in (chain, certificate, key)) != 1:
         raise _refuse(material.where, "exactly one of certificate, x509CertificateChain, publicKey is expected")
     if certificate:
-        return certificate.only_data("rawBytes"), ""
+        return (certificate.only_data("rawBytes"),), ""
     if key:
         hint = key.text("hint", default="")
         key.finish()
-        return None, hint
+        return (), hint
     if version > 2:
         raise _refuse(material.where, "a v0.3 bundle carries the one signing certificate, not a chain")
     certificates = (
@@ -157,7 +166,7 @@ def _signer(material: _Object, version: int) -> tuple[bytes | None, str]:
     )
     if not certificates:
         raise _refuse(material.where, "the certificate chain is empty")
-    return certificates[0], ""
+    return tuple(certificates), ""
 
 
 def _content(fields: _Object) -> Content:
@@ -181,15 +190,15 @@ def _envelope(envelope: _Object) -> Envelope:
 
 def _message(message: _Object) -> MessageSignature:
     stated = message.optional("messageDigest")
-    digest = None
+    digest, algorithm = None, "SHA2_256"
     if stated:
-        digest = stated.data("digest")
-        if stated.text("algorithm") != "SHA2_256" or len(digest) != hashlib.sha256().digest_size:
-            raise _refuse(stated.where, "only SHA2_256 message digests are read")
+        digest, algorithm = stated.data("digest"), stated.text("algorithm")
+        if _DIGESTS.get(algorithm) != len(digest):
+            raise _refuse(stated.where, f"only message digests by {', '.join(_DIGESTS)} are read")
         stated.finish()
     signature = message.data("signature")
     message.finish()
-    return MessageSignature(digest, signature)
+    return MessageSignature(digest, signature, algorithm)
 
 
 def _entry(fields: _Object) -> LogEntry:

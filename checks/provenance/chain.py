@@ -31,6 +31,14 @@ def load_certificate(der: bytes) -> tuple[x509.Certificate, PublicKey]:
     return certificate, usable(key)
 
 
+def require_no_root(chain: tuple[bytes, ...]) -> None:
+    """Raise `StepFailed` where a bundle brings a root along: whom to believe is for the verifier to know alone."""
+    for der in chain:
+        certificate, _ = load_certificate(der)
+        if certificate.issuer == certificate.subject:
+            raise StepFailed("the bundle brings a root certificate along, which no bundle may")
+
+
 def require_chain(
     certificate: x509.Certificate, authorities: tuple[Authority, ...], times: tuple[datetime, ...]
 ) -> tuple[list[x509.Certificate], str]:

@@ -2,8 +2,9 @@
 
 A log entry that is genuine but belongs to another signature proves nothing (CVE-2022-36056), so the canonical body is
 compared field by field with the bundle. Kinds of entry: https://github.com/sigstore/rekor/tree/main/pkg/types, and for
-Rekor v2 `hashedrekord 0.0.2`. An envelope's own hash in `dsse` and `intoto` entries cannot be checked (the envelope's
-JSON is not canonical); payload hash, signature and signer can.
+Rekor v2 `hashedrekord` and `dsse` 0.0.2 (https://github.com/sigstore/rekor-tiles). An envelope's own hash in `dsse` and
+`intoto` entries cannot be checked (the envelope's JSON is not canonical); payload hash, signature and signer can.
+`intoto 0.0.1` keeps no signature: it says that this signer had this payload logged, which is what an entry is for.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from checks.provenance.bundle import Content, Envelope, LogEntry, decode_base64
-from checks.provenance.keys import MALFORMED, PublicKey, digest_with, hash_of, load_public_key, spki
+from checks.provenance.keys import MALFORMED, PublicKey, digest_with, hashes_of, load_public_key, spki
 from checks.provenance.steps import StepFailed
 from pratique.bounds import MIB, strict_json
 from pratique.errors import InvalidInput
 
-_HASH_NAMES = {"sha256": "SHA2_256", "sha384": "SHA2_384", "sha512": "SHA2_512"}
+_HASHES: dict[str, hashes.HashAlgorithm] = {
+    "SHA2_256": hashes.SHA256(),
+    "SHA2_384": hashes.SHA384(),
+    "SHA2_512": hashes.SHA512(),
+}
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,9 @@ def require_entry_of(entry: LogEntry, signed: Signed) -> str:
 
 def _hashedrekord_v1(spec: Any, signed: Signed) -> bool:
     stated, signature = spec["data"]["hash"], spec["signature"]
+    digest = _digest(signed, "SHA2_" + str(stated["algorithm"]).removeprefix("sha"))
     return (
-        stated == {"algorithm": "sha256", "value": signed.message_sha256.hex()}
+        stated == {"algorithm": stated["algorithm"], "value": digest.hex()}
         and decode_base64(signature["content"], "signature.content") == signed.signature
         and _is_signer(signature["publicKey"]["content"], signed)
     )
@@ -71,13 +77,8 @@ def _hashedrekord_v1(spec: Any, signed: Signed) -> bool:
 def _hashedrekord_v2(spec: Any, signed: Signed) -> bool:
     record = spec["hashedRekordV002"]
     data, signature = record["data"], record["signature"]
-    algorithm = hash_of(signed.key)
-    if algorithm is None:
-        return False
-    digest = signed.message_sha256 if isinstance(algorithm, hashes.SHA256) else _digest(signed, algorithm)
     return (
-        data["algorithm"] == _HASH_NAMES[algorithm.name]
-        and decode_base64(data["digest"], "data.digest") == digest
+        decode_base64(data["digest"], "data.digest") == _digest(signed, data["algorithm"])
         and decode_base64(signature["content"], "signature.content") == signed.signature
         and _is_verifier(signature["verifier"], signed)
     )
@@ -104,6 +105,28 @@ def _dsse_v1(spec: Any, signed: Signed) -> bool:
     )
 
 
+def _dsse_v2(spec: Any, signed: Signed) -> bool:
+    if not isinstance(signed.content, Envelope):
+        return False
+    record = spec["dsseV002"]
+    stated, recorded = record["payloadHash"], record["signatures"][0]
+    return (
+        len(record["signatures"]) == 1
+        and stated["algorithm"] == "SHA2_256"
+        and decode_base64(stated["digest"], "payloadHash") == hashlib.sha256(signed.content.payload).digest()
+        and decode_base64(recorded["content"], "signature") == signed.signature
+        and _is_verifier(recorded["verifier"], signed)
+    )
+
+
+def _intoto_v1(spec: Any, signed: Signed) -> bool:
+    return (
+        isinstance(signed.content, Envelope)
+        and _is_payload(spec["content"]["payloadHash"], signed.content)
+        and _is_signer(spec["publicKey"], signed)
+    )
+
+
 def _intoto_v2(spec: Any, signed: Signed) -> bool:
     if not isinstance(signed.content, Envelope):
         return False
@@ -125,6 +148,8 @@ _KINDS = {
     ("hashedrekord", "0.0.1"): _hashedrekord_v1,
     ("hashedrekord", "0.0.2"): _hashedrekord_v2,
     ("dsse", "0.0.1"): _dsse_v1,
+    ("dsse", "0.0.2"): _dsse_v2,
+    ("intoto", "0.0.1"): _intoto_v1,
     ("intoto", "0.0.2"): _intoto_v2,
 }
 
@@ -148,7 +173,14 @@ def _der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
-def _digest(signed: Signed, algorithm: hashes.HashAlgorithm) -> bytes:
+def _digest(signed: Signed, name: Any) -> bytes:
+    """Digest of the signed message by the hash called `name`, which must be one that the signer's key goes with."""
+    algorithm = _HASHES.get(name) if isinstance(name, str) else None
+    fitting = {one.name for one in hashes_of(signed.key) or _HASHES.values()}  # Ed25519 has none: any names the message
+    if algorithm is None or algorithm.name not in fitting:
+        raise StepFailed(f"the entry's hash {str(name)[:20]} does not go with the signer's kind of key")
+    if isinstance(algorithm, hashes.SHA256):
+        return signed.message_sha256
     if signed.message is None:
         raise StepFailed("the signed message itself would be needed for this hash")
     return digest_with(algorithm, signed.message)

@@ -1,7 +1,8 @@
-"""Public keys: loading them strictly and verifying signatures with the hash that belongs to each kind of key.
+"""Public keys: loading them strictly and verifying signatures with the hashes that belong to each kind of key.
 
 The pairing of key and hash is Sigstore's algorithm registry
-(https://github.com/sigstore/architecture-docs/blob/main/algorithm-registry.md).
+(https://github.com/sigstore/architecture-docs/blob/main/algorithm-registry.md), with the older pairing of any curve
+with SHA-256: the certificates of sigstore-python 1 and the keys of cosign 2 sign so, CPython's releases among them.
 """
 
 from __future__ import annotations
@@ -54,10 +55,18 @@ def usable(key: object) -> PublicKey:
 
 
 def hash_of(key: PublicKey) -> hashes.HashAlgorithm | None:
-    """The hash that signatures by `key` are made with; None for Ed25519, which signs the message itself."""
+    """The hash that the registry gives signatures by `key`; None for Ed25519, which signs the message itself."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         return _CURVES[key.curve.name]
     return hashes.SHA256() if isinstance(key, rsa.RSAPublicKey) else None
+
+
+def hashes_of(key: PublicKey) -> tuple[hashes.HashAlgorithm, ...]:
+    """The hashes that signatures by `key` may be made with; none for Ed25519."""
+    own = hash_of(key)
+    if own is None or isinstance(own, hashes.SHA256):
+        return (own,) if own else ()
+    return own, hashes.SHA256()
 
 
 def spki(key: PublicKey) -> bytes:
@@ -67,27 +76,30 @@ def spki(key: PublicKey) -> bytes:
 
 def is_signed(key: PublicKey, signature: bytes, message: bytes) -> bool:
     """Whether `signature` is `key`'s over `message`."""
-    try:
-        if isinstance(key, ed25519.Ed25519PublicKey):
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        try:
             key.verify(signature, message)
-        elif isinstance(key, rsa.RSAPublicKey):
-            key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
-        else:
-            key.verify(signature, message, ec.ECDSA(_CURVES[key.curve.name]))
-    except InvalidSignature:
-        return False
-    return True
+        except InvalidSignature:
+            return False
+        return True
+    return any(_is_signed(key, signature, digest_with(one, message), one) for one in hashes_of(key))
 
 
 def is_signed_sha256(key: PublicKey, signature: bytes, digest: bytes) -> bool:
-    """Whether `signature` is `key`'s over a message whose SHA-256 is `digest`; False for keys with another hash."""
-    if not isinstance(hash_of(key), hashes.SHA256):
+    """Whether `signature` is `key`'s over a message whose SHA-256 is `digest`; False for Ed25519."""
+    if isinstance(key, ed25519.Ed25519PublicKey):
         return False
-    prehashed = utils.Prehashed(hashes.SHA256())
+    return _is_signed(key, signature, digest, hashes.SHA256())
+
+
+def _is_signed(
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, signature: bytes, digest: bytes, algorithm: hashes.HashAlgorithm
+) -> bool:
+    prehashed = utils.Prehashed(algorithm)
     try:
         if isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(signature, digest, ec.ECDSA(prehashed))
-        elif isinstance(key, rsa.RSAPublicKey):
+        else:
             key.verify(signature, digest, padding.PKCS1v15(), prehashed)
     except InvalidSignature:
         return False

@@ -8,8 +8,9 @@ trusts whatever lies in the user's cache. Importing sigstore takes about a secon
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
@@ -60,8 +61,8 @@ def _material(root: TrustedRootFile, data: bytes, digest: Digest) -> TrustMateri
     from sigstore_models.trustroot import v1 as models
 
     try:
-        strict_json(data, where=root.path.name, max_bytes=MAX_BUNDLE_BYTES)
-        inner = models.TrustedRoot.from_json(data)
+        document = strict_json(data, where=root.path.name, max_bytes=MAX_BUNDLE_BYTES)
+        inner = models.TrustedRoot.from_json(json.dumps(_with_empty_lists(document)))
         material = TrustMaterial(
             digest=digest,
             authorities=tuple(_authority(item) for item in inner.certificate_authorities),
@@ -75,6 +76,14 @@ def _material(root: TrustedRootFile, data: bytes, digest: Digest) -> TrustMateri
     except (Error, InvalidInput, StepFailed, *MALFORMED) as error:
         raise _no_root(root, str(error)[:300], "Pin a file in sigstore's trusted_root.json format.") from error
     return material
+
+
+def _with_empty_lists(document: Any) -> dict[str, Any]:
+    """What the format may leave out is an empty list, which the library's reader wants to see."""
+    if not isinstance(document, dict):
+        raise ValueError("a JSON object is expected")
+    lists = ("tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities")
+    return {**document, **{name: document.get(name) or [] for name in lists}}
 
 
 def _no_root(root: TrustedRootFile, cause: str, next_step: str) -> CouldNotDecide:

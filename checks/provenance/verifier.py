@@ -7,13 +7,13 @@ independent where they can be, so that a report says everything that is wrong an
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
 
 from checks.provenance.bundle import Envelope, MessageSignature, SignatureBundle, SimpleSigning
-from checks.provenance.chain import load_certificate, require_chain
+from checks.provenance.chain import load_certificate, require_chain, require_no_root
 from checks.provenance.entry import Signed, require_entry_of
 from checks.provenance.keys import PublicKey, is_signed, is_signed_sha256, load_public_key
 from checks.provenance.legacy import require_signed_digest, signed_digest
@@ -36,12 +36,14 @@ _KEYLESS = {StepName.SIGNING_TIME, StepName.CHAIN, StepName.SCT}
 class Demand:
     """What must have been signed: the image (or artifact) with this digest, by a statement of one of these types.
 
-    `predicate_types` None accepts any; `blobs` accepts a signature over the artifact itself (none of an image is).
+    `predicate_types` None accepts any; `blobs` accepts a signature over the artifact itself (none of an image is), and
+    `content` are the artifact's bytes, which keys need that go with another hash than SHA-256.
     """
 
     digest: Digest
     predicate_types: frozenset[str] | None = frozenset({COSIGN_SIGN})
     blobs: bool = False
+    content: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -140,14 +142,20 @@ class _Verification:
     def _parsed(self) -> tuple[None, str]:
         if self.bundle.certificate is not None:
             self.certificate, self.key = load_certificate(self.bundle.certificate)
+            require_no_root(self.bundle.chain)
             return None, f"{self.bundle.form} with a signing certificate"
         return None, f"{self.bundle.form} by a managed key"
 
     def _is_signature_of(self, key: PublicKey) -> bool:
-        content = self.bundle.content
-        if content.signed_bytes is None:
+        content, message = self.bundle.content, self._message()
+        if message is None:
             return is_signed_sha256(key, content.signature, bytes.fromhex(hex_of(self.demand.digest)))
-        return is_signed(key, content.signature, content.signed_bytes)
+        return is_signed(key, content.signature, message)
+
+    def _message(self) -> bytes | None:
+        """The signed bytes, where they are known and not their digest alone."""
+        inside = self.bundle.content.signed_bytes
+        return self.demand.content if inside is None else inside
 
     def _signature(self) -> tuple[None, str]:
         if self.key is not None:
@@ -210,10 +218,22 @@ class _Verification:
             return None, require_signed_digest(content.payload, self.demand.digest)
         if self.statement is not None:
             return None, "sha256:" + require_subject(self.statement, self.demand.digest)
-        stated = content.digest if isinstance(content, MessageSignature) else None
-        if stated is not None and stated.hex() != hex_of(self.demand.digest):
-            raise StepFailed(f"it is about sha256:{stated.hex()}, not about {self.demand.digest}")
+        if isinstance(content, MessageSignature):
+            self._require_message_digest(content)
         return None, str(self.demand.digest)
+
+    def _require_message_digest(self, content: MessageSignature) -> None:
+        """A digest that the bundle states must be the artifact's; the signature is what binds it."""
+        if content.digest is None:
+            return
+        if content.algorithm == "SHA2_256":
+            found = hex_of(self.demand.digest)
+        elif self.demand.content is not None:
+            found = hashlib.new(content.algorithm.replace("SHA2_", "sha"), self.demand.content).hexdigest()
+        else:
+            raise StepFailed(f"a digest by {content.algorithm} cannot be compared without the artifact itself")
+        if content.digest.hex() != found:
+            raise StepFailed(f"it is about {content.digest.hex()}, not about {self.demand.digest}")
 
     # --- when ---------------------------------------------------------------------------------------------------
 
@@ -266,7 +286,7 @@ class _Verification:
             raise StepAbsent("no log entry, and the policy asks for none")
         if self.key is None:
             raise StepFailed("nobody knows the key whose entry it should be")
-        message = self.bundle.content.signed_bytes
+        message = self._message()
         sha256 = bytes.fromhex(hex_of(self.demand.digest)) if message is None else hashlib.sha256(message).digest()
         signed = Signed(self.bundle.content, self.key, self.certificate, message, sha256)
         return None, require_entry_of(self.bundle.entry, signed)

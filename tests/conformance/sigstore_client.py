@@ -1,11 +1,13 @@
 """A client of the sigstore-conformance suite over the verifier that `checks.provenance` uses.
 
-    sigstore-client verify-bundle --bundle FILE (--certificate-identity ID --certificate-oidc-issuer URL | --key FILE)
+    sigstore-client verify-bundle [--staging] --bundle FILE
+                                  (--certificate-identity ID --certificate-oidc-issuer URL | --key FILE)
                                   [--trusted-root FILE] FILE_OR_DIGEST
 
 Exits 0 only when the bundle verifies, and prints the outcome of every step on stderr. Protocol:
 https://github.com/sigstore/sigstore-conformance/blob/main/docs/cli_protocol.md. It differs from the check in what it
-demands, as the suite does: any statement, or a signature over the artifact itself, is accepted. Signing is not offered.
+demands, as the suite does: any statement, or a signature over the artifact itself, is accepted, and one by a key needs
+no log entry (one that is there must be genuine). Signing is not offered.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 
 from checks.provenance import Identity, ManagedKey, Trust, TrustedRootFile
@@ -22,10 +25,12 @@ from checks.provenance.library import load_trusted_root
 from checks.provenance.verifier import Demand, verify_signature
 from pratique.bounds import read_bounded
 from pratique.clock import system_clock
-from pratique.digests import Digest, parse_digest, sha256_file
+from pratique.digests import parse_digest, sha256_bytes, sha256_file
 from pratique.errors import PratiqueError
 
 PUBLIC_ROOT = Path(__file__).parents[2] / "policies" / "sigstore-public-good.json"
+STAGING_ROOT = files("sigstore._store") / "https%3A%2F%2Ftuf-repo-cdn.sigstage.dev" / "trusted_root.json"
+MAX_ARTIFACT_BYTES = 1 << 30
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,13 +47,16 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _verify(options: argparse.Namespace) -> bool:
-    root = TrustedRootFile(options.trusted_root, sha256_file(options.trusted_root))
+    default = Path(str(STAGING_ROOT)) if options.staging else PUBLIC_ROOT
+    path = options.trusted_root or default
+    root = TrustedRootFile(path, sha256_file(path))
     trust = Trust(
         roots=(root,),
         identities=() if options.key else (Identity(options.certificate_identity, options.certificate_oidc_issuer),),
         keys=(ManagedKey(options.key.name, options.key.read_bytes()),) if options.key else (),
+        require_log_entry=not options.key,
     )
-    demand = Demand(_artifact(options.artifact), predicate_types=None, blobs=True)
+    demand = _demand(options.artifact)
     (bundle,) = read_signatures(read_bounded(options.bundle, MAX_BUNDLE_BYTES), where=options.bundle.name)
     report = verify_signature(bundle, options.bundle.name, load_trusted_root(root), trust, demand, system_clock())
     for step in report.steps:
@@ -56,20 +64,24 @@ def _verify(options: argparse.Namespace) -> bool:
     return report.verified
 
 
-def _artifact(text: str) -> Digest:
-    """Digest of the file `text`, or `text` itself where it is a digest and no file."""
+def _demand(text: str) -> Demand:
+    """A signature over the file `text`, or over what has the digest `text` where that is one and no file."""
     path = Path(text)
-    return parse_digest(text) if text.startswith("sha256:") and not path.exists() else sha256_file(path)
+    if text.startswith("sha256:") and not path.exists():
+        return Demand(parse_digest(text), predicate_types=None, blobs=True)
+    content = read_bounded(path, MAX_ARTIFACT_BYTES, follow_links=True)
+    return Demand(sha256_bytes(content), predicate_types=None, blobs=True, content=content)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sigstore-client", description="Verify a Sigstore bundle.")
     command = parser.add_subparsers(required=True).add_parser("verify-bundle")
+    command.add_argument("--staging", action="store_true")
     command.add_argument("--bundle", type=Path, required=True)
     command.add_argument("--certificate-identity", default="")
     command.add_argument("--certificate-oidc-issuer", default="")
     command.add_argument("--key", type=Path)
-    command.add_argument("--trusted-root", type=Path, default=PUBLIC_ROOT)
+    command.add_argument("--trusted-root", type=Path)
     command.add_argument("artifact", metavar="FILE_OR_DIGEST")
     return parser
 
