@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pratique.errors import PratiqueError
+from pratique.errors import CouldNotDecide, PratiqueError
 from pratique.settings import Settings
 
 NEEDED_BYTES = 5 << 30
@@ -40,7 +40,7 @@ def examine_node(settings: Settings) -> list[Point]:
 
 
 def _engine(settings: Settings) -> Iterator[Point]:
-    from sandbox.doctor import examine
+    from sandbox.doctor import examine, reachable_tier
     from sandbox.engine import connect
 
     engine = connect()
@@ -53,6 +53,32 @@ def _engine(settings: Settings) -> Iterator[Point]:
             weakness.title,
             weakness.fix,
         )
+
+    tier, why = reachable_tier(engine)
+    yield Point("observation", None if why else True, f"tier {tier} can be reached" + (f": {why}" if why else ""))
+
+
+def _demands(settings: Settings) -> Iterator[Point]:
+    """What the policy's `sandbox` section demands of this node: with one of these amiss, tools are not run here."""
+    from policies.load import load_policy
+    from sandbox.doctor import examine
+    from sandbox.engine import connect
+    from sandbox.spec import Profile, SandboxSpec
+    from sandbox.support import refuse_unsupported
+
+    engine = connect()
+    section = load_policy(settings.policy).policy.sandbox
+    for profile in section.profiles:
+        try:
+            refuse_unsupported(engine, SandboxSpec(profile=Profile(profile), runtime=section.runtime))
+        except CouldNotDecide as error:
+            yield Point(f"sandbox profile {profile}", False, str(error), error.next_step)
+        else:
+            yield Point(f"sandbox profile {profile}", True, f"granted by the policy, runs under {section.runtime}")
+    for weakness in examine(engine):
+        if weakness.id in section.refuse_weaknesses:
+            message = f"the policy lets nothing run here: {weakness.title}"
+            yield Point(f"refused weakness {weakness.id}", False, message, weakness.fix)
 
 
 def _policy(settings: Settings) -> Iterator[Point]:
@@ -70,7 +96,7 @@ def _policy(settings: Settings) -> Iterator[Point]:
 
 def _advisories(settings: Settings) -> Iterator[Point]:
     from checks.advisories import load
-    from checks.advisories.store import stale
+    from checks.advisories.source import stale
     from policies.load import load_policy
 
     max_age = load_policy(settings.policy).policy.advisories.max_age
@@ -124,6 +150,7 @@ def _privacy(settings: Settings) -> Iterator[Point]:
 
 _LOOKS: dict[str, Callable[[Settings], Iterator[Point]]] = {
     "engine": _engine,
+    "sandbox": _demands,
     "policy": _policy,
     "advisories": _advisories,
     "disk": _disk,

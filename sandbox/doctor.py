@@ -1,22 +1,20 @@
-"""Weaknesses of the host that a sandbox cannot mend, each with its fix; a policy may refuse on their identifiers.
-
-Versions are what the engine reports. A distribution may have mended an old version without changing its number; the
-finding then says so, and the maintainer who has checked may name it in the policy.
-"""
+"""Weaknesses of the host that a sandbox cannot mend, each with its fix; a policy may refuse on their identifiers."""
 
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass
-from enum import StrEnum
+from pathlib import Path
 
 from sandbox.engine import Engine, EngineFacts
+from sandbox.flaws import FLAWS, known_flaws, version_of
 from sandbox.harvest import openat2
+from sandbox.kernel import look_around
 from sandbox.observe.tracer import why_impossible
+from sandbox.weakness import Severity, Weakness
 
-_VERSION = re.compile(r"(\d{1,5})\.(\d{1,5})(?:\.(\d{1,5}))?", re.ASCII)
-
+DOCUMENTS = Path("/usr/share/doc")
+_MAINTAINED = "25.0.0"
+"""Docker Engine before this is no longer maintained upstream."""
 
 WEAKNESSES = frozenset(
     {
@@ -24,42 +22,30 @@ WEAKNESSES = frozenset(
         "engine-elsewhere",
         "engine-old",
         "engine-over-network",
+        "engine-socket-group",
+        "engine-socket-open",
         "no-limit-cpu",
         "no-limit-cpuset",
         "no-limit-memory",
         "no-limit-pids",
+        "no-kernel-lockdown",
         "no-limit-swap",
         "no-mandatory-access-control",
         "no-openat2",
         "no-seccomp",
+        "no-storage-quota",
         "no-user-namespace",
         "not-traced",
         "observation-tier-0",
-        "runc-cve-2024-21626",
-        "runc-cve-2025",
+        "processor-flaws",
         "runc-unknown",
         "shared-kernel",
+        "swap",
+        "unprivileged-bpf",
+        *(flaw.id for flaw in FLAWS),
     }
 )
 """Every identifier that `examine` may give; they are stable."""
-
-
-class Severity(StrEnum):
-    """How much it matters for running hostile containers."""
-
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
-
-
-@dataclass(frozen=True)
-class Weakness:
-    """One thing that is weaker than it could be; `id` is stable."""
-
-    id: str
-    title: str
-    fix: str
-    severity: Severity
 
 
 def examine(engine: Engine) -> tuple[Weakness, ...]:
@@ -69,16 +55,21 @@ def examine(engine: Engine) -> tuple[Weakness, ...]:
     return tuple(sorted(found, key=lambda weakness: order.index(weakness.severity)))
 
 
-def version_of(text: str) -> tuple[int, int, int] | None:
-    """The three numbers at the start of a version; None where there are none."""
-    match = _VERSION.match(text)
-    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
+def reachable_tier(engine: Engine) -> tuple[int, str]:
+    """The observation tier that runs on this engine reach, and what keeps them from more; empty where nothing does."""
+    if not engine.root_here:
+        return 0, "Pratique may not make control groups and mounts here"
+    if engine.facts.cgroup_driver != "cgroupfs":
+        return 0, "systemd manages the control groups"
+    return 1, why_impossible()
 
 
 def _versions(facts: EngineFacts) -> list[Weakness]:
     found = []
-    runc, docker = version_of(facts.runc_version), version_of(facts.version)
-    if runc is None:
+    revisions = dict(facts.revisions)
+    documents = DOCUMENTS if facts.same_machine else Path(os.devnull)
+    docker = facts.name.lower().startswith("docker")
+    if version_of(facts.runc_version) is None:
         found.append(
             Weakness(
                 "runc-unknown",
@@ -87,27 +78,12 @@ def _versions(facts: EngineFacts) -> list[Weakness]:
                 Severity.MEDIUM,
             )
         )
-    elif _lacks_november_2025(runc):
-        found.append(
-            Weakness(
-                "runc-cve-2025",
-                f"runc {facts.runc_version} is older than 1.2.8/1.3.3: escapes by mount races (CVE-2025-31133, "
-                "CVE-2025-52565, CVE-2025-52881), unless the distribution has mended them.",
-                "Install runc 1.2.8, 1.3.3 or newer, or see the distribution's security tracker.",
-                Severity.HIGH,
-            )
-        )
-    if runc is not None and runc < (1, 1, 12):
-        found.append(
-            Weakness(
-                "runc-cve-2024-21626",
-                f"runc {facts.runc_version} is older than 1.1.12: escape through a leaked descriptor "
-                "(CVE-2024-21626), unless the distribution has mended it.",
-                "Install runc 1.1.12 or newer, or see the distribution's security tracker.",
-                Severity.HIGH,
-            )
-        )
-    if docker is not None and facts.name.lower().startswith("docker") and docker < (25, 0, 0):
+    found += known_flaws("runc", facts.runc_version, revisions.get("runc", ""), documents)
+    found += known_flaws("containerd", facts.containerd_version, revisions.get("containerd", ""), documents)
+    if docker:
+        found += known_flaws("docker", facts.version, revisions.get("Engine", ""), documents)
+    version, maintained = version_of(facts.version), version_of(_MAINTAINED)
+    if docker and version is not None and maintained is not None and version < maintained:
         found.append(
             Weakness(
                 "engine-old",
@@ -117,10 +93,6 @@ def _versions(facts: EngineFacts) -> list[Weakness]:
             )
         )
     return found
-
-
-def _lacks_november_2025(runc: tuple[int, int, int]) -> bool:
-    return runc < (1, 2, 8) or (1, 3, 0) <= runc < (1, 3, 3)
 
 
 def _isolation(facts: EngineFacts) -> list[Weakness]:
@@ -198,24 +170,18 @@ def _machine(engine: Engine) -> list[Weakness]:
                 Severity.HIGH,
             )
         )
-    elif not engine.root_here:
-        found.append(
-            Weakness(
-                "observation-tier-0",
-                "Pratique may not make control groups and mounts here: peaks are sampled, limits enforced once.",
-                "Run as root beside an engine with the cgroupfs driver for exact peaks.",
-                Severity.LOW,
+    else:
+        found += look_around(engine.facts, engine.host)
+        tier, why = reachable_tier(engine)
+        if tier == 0:
+            found.append(
+                Weakness(
+                    "observation-tier-0",
+                    f"{why[0].upper()}{why[1:]}: peaks are sampled, limits enforced once.",
+                    'Run as root beside an engine with "exec-opts": ["native.cgroupdriver=cgroupfs"] for exact peaks.',
+                    Severity.LOW,
+                )
             )
-        )
-    elif engine.facts.cgroup_driver != "cgroupfs":
-        found.append(
-            Weakness(
-                "observation-tier-0",
-                "systemd manages the control groups: peaks are sampled, limits enforced once.",
-                'Set "exec-opts": ["native.cgroupdriver=cgroupfs"] for exact peaks.',
-                Severity.LOW,
-            )
-        )
     if why := why_impossible():
         found.append(
             Weakness(

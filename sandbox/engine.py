@@ -69,6 +69,12 @@ class EngineFacts:
     cannot_limit: tuple[str, ...]
     """Of `memory`, `swap`, `pids`, `cpu` and `cpuset`, those that the engine's kernel does not limit."""
     same_machine: bool
+    containerd_version: str = ""
+    revisions: tuple[tuple[str, str], ...] = ()
+    """Component and what it says it was built from: a commit, or a distribution's package version."""
+    backing: str = ""
+    """File system below the storage driver."""
+    data_root: str = ""
 
     @property
     def remaps_users(self) -> bool:
@@ -148,7 +154,8 @@ class Engine:
     def _ask_facts(self) -> EngineFacts:
         with _asking("say what it is"):
             info, version = self._client.info(), self._client.version()
-        components = {part.get("Name"): part.get("Version", "") for part in version.get("Components") or []}
+        parts = version.get("Components") or []
+        components = {part.get("Name"): part.get("Version", "") for part in parts}
         return EngineFacts(
             name=str((version.get("Platform") or {}).get("Name") or "Docker"),
             version=str(version.get("Version", "")),
@@ -167,6 +174,10 @@ class Engine:
             runc_version=str(components.get("runc", "")),
             cannot_limit=tuple(name for name, flag in _LIMIT_FLAGS.items() if not info.get(flag)),
             same_machine=_shares_our_mounts(self.host),
+            containerd_version=str(components.get("containerd", "")),
+            revisions=tuple((str(p.get("Name")), str((p.get("Details") or {}).get("GitCommit", ""))) for p in parts),
+            backing=str(dict(info.get("DriverStatus") or ()).get("Backing Filesystem", "")),
+            data_root=str(info.get("DockerRootDir", "")),
         )
 
     def ping(self) -> None:

@@ -14,8 +14,8 @@ from flows.steps import AFTER
 from flows.weaknesses import not_to_be_run
 from policies.model import Outcome, SandboxSection
 from pratique.errors import EngineUnavailable
-from sandbox.doctor import Severity, Weakness
 from sandbox.spec import Profile, SandboxSpec
+from sandbox.weakness import Severity, Weakness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
