@@ -206,12 +206,19 @@ def _model_files(contents: Contents) -> CheckResult:
     return check_model_files(contents.inventory)
 
 
+def _code(contents: Contents) -> CheckResult:
+    from checks.code import check_code
+
+    return check_code(contents.image, contents.inventory, limits=contents.node.policy.policy.image.limits())
+
+
 _QUESTIONS = {
     "image": _image,
     "sbom": _sbom,
     "licenses": _licenses,
     "vulnerabilities": _vulnerabilities,
     "model_files": _model_files,
+    "code": _code,
 }
 
 

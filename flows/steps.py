@@ -128,6 +128,13 @@ def _model_files(case: Case) -> CheckResult:
     return check_model_files(case.inventory)
 
 
+def _code(case: Case) -> CheckResult:
+    from checks.code import check_code
+
+    limits = case.node.policy.policy.image.limits()
+    return check_code(case.image, case.inventory, case.submission.manifest.base_command, limits=limits)
+
+
 def _sbom(case: Case) -> CheckResult:
     return case.contents[0]
 
@@ -211,6 +218,10 @@ def _of_image(case: Case) -> Facts:
     return {"image": case.image.manifest_digest, "limits": repr(case.node.policy.policy.image)}
 
 
+def _of_image_and_command(case: Case) -> Facts:
+    return {**_of_image(case), "command": list(case.submission.manifest.base_command)}
+
+
 def _of_papers(case: Case) -> Facts:
     return {"image": case.image.manifest_digest, "papers": case.papers, "seed": case.seed("cohort")}
 
@@ -241,6 +252,7 @@ STEPS = (
     Step("vulnerabilities", "checks.vulnerabilities", Stage.BEFORE, _now, _vulnerabilities, keeps=False),
     Step("licenses", "checks.licenses", Stage.BEFORE, _now, _licenses, keeps=False),
     Step("model_files", "checks.model_files", Stage.BEFORE, _of_image, _model_files),
+    Step("code", "checks.code", Stage.BEFORE, _of_image_and_command, _code),
     Step("conformance", "checks.sandboxed.conformance", Stage.AFTER, _of_run, _conformance),
     Step("containment", "checks.sandboxed.containment", Stage.AFTER, _of_run, _containment),
     Step("canaries", "checks.sandboxed.canaries", Stage.AFTER, _of_run, _canaries),

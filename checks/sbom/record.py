@@ -28,25 +28,22 @@ def compare_record(inventory: Inventory, directory: str) -> tuple[list[Lie], set
 
     Raises `CouldNotDecide` where the RECORD was too large to be kept.
     """
-    base, _, name = directory.rpartition("/")
+    name = directory.rpartition("/")[2]
     lies: list[Lie] = []
     owned: set[str] = set()
     wrong: list[str] = []
     missing: list[str] = []
     unhashed: list[str] = []
-    rows = _rows(inventory.read(f"{directory}/RECORD"))
+    rows = stated_files(inventory, directory)
     if rows is None:
         return [Lie("record-unreadable", f"the RECORD of {name} cannot be read", directory)], owned
-    for stated, digest in rows:
-        path = _inside(base, stated)
-        if path is None:
-            continue
+    for path, digest in rows:
         owned.add(path)
         entry = inventory.files.get(path) or inventory.resolve(path)
         if entry is None:
             missing += [path] if not path.endswith((".pyc", ".pyo")) else []
         elif digest and entry.sha256:
-            wrong += [path] if _hex(digest) != entry.sha256.removeprefix("sha256:") else []
+            wrong += [path] if stated_digest(digest) != entry.sha256.removeprefix("sha256:") else []
         elif path.endswith((".py", ".so")):
             unhashed.append(path)
     for rule, message, paths in (
@@ -57,6 +54,18 @@ def compare_record(inventory: Inventory, directory: str) -> tuple[list[Lie], set
         if paths:
             lies.append(Lie(rule, f"{message}: {_listed(paths)}", paths[0]))
     return lies, owned
+
+
+def stated_files(inventory: Inventory, directory: str) -> list[tuple[str, str]] | None:
+    """Path in the image and hash as stated of every file that the RECORD in `directory` names; None for no RECORD.
+
+    Raises `CouldNotDecide` where the RECORD was too large to be kept.
+    """
+    rows = _rows(inventory.read(f"{directory}/RECORD"))
+    if rows is None:
+        return None
+    base = directory.rpartition("/")[0]
+    return [(path, digest) for stated, digest in rows if (path := _inside(base, stated)) is not None]
 
 
 def is_package_test(path: str) -> bool:
@@ -76,7 +85,7 @@ def _rows(record: bytes) -> list[tuple[str, str]] | None:
     return [(row[0], row[1]) for row in rows if len(row) >= 2 and row[0]]
 
 
-def _hex(stated: str) -> str:
+def stated_digest(stated: str) -> str:
     """Hex digits of `sha256=<urlsafe base64>`; empty (which equals no file's) for any other form."""
     algorithm, _, value = stated.partition("=")
     if algorithm != "sha256":

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from checks.interface import Finding
 
 if TYPE_CHECKING:
     from flows.report import Report
 
+_FILE_AND_LINE = re.compile(r"/(?P<path>.+):(?P<line>[1-9][0-9]{0,7})")
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 
@@ -37,6 +40,15 @@ def sarif_of(findings: Sequence[Finding], facts: Mapping[str, Any]) -> str:
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
 
+def _place(where: str) -> dict[str, Any]:
+    """File and line, where a finding has them; the path counts from the image's root."""
+    found = _FILE_AND_LINE.fullmatch(where)
+    if found is None:
+        return {}
+    artifact = {"uri": quote(found["path"]), "uriBaseId": "IMAGE"}
+    return {"physicalLocation": {"artifactLocation": artifact, "region": {"startLine": int(found["line"])}}}
+
+
 def _result(finding: Finding) -> dict[str, Any]:
     identity = "\0".join((finding.rule_id, finding.where, finding.message))
     result: dict[str, Any] = {
@@ -46,7 +58,7 @@ def _result(finding: Finding) -> dict[str, Any]:
         "partialFingerprints": {"pratique/v1": hashlib.sha256(identity.encode()).hexdigest()},
     }
     if finding.where:
-        result["locations"] = [{"logicalLocations": [{"fullyQualifiedName": finding.where}]}]
+        result["locations"] = [{"logicalLocations": [{"fullyQualifiedName": finding.where}], **_place(finding.where)}]
     if finding.risks:
         result["properties"] = {"risks": list(finding.risks)}
     return result

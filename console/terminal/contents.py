@@ -57,7 +57,7 @@ def inspect(
     output: OutputOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Show what is inside an image: files, components, licences, known vulnerabilities, model files, secrets.
+    """Show what is inside an image: files, components, licences, vulnerabilities, model files, code, secrets.
 
     Nothing is executed. Exits with 0 when every check passed, 1 when one failed, 3 when one could not decide.
     """

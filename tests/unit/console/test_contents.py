@@ -68,7 +68,7 @@ def test_an_honest_image_passes_with_its_inventory(home: Path, tmp_path: Path) -
     found = pratique("inspect", honest(tmp_path), "--format", "json", "-q")
     assert found.exit_code == 0, found.output
     report = json.loads(found.stdout)
-    assert set(report["checks"]) == {"image", "sbom", "licenses", "vulnerabilities", "model_files"}
+    assert set(report["checks"]) == {"image", "sbom", "licenses", "vulnerabilities", "model_files", "code"}
     assert {check["status"] for check in report["checks"].values()} == {"passed"}
     assert [c["purl"] for c in report["inventory"]["components"] if c["purl"]] == ["pkg:pypi/widget@2.0"]
     assert [f["path"] for f in report["inventory"]["files"]["model"]] == ["app/m.pkl"]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from checks.interface import Finding, Level, Status
 from console.report import render
+from console.report.sarif import sarif_of
 from policies.model import Outcome
 from tests.unit.console.reports import BIDI, DIGEST, HOSTILE, MARKDOWN, finding, report, result
 
@@ -245,3 +246,13 @@ def test_constants_are_hostile() -> None:
     assert BIDI_CONTROLS.search(BIDI)
     assert "|" in MARKDOWN
     assert DIGEST.startswith("sha256:")
+
+
+def test_a_place_in_a_source_is_a_physical_location_in_sarif() -> None:
+    places = ["/app/my tool/m.py:12", "/app/m.py", "config: Env X", "/app/m.py (layer 0)"]
+    findings = [finding("x").model_copy(update={"where": place}) for place in places]
+    results = json.loads(sarif_of(findings, {}))["runs"][0]["results"]
+    assert [one["locations"][0].get("physicalLocation") for one in results] == [
+        {"artifactLocation": {"uri": "app/my%20tool/m.py", "uriBaseId": "IMAGE"}, "region": {"startLine": 12}},
+        *[None] * 3,
+    ]

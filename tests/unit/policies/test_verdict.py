@@ -54,6 +54,7 @@ def passing() -> dict[str, CheckResult]:
     found = {name: result(name) for name in CHECKS}
     found["vulnerabilities"] = result("vulnerabilities", critical=0, high=0, medium=3, low=1, unchecked=0)
     found["determinism"] = result("determinism", determinism="bitwise")
+    found["code"] = result("code", hidden=0, network=2)
     return found
 
 
@@ -242,6 +243,8 @@ def test_the_shipped_policy_admits_what_passes_and_gate_1_asks_only_its_own() ->
         ("pinning", "failed", "refuse", "same-version-same-image"),
         ("model_files", "failed", "refuse", "model-files-run-no-code"),
         ("model_files", "inconclusive", "review", "model-files-run-no-code"),
+        ("code", "inconclusive", "review", "code-can-be-read"),
+        ("code", "not applicable", "admit", None),
         ("manifest", "failed", "refuse", "manifest-is-sound"),
         ("image", "failed", "refuse", "image-is-hygienic"),
         ("vulnerabilities", "failed", "refuse", "no-known-critical-or-high-vulnerability"),
@@ -274,6 +277,13 @@ def test_vulnerabilities_count_even_when_the_check_passed(severity: str, outcome
     counts: dict[str, Any] = {"critical": 0, "high": 0, "unchecked": 0, severity: 1}
     found = passing() | {"vulnerabilities": result("vulnerabilities", **counts)}
     assert decide(load_policy().policy, found, facts={}).outcome == outcome
+
+
+def test_code_that_hides_needs_a_person() -> None:
+    """Code that reaches for the network is only told; code that cannot be read is for people to judge."""
+    found = passing() | {"code": result("code", hidden=1)}
+    verdict = decide(SHIPPED, found, facts={})
+    assert (verdict.outcome, verdict.decided_by) == ("review", "code-can-be-read")
 
 
 def test_a_tool_that_admits_to_be_nondeterministic_needs_a_person() -> None:

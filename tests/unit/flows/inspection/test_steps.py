@@ -24,7 +24,7 @@ from tests.assets.images import made
 from tests.unit.flows.inspection.conftest import Opened
 
 KEPT = [step.name for step in STEPS if step.keeps]
-ON_IMAGE = {"image", "model_files"}
+ON_IMAGE = {"image", "model_files", "code"}
 ON_PAPERS = {"manifest", "sbom", "dp_claim"}
 ON_RUNS = {"conformance", "containment", "canaries", "determinism"}
 ON_PRIVACY = {"membership"}
