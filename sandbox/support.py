@@ -38,10 +38,12 @@ def refuse_unsupported(engine: Engine, spec: SandboxSpec) -> None:
         raise CouldNotDecide(
             f"the engine has no runtime {spec.runtime!r}",
             cause=f"it has {', '.join(facts.runtimes)}",
-            next_step="Install and configure the runtime, or name another one in the policy.",
+            next_step=f"Install {spec.runtime} and name it under `runtimes` in /etc/docker/daemon.json, or name "
+            "another runtime in the policy or spec.",
         )
     if spec.profile is Profile.GPU and "nvidia" not in facts.runtimes:
         raise CouldNotDecide(
             "the engine has no GPU runtime",
+            cause=f"the profile gpu is asked for, and its runtimes are {', '.join(facts.runtimes)}",
             next_step="Install the NVIDIA container toolkit on the node, or run the tool without the gpu profile.",
         )

@@ -9,28 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from checks.interface import Status
 from console.terminal.app import app
-from flows.case import open_case
-from flows.decide import Decision, admit
+from flows.decide import admit
 from flows.direct import inspect
 from flows.inspected import history_of
-from flows.inspection import Inspection
-from flows.node import Node
-from flows.record import record_inspection
-from flows.report import Report
-from flows.steps import STEPS, answer
 from policies.model import Outcome
 from pratique.digests import Digest
-from pratique.settings import Settings
 from records.admissions import signed_statements
 from records.statements import ADMISSION_EXTENSION, PROVENANCE, VSA
 from sandbox.engine import Engine
 from sandbox.observe.helper_image import build_archive, python_closure, with_shared_libraries
 from tests.assets.submissions import EXPECTED, MODULES, TOOL, write_submission
+from tests.integration.flows.gate import ANNA, node_of, onboarded, run_command
 
 pytestmark = pytest.mark.docker
 
@@ -58,7 +51,6 @@ for what in (lambda: os.setuid(0), lambda: os.setgroups([0]), lambda: os.chown("
 os.execv(sys.argv[2], sys.argv[2:])
 """
 ENTRYPOINT = ["/usr/bin/python3", "-S", "/app/drop.py", "1234:1234", "/usr/bin/python3", "-S", "/app/main.py"]
-ANNA = Decision("anna@node.example", "North", "Reviewed.")
 
 
 class Quiet:
@@ -83,43 +75,6 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Digest]:
     return archive, digest
 
 
-def node_of(place: Path, *profiles: str) -> Node:
-    """A node that grants these profiles."""
-    rules = [
-        ("manifest-is-sound", "before-execution", 'checks.manifest.status == "passed"'),
-        ("does-what-its-manifest-says", "after-execution", 'checks.conformance.status == "passed"'),
-    ]
-    document = {
-        "apiVersion": "pratique/policy/v1",
-        "name": "test",
-        "approvals": {"admit": {"persons": 1, "organisations": 1}},
-        "sandbox": {
-            "profiles": list(profiles),
-            "ceilings": {"memory": "256MiB", "wall": "60s", "output": "8MiB"},
-        },
-        "rules": [
-            {"id": name, "stage": stage, "require": require, "otherwise": "refuse", "say": "No."}
-            for name, stage, require in rules
-        ],
-    }
-    policy = place / f"{'-'.join(profiles)}.yaml"
-    with policy.open("w") as stream:
-        YAML(typ="safe").dump(document, stream)
-    return Node.open(Settings(home=place / "home", policy=policy))
-
-
-def onboarded(node: Node, submission: Path) -> Report:
-    """What `onboard` does, with the two checks that the rules name."""
-    steps = {step.name: step for step in STEPS}
-    with open_case(node, submission) as case:
-        inspection = Inspection(case)
-        inspection.add(answer(steps["manifest"], case))
-        if not inspection.closed():
-            inspection.add(answer(steps["conformance"], case))
-            inspection.leave_out("not asked here", "Ask.")
-        return record_inspection(inspection)
-
-
 @pytest.fixture
 def submission(image: tuple[bytes, Digest], tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Path:
     """It asks for `gosu`."""
@@ -132,7 +87,7 @@ def submission(image: tuple[bytes, Digest], tmp_path: Path, engine: Engine, monk
 
 def test_a_profile_that_is_not_granted_runs_nothing(submission: Path, tmp_path: Path) -> None:
     """Precheck says the same as the gate: refused, with the field, the grant and the fix, before any container."""
-    report = inspect(node_of(tmp_path, "default"), submission, Quiet())
+    report = inspect(node_of(tmp_path, sandbox={"profiles": ["default"]}), submission, Quiet())
     assert (report.verdict.outcome, report.verdict.decided_by) == (Outcome.REFUSE, "manifest-is-sound")
     (finding,) = [one for one in report.checks["manifest"].findings if one.rule_id == "manifest/profile-not-granted"]
     assert (finding.where, "gosu" in finding.fix) == ("submission.yaml/sandbox/profile", True)
@@ -143,16 +98,13 @@ def test_a_profile_that_is_not_granted_runs_nothing(submission: Path, tmp_path: 
 
 def test_from_submission_to_run_under_the_granted_profile(submission: Path, tmp_path: Path) -> None:
     """Inspected, admitted, run and recorded as `gosu`; the tool itself runs without any privilege."""
-    node = node_of(tmp_path, "default", "gosu")
+    node = node_of(tmp_path, sandbox={"profiles": ["default", "gosu"]})
     report = onboarded(node, submission)
     assert report.verdict.outcome is Outcome.ADMIT, report.checks["conformance"]
     assert report.tool.profile == "gosu"
     assert history_of(node, report.run_id).inspected.profile == "gosu"
     assert admit(node, report.run_id, ANNA).entry is not None
-    given = ["run", "scorer", "--input", f"table={submission / 'in/patients.csv'}", "--home", str(node.settings.home)]
-    called = CliRunner().invoke(
-        app, [*given, "--policy", str(node.settings.policy), "--output", str(tmp_path / "out"), "--format", "json"]
-    )
+    called = CliRunner().invoke(app, run_command(node, submission / "in/patients.csv", tmp_path / "out"))
     assert called.exit_code == 0, called.output
     assert (tmp_path / "out" / "scores.csv").read_text() == EXPECTED
     (papers,) = node.settings.runs.glob("*/sandbox-run.json")
@@ -170,9 +122,27 @@ def test_without_the_profile_the_entry_point_cannot_drop(submission: Path, tmp_p
     """The same tool that does not ask: it starts as nobody, and fails the check, not the sandbox."""
     document = submission / "submission.yaml"
     document.write_text(document.read_text().replace("sandbox: {profile: gosu}\n", ""))
-    report = onboarded(node_of(tmp_path, "default", "gosu"), submission)
+    report = onboarded(node_of(tmp_path, sandbox={"profiles": ["default", "gosu"]}), submission)
     assert (report.verdict.outcome, report.tool.profile) == (Outcome.REFUSE, "default")
     assert report.checks["conformance"].status is Status.FAILED
+
+
+def test_a_runtime_that_the_engine_has_not_runs_nothing(submission: Path, tmp_path: Path) -> None:
+    """The policy demands it: nothing is run at the gate, and an admitted tool is not started either."""
+    here = node_of(tmp_path, sandbox={"profiles": ["gosu"]})
+    admit(here, onboarded(here, submission).run_id, ANNA)
+    demanding = {"profiles": ["gosu"], "runtime": "kata-of-tomorrow"}
+    report = onboarded(node_of(tmp_path / "other", sandbox=demanding), submission)
+    finding = report.checks["conformance"].findings[0]
+    assert report.checks["conformance"].status is Status.INCONCLUSIVE
+    assert "no runtime 'kata-of-tomorrow'" in finding.message
+    assert "daemon.json" in finding.fix
+    assert report.tool_seconds == 0
+    node_of(tmp_path, admissions={"also_under": [here.policy.digest]}, sandbox=demanding)
+    called = CliRunner().invoke(app, run_command(here, submission / "in/patients.csv", tmp_path / "out"))
+    assert called.exit_code == 3, called.output
+    assert "no runtime 'kata-of-tomorrow'" in called.output
+    assert not (tmp_path / "out").exists()
 
 
 def test_setpriv_drops_too(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
