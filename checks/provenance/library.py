@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from checks.provenance.bundle import MAX_BUNDLE_BYTES, Envelope, SignatureBundle
-from checks.provenance.keys import MALFORMED, load_public_key
+from checks.provenance.keys import MALFORMED, PublicKey, load_public_key
 from checks.provenance.material import Authority, LogKey, TrustMaterial, Window
 from checks.provenance.steps import StepAbsent, StepFailed
 from checks.provenance.trust import TrustedRootFile
@@ -165,14 +166,18 @@ def require_sct(certificate: x509.Certificate, issuers: list[x509.Certificate], 
     return f"in the log {log.name} since {time.isoformat()}"
 
 
-def second_opinion(bundle: SignatureBundle, material: TrustMaterial, image: Digest) -> str:
-    """What sigstore-python says of the whole bundle; raises `StepAbsent` for forms that it does not know."""
+def second_opinion(bundle: SignatureBundle, key: PublicKey | None, material: TrustMaterial, image: Digest) -> str:
+    """What sigstore-python says of the whole bundle; raises `StepAbsent` for forms that it does not know.
+
+    It takes every key for one of P-256 with SHA-256: with others it fails where nothing is wrong.
+    """
     entry = bundle.entry
     is_envelope = isinstance(bundle.content, Envelope)
     if (
         bundle.certificate is None
         or entry is None
         or not entry.proof
+        or not (isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp256r1")
         or (is_envelope, entry.kind, entry.version) not in _SECOND_OPINIONS
     ):
         raise StepAbsent("sigstore-python does not know this form of signature")

@@ -320,7 +320,7 @@ class _Verification:
     def _second_opinion(self) -> tuple[None, str]:
         if any(step.outcome not in (Outcome.PASSED, Outcome.ABSENT) for step in self.record.steps):
             raise StepAbsent("not asked: another step already failed")
-        return None, second_opinion(self.bundle, self.material, self.demand.digest)
+        return None, second_opinion(self.bundle, self.key, self.material, self.demand.digest)
 
 
 def _is_accepted(signer: Signer, identity: Identity) -> bool:

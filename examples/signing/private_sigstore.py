@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from examples.signing.services import (
     CertificateAuthority,
+    SigningKey,
     TimestampAuthority,
     TransparencyLog,
     b64,
@@ -53,6 +54,10 @@ class Options:
     payload_type: str = IN_TOTO
     stamp: bool | None = None
     log: bool = True
+    key: SigningKey | None = None
+    kind: str = ""
+    """Kind of the log entry of an envelope (`dsse`, `hashedrekord`, `intoto`); else what the log's clients choose."""
+
     issue: dict[str, Any] = field(default_factory=dict)
 
 
@@ -132,54 +137,49 @@ class PrivateSigstore:
     ) -> str:
         """A bundle around a DSSE envelope of `payload` (an in-toto statement, or what a forger makes of it)."""
         chosen = options or Options()
-        at = chosen.at or self.now()
-        key = new_key()
-        certificate = self.authority.issue(key, identity, issuer, at, **chosen.issue)
+        key = chosen.key or new_key()
+        certificate = self.authority.issue(key, identity, issuer, chosen.at or self.now(), **chosen.issue)
         envelope, message = _envelope(key, payload, chosen.payload_type)
-        signer = b64(pem(certificate))
-        verifier = {"x509Certificate": {"rawBytes": b64(der(certificate))}, "keyDetails": "PKIX_ECDSA_P256_SHA_256"}
         material: dict[str, Any] = {"certificate": {"rawBytes": b64(der(certificate))}}
-        return self._finish(
-            material, {"dsseEnvelope": envelope}, self._dsse_entry(envelope, message, signer, verifier, at), chosen
-        )
+        entry = self._envelope_entry(envelope, message, *_signer(certificate), chosen)
+        return self._finish(material, {"dsseEnvelope": envelope}, entry, chosen)
 
-    def sign_blob(self, data: bytes, identity: str, issuer: str = "https://idp.hospital.example") -> str:
+    def sign_blob(
+        self, data: bytes, identity: str, issuer: str = "https://idp.hospital.example", options: Options | None = None
+    ) -> str:
         """A bundle as `cosign sign-blob` makes it: a signature over `data` itself."""
-        at, key = self.now(), new_key()
-        certificate = self.authority.issue(key, identity, issuer, at)
-        digest, signature = hashlib.sha256(data).digest(), sign(key, data)
-        content = {
-            "messageSignature": {
-                "messageDigest": {"algorithm": "SHA2_256", "digest": b64(digest)},
-                "signature": b64(signature),
-            }
-        }
-        entry = self._hashedrekord(
-            digest,
-            signature,
-            b64(pem(certificate)),
-            {"x509Certificate": {"rawBytes": b64(der(certificate))}, "keyDetails": "PKIX_ECDSA_P256_SHA_256"},
-            at,
-        )
-        return self._finish({"certificate": {"rawBytes": b64(der(certificate))}}, content, entry, Options())
-
-    def sign_image_with_key(self, digest: str, key: ec.EllipticCurvePrivateKey, options: Options | None = None) -> str:
-        """A bundle by a managed key, without any certificate (`cosign sign --key`)."""
         chosen = options or Options()
+        at, key = chosen.at or self.now(), chosen.key or new_key()
+        certificate = self.authority.issue(key, identity, issuer, at, **chosen.issue)
+        entry = self._hashedrekord(
+            hashlib.sha256(data).digest(), signature := sign(key, data), *_signer(certificate), at
+        )
+        material: dict[str, Any] = {"certificate": {"rawBytes": b64(der(certificate))}}
+        return self._finish(material, _message(data, signature), entry, chosen)
+
+    def sign_blob_with_key(self, data: bytes, key: SigningKey, options: Options | None = None) -> str:
+        """The same by a managed key (`cosign sign-blob --key`)."""
+        chosen = options or Options()
+        at, signature = chosen.at or self.now(), sign(key, data)
+        entry = self._hashedrekord(hashlib.sha256(data).digest(), signature, *_key_signer(key), at)
+        return self._finish({"publicKey": {"hint": _hint(key)}}, _message(data, signature), entry, chosen)
+
+    def sign_image_with_key(self, digest: str, key: SigningKey, options: Options | None = None) -> str:
+        """A bundle by a managed key, without any certificate (`cosign sign --key`)."""
         statement = {
             "_type": "https://in-toto.io/Statement/v1",
             "subject": [{"digest": {"sha256": digest.removeprefix("sha256:")}}],
             "predicateType": COSIGN_SIGN,
             "predicate": {},
         }
-        envelope, message = _envelope(key, json.dumps(statement).encode(), chosen.payload_type)
-        public = key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        verifier = {"publicKey": {"rawBytes": b64(spki(key))}, "keyDetails": "PKIX_ECDSA_P256_SHA_256"}
-        entry = self._dsse_entry(envelope, message, b64(public), verifier, chosen.at or self.now())
-        hint = b64(hashlib.sha256(spki(key)).digest())
-        return self._finish({"publicKey": {"hint": hint}}, {"dsseEnvelope": envelope}, entry, chosen)
+        return self.sign_payload_with_key(json.dumps(statement).encode(), key, options)
+
+    def sign_payload_with_key(self, payload: bytes, key: SigningKey, options: Options | None = None) -> str:
+        """The same around an envelope of `payload`."""
+        chosen = options or Options()
+        envelope, message = _envelope(key, payload, chosen.payload_type)
+        entry = self._envelope_entry(envelope, message, *_key_signer(key), chosen)
+        return self._finish({"publicKey": {"hint": _hint(key)}}, {"dsseEnvelope": envelope}, entry, chosen)
 
     def sign_image_legacy(self, digest: str, identity: str, issuer: str = "https://idp.hospital.example") -> str:
         """A line as `cosign download signature` (2.x) prints it; needs Rekor v1."""
@@ -218,19 +218,32 @@ class PrivateSigstore:
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
-    def _dsse_entry(
-        self, envelope: dict[str, Any], message: bytes, signer: str, verifier: dict[str, Any], at: datetime
+    def _envelope_entry(
+        self, envelope: dict[str, Any], message: bytes, signer: str, verifier: dict[str, Any], chosen: Options
     ) -> dict[str, Any]:
-        signature = envelope["signatures"][0]["sig"]
-        if self.log.version == 2:
+        at, signature = chosen.at or self.now(), envelope["signatures"][0]["sig"]
+        kind = chosen.kind or ("hashedrekord" if self.log.version == 2 else "dsse")
+        if kind == "hashedrekord":
             return self._hashedrekord(
                 hashlib.sha256(message).digest(), base64.b64decode(signature), signer, verifier, at
             )
-
-        payload = base64.b64decode(envelope["payload"])
+        payload = hashlib.sha256(base64.b64decode(envelope["payload"]))
+        whole = {"algorithm": "sha256", "value": hashlib.sha256(json.dumps(envelope).encode()).hexdigest()}
+        payload_hash = {"algorithm": "sha256", "value": payload.hexdigest()}
+        if kind == "intoto":  # Rekor keeps `sig` as base64 of the envelope's own base64 text
+            logged = [{"sig": b64(signature.encode()), "publicKey": signer}]
+            inner = {"payloadType": envelope["payloadType"], "signatures": logged}
+            content = {"envelope": inner, "hash": whole, "payloadHash": payload_hash}
+            return self.log.append("intoto", "0.0.2", {"content": content}, at)
+        if self.log.version == 2:
+            spec: dict[str, Any] = {
+                "payloadHash": {"algorithm": "SHA2_256", "digest": b64(payload.digest())},
+                "signatures": [{"content": signature, "verifier": verifier}],
+            }
+            return self.log.append("dsse", "0.0.2", {"dsseV002": spec}, at)
         spec = {
-            "envelopeHash": {"algorithm": "sha256", "value": hashlib.sha256(json.dumps(envelope).encode()).hexdigest()},
-            "payloadHash": {"algorithm": "sha256", "value": hashlib.sha256(payload).hexdigest()},
+            "envelopeHash": whole,
+            "payloadHash": payload_hash,
             "signatures": [{"signature": signature, "verifier": signer}],
         }
         return self.log.append("dsse", "0.0.1", spec, at)
@@ -263,7 +276,29 @@ class PrivateSigstore:
         return json.dumps({"mediaType": BUNDLE, "verificationMaterial": material, **content})
 
 
-def _envelope(key: ec.EllipticCurvePrivateKey, payload: bytes, payload_type: str) -> tuple[dict[str, Any], bytes]:
+def _signer(certificate: x509.Certificate) -> tuple[str, dict[str, Any]]:
+    """How Rekor v1 and v2 record who signed with a certificate."""
+    verifier = {"x509Certificate": {"rawBytes": b64(der(certificate))}, "keyDetails": "PKIX_ECDSA_P256_SHA_256"}
+    return b64(pem(certificate)), verifier
+
+
+def _key_signer(key: SigningKey) -> tuple[str, dict[str, Any]]:
+    """How Rekor v1 and v2 record who signed with a key."""
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, form)
+    return b64(public), {"publicKey": {"rawBytes": b64(spki(key))}, "keyDetails": "PKIX_ECDSA_P256_SHA_256"}
+
+
+def _hint(key: SigningKey) -> str:
+    return b64(hashlib.sha256(spki(key)).digest())
+
+
+def _message(data: bytes, signature: bytes) -> dict[str, Any]:
+    digest = {"algorithm": "SHA2_256", "digest": b64(hashlib.sha256(data).digest())}
+    return {"messageSignature": {"messageDigest": digest, "signature": b64(signature)}}
+
+
+def _envelope(key: SigningKey, payload: bytes, payload_type: str) -> tuple[dict[str, Any], bytes]:
     """A DSSE envelope of `payload`, and the bytes that were signed."""
     kind = payload_type.encode()
     message = b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)

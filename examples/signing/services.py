@@ -20,10 +20,10 @@ from asn1crypto import algos, cms, core, tsp
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-SigningKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+SigningKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 _SCT_LIST = ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
 _ISSUER = ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 _ISSUER_V2 = ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
@@ -35,9 +35,11 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 
 
 def sign(key: SigningKey, message: bytes) -> bytes:
-    """`key`'s signature over `message`."""
+    """`key`'s signature over `message`, by SHA-256 where the key needs a hash."""
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return key.sign(message)
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(message, padding.PKCS1v15(), hashes.SHA256())
     return key.sign(message, ec.ECDSA(hashes.SHA256()))
 
 
@@ -135,7 +137,7 @@ class CertificateAuthority:
 
     def issue(
         self,
-        key: ec.EllipticCurvePrivateKey,
+        key: SigningKey,
         identity: str,
         issuer: str,
         at: datetime,
@@ -145,13 +147,15 @@ class CertificateAuthority:
         sct_key: ec.EllipticCurvePrivateKey | None = None,
         claims: dict[str, str] | None = None,
         with_sct: bool = True,
+        sct_extensions: bytes = b"",
         issuer_v2: str | None = None,
         also: str | None = None,
     ) -> x509.Certificate:
         """A signing certificate for `identity` as vouched for by `issuer`, valid for some minutes from `at`.
 
-        `claims` are further Fulcio extensions by the last arc of their OID. The rest is for forgers: another log key
-        (`sct_key`), no SCT, a second issuer, a second subject.
+        `claims` are further Fulcio extensions by the last arc of their OID, `sct_extensions` what static
+        certificate logs put into their timestamps. The rest is for forgers: another log key (`sct_key`), no SCT, a
+        second issuer, a second subject.
         """
         names = [_general_name(text) for text in (identity, also) if text]
         builder = (
@@ -182,20 +186,21 @@ class CertificateAuthority:
         precertificate = builder.sign(self.intermediate.key, hashes.SHA256())
         if not with_sct:
             return precertificate
-        scts = self._sct_list(precertificate.tbs_certificate_bytes, at, sct_key or self.ct_key)
+        scts = self._sct_list(precertificate.tbs_certificate_bytes, at, sct_key or self.ct_key, sct_extensions)
         return builder.add_extension(x509.UnrecognizedExtension(_SCT_LIST, scts), critical=False).sign(
             self.intermediate.key, hashes.SHA256()
         )
 
-    def _sct_list(self, tbs: bytes, at: datetime, key: ec.EllipticCurvePrivateKey) -> bytes:
+    def _sct_list(self, tbs: bytes, at: datetime, key: ec.EllipticCurvePrivateKey, extensions: bytes) -> bytes:
         """RFC 6962 §3.3: one SCT over the precertificate, as the certificate extension holds it."""
         milliseconds = int(at.timestamp() * 1000)
         issuer = hashlib.sha256(spki(self.intermediate.key)).digest()
-        entry = issuer + len(tbs).to_bytes(3, "big") + tbs + b"\0\0"
+        extended = struct.pack("!H", len(extensions)) + extensions
+        entry = issuer + len(tbs).to_bytes(3, "big") + tbs + extended
         signature = sign(key, struct.pack("!BBQH", 0, 0, milliseconds, 1) + entry)
         log_id = hashlib.sha256(spki(self.ct_key)).digest()
-        sct = b"\0" + log_id + struct.pack("!QH", milliseconds, 0) + b"\x04\x03" + struct.pack("!H", len(signature))
-        sct += signature
+        sct = b"\0" + log_id + struct.pack("!Q", milliseconds) + extended
+        sct += b"\x04\x03" + struct.pack("!H", len(signature)) + signature
         return bytes(core.OctetString(struct.pack("!HH", len(sct) + 2, len(sct)) + sct).dump())
 
 
@@ -281,9 +286,10 @@ def _path(index: int, leaves: list[bytes]) -> list[bytes]:
 
 
 class TimestampAuthority:
-    """An RFC 3161 authority."""
+    """An RFC 3161 authority; with `embed` its tokens bring its certificate along."""
 
-    def __init__(self, start: datetime, end: datetime) -> None:
+    def __init__(self, start: datetime, end: datetime, *, embed: bool = True) -> None:
+        self.embed = embed
         self.root = make_authority("tsa-root", start=start, end=end)
         usage = ExtendedKeyUsageOID.TIME_STAMPING
         self.service = make_authority("tsa", start=start, end=end, parent=self.root, usage=usage, is_ca=False)
@@ -335,7 +341,7 @@ class TimestampAuthority:
                 "version": "v3",
                 "digest_algorithms": [sha256],
                 "encap_content_info": content,
-                "certificates": [certificate],
+                "certificates": [certificate] if self.embed else [],
                 "signer_infos": [signer],
             }
         )
