@@ -21,7 +21,7 @@ ANNA = Decision("anna@node.example", "North", "Reviewed.")
 
 
 def node_of(place: Path, *, sandbox: Mapping[str, Any], **sections: Any) -> Node:
-    """A node whose policy has this `sandbox` section, and other sections as given; made again, it has the new policy."""
+    """A node whose policy has this `sandbox` section, and others as given; made again, it has the new policy."""
     rules = [
         ("manifest-is-sound", "before-execution", 'checks.manifest.status == "passed"'),
         ("does-what-its-manifest-says", "after-execution", 'checks.conformance.status == "passed"'),

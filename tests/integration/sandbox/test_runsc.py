@@ -19,14 +19,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
+from console.terminal.app import app
+from flows.decide import admit
+from flows.health import examine_node
+from policies.model import Outcome
 from pratique.errors import EngineUnavailable
 from sandbox.engine import Engine, connect
 from sandbox.launcher import Launcher
 from sandbox.mounts import mounted_below, unmount
 from sandbox.record import EndedBy, Observed
 from sandbox.spec import MIB
+from tests.assets.submissions import EXPECTED, runnable_archive, write_submission
 from tests.integration.conftest import load
+from tests.integration.flows.gate import ANNA, node_of, onboarded, run_command
 from tests.integration.sandbox.conftest import assert_nothing_left
 
 if TYPE_CHECKING:
@@ -185,3 +192,24 @@ def test_what_gvisor_hides_is_not_taken_for_nothing(
         0, Observed.IMPOSSIBLE, Observed.IMPOSSIBLE, None,
     )  # fmt: skip
     assert "runsc" in run.observed_detail
+
+
+def test_a_policy_that_demands_gvisor_gets_it_from_the_gate_to_the_run(
+    gvisor: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inspected, admitted and run under runsc, which the record names; the doctor sees that it is there."""
+    monkeypatch.setenv("DOCKER_HOST", gvisor.host)
+    submission = write_submission(tmp_path / "submission", runnable_archive(tmp_path))
+    node = node_of(tmp_path, sandbox={"runtime": "runsc"})
+    points = {point.subject: point for point in examine_node(node.settings)}
+    assert points["sandbox profile default"].good
+    assert "engine weakness shared-kernel (low)" not in points
+    report = onboarded(node, submission)
+    assert report.verdict.outcome is Outcome.ADMIT, report.checks["conformance"]
+    admit(node, report.run_id, ANNA)
+    called = CliRunner().invoke(app, run_command(node, submission / "in/patients.csv", tmp_path / "out"))
+    assert called.exit_code == 0, called.output
+    assert (tmp_path / "out" / "scores.csv").read_text() == EXPECTED
+    (papers,) = node.settings.runs.glob("*/sandbox-run.json")
+    run = json.loads(papers.read_text())["run"]
+    assert (run["spec"]["runtime"], run["host"]["runtime"]) == ("runsc", "runsc")
