@@ -37,8 +37,11 @@ def source_from(text: str) -> ImageSource:
 
 
 def remember_image(settings: Settings, digest: Digest, source: ImageSource) -> None:
-    """Keep in mind where the image with this manifest digest was found last."""
-    place = source.reference if isinstance(source, RegistryImage) else str(source.path)
+    """Keep in mind where the image with this manifest digest was found last.
+
+    A registry's image that was reached through a multi-platform index is remembered by its own digest.
+    """
+    place = f"{source.reference.partition('@')[0]}@{digest}" if isinstance(source, RegistryImage) else str(source.path)
     settings.images.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = settings.images / f"{hex_of(digest)}.json"
     draft = path.with_suffix(".draft")

@@ -27,4 +27,4 @@ def publish(node: Node, admission: Admission) -> Digest:
             next_step="push the image, and onboard a submission that names it by `reference`",
         )
     envelope = node.ledger.entry(admission.entry)
-    return attach(source, envelope, media_type=ENVELOPE_MEDIA_TYPE, artifact_type=PAYLOAD_TYPE)
+    return attach(source, {ENVELOPE_MEDIA_TYPE: envelope}, artifact_type=PAYLOAD_TYPE)

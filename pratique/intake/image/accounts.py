@@ -1,7 +1,8 @@
 """Accounts and authorities of registries, from where Docker and Podman users already have them.
 
 Accounts: `config.json` of Docker (`$DOCKER_CONFIG`, else `~/.docker`), its credential helpers included. Authorities
-(own CA): `*.crt` in `/etc/containers/certs.d/HOST` and `/etc/docker/certs.d/HOST`, beside those of the system.
+(own CA): `*.crt` in `/etc/containers/certs.d/HOST`, `/etc/docker/certs.d/HOST` and, for one user,
+`~/.config/containers/certs.d/HOST`, beside those of the system.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ from pratique.errors import CouldNotDecide, InvalidInput
 from pratique.intake.image.model import MIB, Credentials
 
 HELPER_SECONDS = 20.0
-CERTIFICATE_FOLDERS = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
+CERTIFICATE_FOLDERS = (
+    Path("~/.config/containers/certs.d"),
+    Path("/etc/containers/certs.d"),
+    Path("/etc/docker/certs.d"),
+)
+_IDENTITY_TOKEN = "<token>"  # noqa: S105 the user name by which helpers say that the secret is one
 _DOCKER_HUB = "registry-1.docker.io"
 _HUB_NAMES = ("https://index.docker.io/v1/", "docker.io", "index.docker.io", _DOCKER_HUB)
 _HELPER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
@@ -57,7 +63,7 @@ def account_for(host: str, config: Path | None = None) -> Credentials | None:
 
 def authorities_for(host: str, folders: Sequence[Path] = CERTIFICATE_FOLDERS) -> tuple[Path, ...]:
     """Files with certificates of authorities that are believed for `host` beside the system's."""
-    return tuple(path for folder in folders for path in sorted((folder / host).glob("*.crt")))
+    return tuple(path for folder in folders for path in sorted((folder.expanduser() / host).glob("*.crt")))
 
 
 def _mapping(settings: dict[str, Any], name: str) -> dict[str, Any]:
@@ -67,7 +73,10 @@ def _mapping(settings: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _written(path: Path, entry: Any) -> Credentials | None:
     """Account that stands in the file itself; None where a helper has it."""
-    text = entry.get("auth") if isinstance(entry, dict) else None
+    fields = entry if isinstance(entry, dict) else {}
+    text, token = fields.get("auth"), fields.get("identitytoken")
+    if isinstance(token, str) and token:
+        return Credentials(identity_token=token)
     if not text:
         return None
     try:
@@ -88,9 +97,9 @@ def _from_helper(path: Path, helper: Any, names: Sequence[str]) -> Credentials |
         if answer is None:
             continue
         username, secret = answer.get("Username"), answer.get("Secret")
-        if not isinstance(username, str) or not isinstance(secret, str) or username == "<token>":
+        if not isinstance(username, str) or not isinstance(secret, str) or not secret:
             raise _unusable(path, f"docker-credential-{helper} gave no user name and password")
-        return Credentials(username, secret)
+        return Credentials(identity_token=secret) if username == _IDENTITY_TOKEN else Credentials(username, secret)
     return None
 
 

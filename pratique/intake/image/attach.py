@@ -1,13 +1,13 @@
-"""Attaching a signed statement to an image in a registry, as an OCI referrer or under the fallback tag."""
+"""Attaching signed statements to an image in a registry, as an OCI referrer or under the fallback tag."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pratique.bounds import MIB, strict_json
 from pratique.digests import Digest, canonical_json, hex_of, sha256_bytes
 from pratique.errors import CouldNotDecide
-from pratique.intake.image.accounts import account_for
 from pratique.intake.image.documents import INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST
 from pratique.intake.image.model import RegistryImage
 from pratique.intake.image.reference import parse_reference
@@ -16,34 +16,33 @@ from pratique.intake.image.registry_http import RegistryHttp
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 _EMPTY = b"{}"
 _MAX_BYTES = 4 * MIB
+_ATTEMPTS = 4
 
 
-def attach(source: RegistryImage, payload: bytes, *, media_type: str, artifact_type: str) -> Digest:
-    """Push `payload` as a referrer of the image that `source` names; the digest of its manifest.
+def attach(source: RegistryImage, papers: Mapping[str, bytes], *, artifact_type: str) -> Digest:
+    """Push `papers` (media type to bytes) as one referrer of the image that `source` names; its manifest's digest.
 
     Attaching the same twice changes nothing. Raises `CouldNotDecide` where the registry does not have the image, does
     not let us push, or fails; `InvalidInput` (`image/registry-redirect`) where it sends uploads elsewhere.
     """
     reference = parse_reference(source.reference)
-    account = source.credentials or account_for(reference.host)
-    http = RegistryHttp(reference, account, actions="pull,push")
+    http = RegistryHttp(reference, source.credentials, actions="pull,push")
     image = http.read(f"manifests/{reference.digest}", accept=", ".join(sorted(INDEXES | MANIFESTS)), limit=_MAX_BYTES)
     if image is None or sha256_bytes(image) != reference.digest:
         raise CouldNotDecide(
             f"the registry {reference.host} has no image {reference.digest}",
             next_step="Push the image there first, and name it by its digest.",
         )
-    for blob in (payload, _EMPTY):
+    for blob in (*papers.values(), _EMPTY):
         _push_blob(http, blob)
-    described = strict_json(image, where=reference.digest, max_bytes=_MAX_BYTES)
     manifest = canonical_json(
         {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
             "artifactType": artifact_type,
             "config": _descriptor(_EMPTY, EMPTY_TYPE),
-            "layers": [_descriptor(payload, media_type)],
-            "subject": _descriptor(image, str(described.get("mediaType", OCI_MANIFEST))),
+            "layers": [_descriptor(data, media_type) for media_type, data in papers.items()],
+            "subject": _descriptor(image, _media_type(image, reference.digest)),
         }
     )
     digest = sha256_bytes(manifest)
@@ -51,6 +50,11 @@ def attach(source: RegistryImage, payload: bytes, *, media_type: str, artifact_t
     if "oci-subject" not in {name.lower() for name in answer.headers}:
         _list_under_fallback_tag(http, reference.digest, _descriptor(manifest, OCI_MANIFEST), artifact_type)
     return digest
+
+
+def _media_type(image: bytes, digest: Digest) -> str:
+    described = strict_json(image, where=digest, max_bytes=_MAX_BYTES)
+    return str(described.get("mediaType", OCI_MANIFEST)) if isinstance(described, dict) else OCI_MANIFEST
 
 
 def _push_blob(http: RegistryHttp, data: bytes) -> None:
@@ -61,15 +65,27 @@ def _push_blob(http: RegistryHttp, data: bytes) -> None:
 
 
 def _list_under_fallback_tag(http: RegistryHttp, image: Digest, entry: dict[str, Any], artifact_type: str) -> None:
-    """What a registry without referrers leaves to its clients; of two at once one can be lost."""
+    """What a registry without referrers leaves to its clients; of two at once one is lost, so we look again."""
     tag = f"manifests/sha256-{hex_of(image)}"
-    present = http.read(tag, accept=OCI_INDEX, limit=_MAX_BYTES)
-    listed = strict_json(present, where="fallback tag", max_bytes=_MAX_BYTES).get("manifests", []) if present else []
-    if any(item.get("digest") == entry["digest"] for item in listed):
-        return
-    entries = [*listed, {**entry, "artifactType": artifact_type}]
-    index = canonical_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
-    http.write("PUT", tag, content=index, media_type=OCI_INDEX)
+    for _ in range(_ATTEMPTS):
+        listed = _listed(http.read(tag, accept=OCI_INDEX, limit=_MAX_BYTES))
+        if any(item.get("digest") == entry["digest"] for item in listed):
+            return
+        entries = [*listed, {**entry, "artifactType": artifact_type}]
+        index = canonical_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+        http.write("PUT", tag, content=index, media_type=OCI_INDEX)
+    raise CouldNotDecide(
+        "what was pushed does not appear among what is attached to the image",
+        cause=tag,
+        next_step="Push it again; should others push at the same time, one after the other.",
+    )
+
+
+def _listed(index: bytes | None) -> list[dict[str, Any]]:
+    """The entries of a fallback tag; whatever else somebody put there is not kept."""
+    document = strict_json(index, where="fallback tag", max_bytes=_MAX_BYTES) if index is not None else {}
+    manifests = document.get("manifests") if isinstance(document, dict) else None
+    return [item for item in manifests if isinstance(item, dict)] if isinstance(manifests, list) else []
 
 
 def _descriptor(data: bytes, media_type: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is attached to an image where it lies: signatures and attestations, found and not yet judged.
+"""What is attached to an image where it lies: signatures, attestations, admissions, found and not yet judged.
 
 In a registry: OCI referrers (1.1), their fallback tag `sha256-<hex>` where the registry has no such API (Debian's has
 none), and cosign's older tag `sha256-<hex>.sig`. In an OCI layout: the manifests of its index that name the image as
@@ -8,6 +8,7 @@ digest; what somebody attached who had no business to is for the provenance chec
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +17,12 @@ from typing import Any, Protocol
 from pratique.bounds import MIB, strict_json
 from pratique.digests import Digest, hex_of, parse_digest, sha256_bytes
 from pratique.errors import InvalidInput
-from pratique.intake.image.accounts import account_for
 from pratique.intake.image.documents import OCI_INDEX, OCI_MANIFEST
 from pratique.intake.image.model import ImageLimits, ImageSource, LayoutImage, RegistryImage
 from pratique.intake.image.reference import parse_reference
 
 MAX_ATTACHED = 64
+_MAX_PAPERS = 8
 MAX_DOCUMENT_BYTES = 4 * MIB
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle"
 """Prefix of the types of Sigstore bundles (`….v0.3+json`)."""
@@ -43,8 +44,8 @@ class Attached:
 class _Place(Protocol):
     """Where attached things are looked for; each answer is verified against the digest it was asked by."""
 
-    def candidates(self, digest: Digest) -> Iterator[tuple[Digest, str]]:
-        """Digest of each manifest that may be attached to the image, and what it is called."""
+    def candidates(self, digest: Digest, kind: str) -> Iterator[tuple[Digest, str]]:
+        """Digest of each manifest of this kind that may be attached to the image, and what it is called."""
 
     def tagged(self, tag: str) -> bytes | None:
         """The manifest under a tag; what a tag leads to is worth what its signatures are worth."""
@@ -71,6 +72,19 @@ def attached_to(source: ImageSource, digest: Digest, limits: ImageLimits) -> tup
     return tuple(found[:MAX_ATTACHED])
 
 
+def papers_attached_to(source: RegistryImage, digest: Digest, kind: str) -> tuple[Mapping[str, bytes], ...]:
+    """What others of the artifact type `kind` attached to the image: the blobs of each, by media type.
+
+    Raises as `attached_to`.
+    """
+    place = _Registry(source)
+    found = []
+    for name, manifest in _referrers(place, digest, kind):
+        blobs = {str(layer.get("mediaType")): _blob_of(place, layer, name) for layer in _layers(manifest)[:_MAX_PAPERS]}
+        found.append({media_type: data for media_type, data in blobs.items() if data is not None})
+    return tuple(found)
+
+
 def _place(source: ImageSource, limits: ImageLimits) -> _Place | None:
     if isinstance(source, RegistryImage):
         return _Registry(source)
@@ -78,18 +92,27 @@ def _place(source: ImageSource, limits: ImageLimits) -> _Place | None:
 
 
 def _bundles(place: _Place, image: Digest) -> Iterator[Attached]:
-    for count, (digest, name) in enumerate(place.candidates(image)):
+    for name, manifest in _referrers(place, image, BUNDLE_TYPE):
+        for layer in _layers(manifest):
+            if str(layer.get("mediaType", "")).startswith(BUNDLE_TYPE):
+                data = _blob_of(place, layer, name)
+                if data is not None:
+                    yield Attached(name, data)
+
+
+def _referrers(place: _Place, image: Digest, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and manifest of what says of itself that it is attached to the image, at most 64."""
+    for count, (digest, name) in enumerate(place.candidates(image, kind)):
         if count >= MAX_ATTACHED:
             return
         manifest = _object(place.document(digest), name)
         subject = manifest.get("subject")
-        if not isinstance(subject, dict) or subject.get("digest") != image:
-            continue
-        for layer in _layers(manifest):
-            if str(layer.get("mediaType", "")).startswith(BUNDLE_TYPE):
-                data = place.blob(parse_digest(layer.get("digest"), where=name))
-                if data is not None:
-                    yield Attached(name, data)
+        if isinstance(subject, dict) and subject.get("digest") == image:
+            yield name, manifest
+
+
+def _blob_of(place: _Place, layer: Mapping[str, Any], name: str) -> bytes | None:
+    return place.blob(parse_digest(layer.get("digest"), where=name))
 
 
 def _simple_signatures(place: _Place, data: bytes) -> Iterator[Attached]:
@@ -97,7 +120,7 @@ def _simple_signatures(place: _Place, data: bytes) -> Iterator[Attached]:
         annotations = layer.get("annotations")
         if layer.get("mediaType") != SIMPLE_SIGNING_TYPE or not isinstance(annotations, dict):
             continue
-        payload = place.blob(parse_digest(layer.get("digest"), where=".sig tag"))
+        payload = _blob_of(place, layer, ".sig tag")
         if payload is not None:
             texts = {key: value for key, value in annotations.items() if isinstance(value, str)}
             yield Attached(f".sig tag, signature {number}", payload, texts)
@@ -110,16 +133,17 @@ class _Registry:
         from pratique.intake.image.registry_http import RegistryHttp
 
         reference = parse_reference(source.reference)
-        self._http = RegistryHttp(reference, source.credentials or account_for(reference.host))
+        self._http = RegistryHttp(reference, source.credentials)
 
-    def candidates(self, digest: Digest) -> Iterator[tuple[Digest, str]]:
-        index = self._read(f"referrers/{digest}", OCI_INDEX)
-        if index is None:
-            index = self.tagged(f"sha256-{hex_of(digest)}")
-        for item in _manifests(_object(index, "referrers")):
-            if _may_hold_bundle(item):
-                found = parse_digest(item.get("digest"), where="referrers")
-                yield found, f"referrer {hex_of(found)[:12]}"
+    def candidates(self, digest: Digest, kind: str) -> Iterator[tuple[Digest, str]]:
+        listed = self._http.pages(f"referrers/{digest}", accept=OCI_INDEX, limit=MAX_DOCUMENT_BYTES)
+        first = next(listed, None)
+        pages = [self.tagged(f"sha256-{hex_of(digest)}")] if first is None else itertools.chain([first], listed)
+        for page in pages:
+            for item in _manifests(_object(page, "referrers")):
+                if _may_hold(item, kind):
+                    found = parse_digest(item.get("digest"), where="referrers")
+                    yield found, f"referrer {hex_of(found)[:12]}"
 
     def tagged(self, tag: str) -> bytes | None:
         return self._read(f"manifests/{tag}", _ACCEPT)
@@ -145,10 +169,10 @@ class _Layout:
         index = read_bounded(within(directory, "index.json", where=str(directory)), limits.manifest_bytes)
         self._items = list(_manifests(_object(index, "index.json")))
 
-    def candidates(self, digest: Digest) -> Iterator[tuple[Digest, str]]:
+    def candidates(self, digest: Digest, kind: str) -> Iterator[tuple[Digest, str]]:
         fallback = self.tagged(f"sha256-{hex_of(digest)}")
         for item in [*self._items, *(_manifests(_object(fallback, "fallback tag")) if fallback else ())]:
-            if _may_hold_bundle(item):
+            if _may_hold(item, kind):
                 found = parse_digest(item.get("digest"), where="index.json")
                 yield found, f"referrer {hex_of(found)[:12]}"
 
@@ -171,10 +195,10 @@ class _Layout:
         return self.document(digest)
 
 
-def _may_hold_bundle(item: Mapping[str, Any]) -> bool:
-    """Whether a descriptor may lead to a bundle; without a type (fallback tags of old clients) one has to look."""
-    kind = item.get("artifactType")
-    return item.get("mediaType") == OCI_MANIFEST and (kind is None or str(kind).startswith(BUNDLE_TYPE))
+def _may_hold(item: Mapping[str, Any], kind: str) -> bool:
+    """Whether a descriptor may lead to `kind`; without a type (fallback tags of old clients) one has to look."""
+    stated = item.get("artifactType")
+    return item.get("mediaType") == OCI_MANIFEST and (stated is None or str(stated).startswith(kind))
 
 
 def _object(data: bytes | None, where: str) -> dict[str, Any]:

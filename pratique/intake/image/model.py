@@ -69,10 +69,14 @@ class ArchiveImage:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A registry account; the password never shows in a representation of this object."""
+    """A registry account: name and password, or the identity token (OAuth 2 refresh token) of one who logged in.
 
-    username: str
-    password: str = field(repr=False)
+    No secret shows in a representation of this object.
+    """
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,31 +11,52 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import IO, BinaryIO
 
 from pratique.digests import Digest, hex_of, sha256_bytes
 from pratique.errors import CouldNotDecide, InvalidInput
-from pratique.intake.image.accounts import account_for
 from pratique.intake.image.documents import INDEXES, MANIFESTS
 from pratique.intake.image.model import ImageLimits, RegistryImage
 from pratique.intake.image.reference import parse_reference
-from pratique.intake.image.registry_http import RegistryHttp
+from pratique.intake.image.registry_http import BrokenOff, RegistryHttp
 from pratique.intake.image.shelf import missing_blob, open_regular
 
-if TYPE_CHECKING:
-    import httpx
-
 _ACCEPT = ", ".join(sorted(INDEXES | MANIFESTS))
+_RESUMES = (0.25, 1.0, 2.0)
+"""Seconds before a download that broke off is taken up again."""
+
+
+class _Partial:
+    """A blob that is being downloaded: what is there, and the digest of that."""
+
+    def __init__(self, digest: Digest, size: int, out: IO[bytes]) -> None:
+        self.digest, self.size, self.count = digest, size, 0
+        self._out = out
+        self._sha256 = hashlib.sha256()
+
+    def add(self, chunk: bytes) -> None:
+        self.count += len(chunk)
+        self._sha256.update(chunk)
+        self._out.write(chunk)
+
+    def restart(self) -> None:
+        """Forget what is there: the registry sends the whole blob."""
+        if self.count:
+            self._out.seek(0)
+            self._out.truncate()
+            self._sha256, self.count = hashlib.sha256(), 0
+
+    def found(self) -> str:
+        return f"sha256:{self._sha256.hexdigest()}"
 
 
 class RegistryShelf:
     """Blobs of one repository; what was fetched lies in `workdir`/blobs/sha256.
 
     Raises `InvalidInput`: `image/reference…`, `image/digest-mismatch` (reference and expected digest differ),
-    `image/blob-missing`, `image/blob-size`, `image/blob-digest`, `image/registry-redirect`; `CouldNotDecide` when the
-    registry does not answer, asks for credentials, is too slow, or the disk is full.
+    `image/blob-missing`, `image/blob-size`, `image/blob-digest`, `image/blob-range`, `image/registry-redirect`;
+    `CouldNotDecide` when the registry does not answer, asks for credentials, is too slow, or the disk is full.
     """
 
     def __init__(self, image: RegistryImage, expected: Digest, limits: ImageLimits, workdir: Path) -> None:
@@ -49,8 +70,7 @@ class RegistryShelf:
                 next_step="Correct the one of the two digests that is wrong.",
             )
         self._reference = reference
-        self._http = RegistryHttp(reference, image.credentials or account_for(reference.host))
-        self._deadline = time.monotonic() + limits.download_seconds
+        self._http = RegistryHttp(reference, image.credentials, seconds=limits.download_seconds)
         self._folder = workdir / "blobs" / "sha256"
         self._folder.mkdir(parents=True, exist_ok=True)
 
@@ -74,7 +94,7 @@ class RegistryShelf:
             with tempfile.NamedTemporaryFile(dir=self._folder, prefix="partial-", delete=False) as out:
                 partial = Path(out.name)
                 try:
-                    self._download(digest, size, out)
+                    self._download(_Partial(digest, size, out))
                 except (InvalidInput, CouldNotDecide):
                     partial.unlink()
                     raise
@@ -94,43 +114,43 @@ class RegistryShelf:
         return self._folder / hex_of(digest)
 
     def _manifest(self, digest: Digest, limit: int) -> bytes:
-        data = bytearray()
-        with self._http.get(f"manifests/{digest}", accept=_ACCEPT) as response:
-            self._found(response, digest)
-            for chunk in self._chunks(response):
-                data += chunk
-                if len(data) > limit:
-                    raise self._refusal("document-too-large", f"a manifest of more than {limit:,} bytes", digest)
-        return bytes(data)
-
-    def _download(self, digest: Digest, size: int, out: IO[bytes]) -> None:
-        sha256, count = hashlib.sha256(), 0
-        with self._http.get(f"blobs/{digest}", accept="*/*") as response:
-            self._found(response, digest)
-            for chunk in self._chunks(response):
-                count += len(chunk)
-                if count > size:
-                    raise self._refusal("blob-size", f"more than the {size:,} bytes the manifest states", digest)
-                sha256.update(chunk)
-                out.write(chunk)
-        if count < size:
-            raise self._refusal("truncated", f"{count:,} of {size:,} bytes", digest)
-        if f"sha256:{sha256.hexdigest()}" != digest:
-            raise self._refusal("blob-digest", "the registry answered with other bytes than those asked for", digest)
-
-    def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
-        for chunk in response.iter_raw():  # raw: a Content-Encoding would be a way to send a bomb
-            if time.monotonic() > self._deadline:
-                raise CouldNotDecide(
-                    f"{self._reference.host} is too slow",
-                    cause="the time for downloading the image is over",
-                    next_step="Try again later, or hand the image in as an OCI layout.",
-                )
-            yield chunk
-
-    def _found(self, response: httpx.Response, digest: Digest) -> None:
-        if response.status_code == 404:
+        data = self._http.read(f"manifests/{digest}", accept=_ACCEPT, limit=limit)
+        if data is None:
             raise missing_blob(digest)
+        return data
+
+    def _download(self, partial: _Partial) -> None:
+        """Fill `partial`; what broke off is asked for again from there on, and the digest of the whole decides."""
+        for pause in (*_RESUMES, None):
+            try:
+                self._continue(partial)
+                break
+            except BrokenOff:
+                if partial.count == partial.size:
+                    break
+                if pause is None:
+                    raise
+                time.sleep(pause)
+        if partial.count < partial.size:
+            raise self._refusal("truncated", f"{partial.count:,} of {partial.size:,} bytes", partial.digest)
+        if partial.found() != partial.digest:
+            raise self._refusal(
+                "blob-digest", "the registry answered with other bytes than those asked for", partial.digest
+            )
+
+    def _continue(self, partial: _Partial) -> None:
+        with self._http.get(f"blobs/{partial.digest}", accept="*/*", offset=partial.count) as response:
+            if response.status_code == 404:
+                raise missing_blob(partial.digest)
+            if response.status_code == 200:
+                partial.restart()
+            elif not response.headers.get("content-range", "").startswith(f"bytes {partial.count}-"):
+                raise self._refusal("blob-range", "the registry goes on at another place than asked", partial.digest)
+            for chunk in response.iter_raw():  # raw: a Content-Encoding would be a way to send a bomb
+                if partial.count + len(chunk) > partial.size:
+                    message = f"more than the {partial.size:,} bytes the manifest states"
+                    raise self._refusal("blob-size", message, partial.digest)
+                partial.add(chunk)
 
     def _refusal(self, rule: str, message: str, digest: Digest) -> InvalidInput:
         return InvalidInput(

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from checks.interface import Status
@@ -26,15 +21,10 @@ from pratique.intake.image import ImageLimits, LayoutImage, RegistryImage
 from pratique.intake.image.attach import attach
 from pratique.intake.image.attached import SIMPLE_SIGNING_TYPE, Attached, attached_to
 from tests.assets.images import INDEX, MANIFEST, MadeImage, made, to_json
+from tests.assets.registries import push, running_registry
 
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 SIGNER, ISSUER = "release@provider.example", "https://idp.hospital.example"
-CONFIGURATION = """\
-version: 0.1
-log: {{level: error}}
-storage: {{filesystem: {{rootdirectory: {root}}}}}
-http: {{addr: "127.0.0.1:{port}"}}
-"""
 
 
 @dataclass
@@ -51,16 +41,7 @@ class Registry:
 
     def put(self, image: MadeImage, tops: dict[str, str]) -> None:
         """Push all blobs of `image`, and the manifests in `tops` (digest to tag or digest)."""
-        base = f"http://{self.host}/v2/team/tool"
-        with httpx.Client(trust_env=False) as client:
-            for digest, data in image.blobs.items():
-                if digest not in tops:
-                    place = client.post(f"{base}/blobs/uploads/").headers["location"]
-                    client.put(httpx.URL(place).copy_merge_params({"digest": digest}), content=data).raise_for_status()
-            for top, name in tops.items():
-                data = image.blobs[Digest(top)]
-                kind = {"Content-Type": json.loads(data).get("mediaType", MANIFEST)}
-                client.put(f"{base}/manifests/{name}", content=data, headers=kind).raise_for_status()
+        push(self.host, image, tops)
 
     def found(self) -> tuple[Attached, ...]:
         return attached_to(self.source, self.digest, ImageLimits())
@@ -69,27 +50,8 @@ class Registry:
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port of a running registry."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        pytest.skip("docker-registry is not installed (Debian package docker-registry)")
-    folder = tmp_path_factory.mktemp("registry")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    (folder / "config.yml").write_text(CONFIGURATION.format(root=folder / "data", port=port))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
-    try:
-        for _ in range(100):
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/v2/", trust_env=False).status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    with running_registry(tmp_path_factory.mktemp("registry")) as started:
+        yield started
 
 
 @pytest.fixture
@@ -157,8 +119,8 @@ def test_an_image_without_signatures(registry: Registry) -> None:
 def test_what_is_attached_is_found_and_verifies(registry: Registry, sigstore: PrivateSigstore, tmp_path: Path) -> None:
     """By the fallback tag, since Debian's registry has no referrers; twice is once."""
     bundle = sigstore.sign_image(registry.digest, SIGNER, ISSUER).encode()
-    first = attach(registry.source, bundle, media_type=BUNDLE, artifact_type=BUNDLE)
-    assert attach(registry.source, bundle, media_type=BUNDLE, artifact_type=BUNDLE) == first
+    first = attach(registry.source, {BUNDLE: bundle}, artifact_type=BUNDLE)
+    assert attach(registry.source, {BUNDLE: bundle}, artifact_type=BUNDLE) == first
     (found,) = registry.found()
     assert found.data == bundle
     assert judged((found,), registry.digest, sigstore, tmp_path) is Status.PASSED
@@ -166,9 +128,7 @@ def test_what_is_attached_is_found_and_verifies(registry: Registry, sigstore: Pr
 
 def test_statements_are_not_taken_for_signatures(registry: Registry) -> None:
     """An admission attached to the image is no bundle."""
-    attach(
-        registry.source, b"{}", media_type="application/vnd.in-toto+json", artifact_type="application/vnd.in-toto+json"
-    )
+    attach(registry.source, {"application/vnd.in-toto+json": b"{}"}, artifact_type="application/vnd.in-toto+json")
     assert registry.found() == ()
 
 
@@ -184,7 +144,7 @@ def test_a_signature_of_another_image(registry: Registry, sigstore: PrivateSigst
     """Listed under the tag of this image, but about another: not counted, or refused by the check."""
     other = sha256_bytes(b"other")
     bundle = sigstore.sign_image(other, SIGNER, ISSUER).encode()
-    attach(registry.source, bundle, media_type=BUNDLE, artifact_type=BUNDLE)
+    attach(registry.source, {BUNDLE: bundle}, artifact_type=BUNDLE)
     assert judged(registry.found(), registry.digest, sigstore, tmp_path) is Status.FAILED
     listed = referrer(registry.image, bundle, other)
     index = registry.image.put(to_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [listed]}), INDEX)
@@ -197,7 +157,7 @@ def test_an_image_that_is_not_there(registry: Registry) -> None:
     """Nothing is attached to what the registry does not have."""
     nowhere = RegistryImage(f"{registry.host}/team/tool@{sha256_bytes(b'nothing')}")
     with pytest.raises(CouldNotDecide, match="has no image"):
-        attach(nowhere, b"{}", media_type=BUNDLE, artifact_type=BUNDLE)
+        attach(nowhere, {BUNDLE: b"{}"}, artifact_type=BUNDLE)
 
 
 @pytest.mark.parametrize("form", ["index.json", "fallback tag", ".sig tag"])

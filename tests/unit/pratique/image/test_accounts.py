@@ -88,6 +88,18 @@ def test_a_credential_helper(tmp_path: Path, helper: Any) -> None:
         assert account_for(HOST, config(tmp_path, document)) == Credentials("robot", "s3cret")
 
 
+def test_an_identity_token(tmp_path: Path, helper: Any) -> None:
+    """From a helper, which calls its user `<token>`, or written in the file; it shows in no representation."""
+    helper('echo \'{"Username":"<token>","Secret":"s3cret"}\'')
+    for document in (
+        {"credHelpers": {HOST: "test"}},
+        {"auths": {HOST: {"auth": base64.b64encode(b"00000000:").decode(), "identitytoken": "s3cret"}}},
+    ):
+        found = account_for(HOST, config(tmp_path, document))
+        assert found == Credentials(identity_token="s3cret")
+        assert "s3cret" not in repr(found)
+
+
 def test_a_helper_without_an_account(tmp_path: Path, helper: Any) -> None:
     """As Docker's own helpers say it."""
     helper("echo 'credentials not found in native keychain'; exit 1")
@@ -97,13 +109,13 @@ def test_a_helper_without_an_account(tmp_path: Path, helper: Any) -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        'echo \'{"Username":"<token>","Secret":"s3cret"}\'',
+        'echo \'{"Username":"<token>","Secret":""}\'',
         'echo \'{"Secret":"s3cret"}\'',
         "echo 's3cret is not json'",
         "echo s3cret >&2; exit 3",
         "head -c 200000 /dev/zero",
     ],
-    ids=["identity token", "no user", "no JSON", "failed", "endless"],
+    ids=["empty identity token", "no user", "no JSON", "failed", "endless"],
 )
 def test_a_helper_that_fails(tmp_path: Path, helper: Any, script: str) -> None:
     """Could not decide; what it printed may be the secret and is not repeated."""

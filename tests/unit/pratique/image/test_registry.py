@@ -2,96 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pratique.digests import Digest
 from pratique.errors import CouldNotDecide, InvalidInput, PratiqueError
-from pratique.intake.image import Credentials, Image, ImageLimits, RegistryImage, open_image, read_inventory
-from tests.assets.images import MadeImage, make_tar
-
-Handler = BaseHTTPRequestHandler
-Answer = Callable[[Handler, bytes], None]
-
-
-def _plain(handler: Handler, data: bytes) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(data)))
-    handler.end_headers()
-    handler.wfile.write(data)
-
-
-@dataclass
-class FakeRegistry:
-    """Serves the blobs of one image under any path that ends in their digest; `answers` override by digest."""
-
-    image: MadeImage
-    answers: dict[str, Answer] = field(default_factory=dict)
-    first: Callable[[Handler], bool] = lambda handler: False
-    requests: list[tuple[str, str]] = field(default_factory=list)
-
-    def handle(self, handler: Handler) -> None:
-        """Answer one request and note its path and Authorization."""
-        self.requests.append((handler.path, handler.headers.get("Authorization", "")))
-        digest = Digest(handler.path.rpartition("/")[2])
-        if self.first(handler):
-            return
-        if digest in self.answers:
-            self.answers[digest](handler, self.image.blobs.get(digest, b""))
-        elif digest in self.image.blobs:
-            _plain(handler, self.image.blobs[digest])
-        else:
-            handler.send_error(404)
+from pratique.intake.image import Credentials, ImageLimits, RegistryImage, open_image, read_inventory
+from tests.unit.pratique.image.fake_registries import (
+    Answer,
+    FakeRegistry,
+    Handler,
+    plain,
+    pull,
+    redirecting,
+    serving,
+    two_layers,
+)
 
 
-@contextlib.contextmanager
-def _serving(registry: FakeRegistry) -> Iterator[str]:
-    """Run the registry on loopback; yields host:port."""
-
-    class _Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            with contextlib.suppress(ConnectionError):
-                registry.handle(self)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def _image() -> tuple[MadeImage, Digest]:
-    image = MadeImage([make_tar([("a", b"one" * 5000)]), make_tar([("b", b"two")])])
-    return image, Digest(image.manifest()["digest"])
-
-
-def _pull(
-    host: str, digest: Digest, tmp_path: Path, *, limits: ImageLimits | None = None, user: Credentials | None = None
-) -> Image:
-    source = RegistryImage(f"{host}/team/tool@{digest}", user)
-    return open_image(source, expected=digest, limits=limits or ImageLimits(), workdir=tmp_path)
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry that does not answer is asked again at once."""
+    monkeypatch.setattr("pratique.intake.image.registry_http._PAUSES", (0, 0))
+    monkeypatch.setattr("pratique.intake.image.registry._RESUMES", (0, 0))
 
 
 def test_an_image_is_pulled_by_digest(tmp_path: Path) -> None:
     """Manifest from the manifests endpoint, config and layers as blobs; nothing is asked for twice."""
-    made, digest = _image()
+    made, digest = two_layers()
     registry = FakeRegistry(made)
-    with _serving(registry) as host:
-        image = _pull(host, digest, tmp_path)
+    with serving(registry) as host:
+        image = pull(host, digest, tmp_path)
     assert image.manifest_digest == digest
     assert set(read_inventory(image).files) == {"a", "b"}
     paths = [path for path, _ in registry.requests]
@@ -107,33 +50,55 @@ def _endless(handler: Handler, _: bytes) -> None:
 
 
 def _longer(handler: Handler, data: bytes) -> None:
-    _plain(handler, data + b"x")
+    plain(handler, data + b"x")
 
 
 def _shorter(handler: Handler, data: bytes) -> None:
-    _plain(handler, data[:-1])
+    plain(handler, data[:-1])
 
 
 def _other(handler: Handler, data: bytes) -> None:
-    _plain(handler, data[:-1] + bytes([data[-1] ^ 1]))
+    plain(handler, data[:-1] + bytes([data[-1] ^ 1]))
 
 
 def _broken_off(handler: Handler, data: bytes) -> None:
     handler.send_response(200)
-    handler.send_header("Content-Length", str(len(data) + 100))
+    handler.send_header("Content-Length", str(len(data)))
     handler.end_headers()
-    handler.wfile.write(data)
+    handler.wfile.write(data[: len(data) // 2])
     handler.close_connection = True
 
 
-def _redirecting(target: str) -> Answer:
-    def answer(handler: Handler, _: bytes) -> None:
-        handler.send_response(307)
-        handler.send_header("Location", target)
-        handler.send_header("Content-Length", "0")
+def _header(name: str, value: str) -> Answer:
+    """The right bytes under one header too many."""
+
+    def answer(handler: Handler, data: bytes) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.send_header(name, value)
         handler.end_headers()
+        handler.wfile.write(data)
 
     return answer
+
+
+def _length(more: int) -> Answer:
+    """The right bytes under a wrong length."""
+
+    def answer(handler: Handler, data: bytes) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data) + more))
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    return answer
+
+
+def _endless_header(handler: Handler, _: bytes) -> None:
+    handler.send_response(200)
+    for number in range(5000):
+        handler.send_header(f"X-{number}", "x" * 200)
+    handler.end_headers()
 
 
 def _status(code: int) -> Answer:
@@ -141,7 +106,7 @@ def _status(code: int) -> Answer:
 
 
 def _drop_in_circles(handler: Handler, _: bytes) -> None:
-    _redirecting(handler.path)(handler, b"")
+    redirecting(handler.path)(handler, b"")
 
 
 HOSTILE: dict[str, tuple[Answer, type[PratiqueError], str]] = {
@@ -151,37 +116,42 @@ HOSTILE: dict[str, tuple[Answer, type[PratiqueError], str]] = {
     "one byte less": (_shorter, InvalidInput, "image/truncated"),
     "not there": (_status(404), InvalidInput, "image/blob-missing"),
     "connection broken off": (_broken_off, CouldNotDecide, ""),
+    "a shorter length than there is": (_length(-1), InvalidInput, "image/truncated"),
+    "two lengths": (_header("Content-Length", "7"), CouldNotDecide, ""),
+    "a negative length": (_header("Content-Length", "-1"), CouldNotDecide, ""),
+    "chunks that are none": (_header("Transfer-Encoding", "chunked"), CouldNotDecide, ""),
+    "a megabyte of headers": (_endless_header, CouldNotDecide, ""),
     "server error": (_status(500), CouldNotDecide, ""),
     "too many requests": (_status(429), CouldNotDecide, ""),
     "forbidden": (_status(403), CouldNotDecide, ""),
     "redirect to another port of this machine": (
-        _redirecting("http://127.0.0.1:9/x"),
+        redirecting("http://127.0.0.1:9/x"),
         InvalidInput,
         "image/registry-redirect",
     ),
     "redirect to a private network": (
-        _redirecting("https://192.168.0.1/x"),
+        redirecting("https://192.168.0.1/x"),
         InvalidInput,
         "image/registry-redirect",
     ),
     "redirect to cloud metadata": (
-        _redirecting("http://169.254.169.254/latest/meta-data"),
+        redirecting("http://169.254.169.254/latest/meta-data"),
         InvalidInput,
         "image/registry-redirect",
     ),
-    "redirect to IPv6 loopback": (_redirecting("https://[::1]/x"), InvalidInput, "image/registry-redirect"),
+    "redirect to IPv6 loopback": (redirecting("https://[::1]/x"), InvalidInput, "image/registry-redirect"),
     "redirect to a mapped address": (
-        _redirecting("https://[::ffff:127.0.0.1]/x"),
+        redirecting("https://[::ffff:127.0.0.1]/x"),
         InvalidInput,
         "image/registry-redirect",
     ),
     "redirect with a password": (
-        _redirecting("https://a:b@example.org/x"),
+        redirecting("https://a:b@example.org/x"),
         InvalidInput,
         "image/registry-redirect",
     ),
-    "redirect to a file": (_redirecting("file:///etc/passwd"), InvalidInput, "image/registry-redirect"),
-    "redirect to nonsense": (_redirecting("http://[::/x"), CouldNotDecide, ""),
+    "redirect to a file": (redirecting("file:///etc/passwd"), InvalidInput, "image/registry-redirect"),
+    "redirect to nonsense": (redirecting("http://[::/x"), CouldNotDecide, ""),
     "redirect in circles": (_drop_in_circles, InvalidInput, "image/registry-redirect"),
 }
 
@@ -191,11 +161,11 @@ HOSTILE: dict[str, tuple[Answer, type[PratiqueError], str]] = {
 def test_hostile_answers_are_refused(tmp_path: Path, name: str, what: str) -> None:
     """For the manifest, the config and a layer alike; no partial file stays behind."""
     answer, error, rule = HOSTILE[name]
-    made, digest = _image()
+    made, digest = two_layers()
     config, layer, *_ = made.blobs
     target = {"manifest": digest, "config": config, "layer": layer}[what]
-    with _serving(FakeRegistry(made, {target: answer})) as host, pytest.raises(error) as caught:
-        _pull(host, digest, tmp_path, limits=ImageLimits(manifest_bytes=100_000))
+    with serving(FakeRegistry(made, {target: answer})) as host, pytest.raises(error) as caught:
+        pull(host, digest, tmp_path, limits=ImageLimits(manifest_bytes=100_000))
     assert caught.value.next_step
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith("partial")]
     if isinstance(caught.value, InvalidInput) and what == "layer":
@@ -204,25 +174,25 @@ def test_hostile_answers_are_refused(tmp_path: Path, name: str, what: str) -> No
 
 def test_a_redirect_within_the_registry_is_followed(tmp_path: Path) -> None:
     """Some registries serve blobs from another path of their own."""
-    made, digest = _image()
+    made, digest = two_layers()
     layer = list(made.blobs)[1]
     seen: list[str] = []
 
     def elsewhere(handler: Handler, data: bytes) -> None:
         if handler.path.startswith("/storage"):
-            _plain(handler, data)
+            plain(handler, data)
         else:
             seen.append(handler.path)
-            _redirecting(f"/storage/{layer}")(handler, b"")
+            redirecting(f"/storage/{layer}")(handler, b"")
 
-    with _serving(FakeRegistry(made, {layer: elsewhere})) as host:
-        assert _pull(host, digest, tmp_path).manifest_digest == digest
+    with serving(FakeRegistry(made, {layer: elsewhere})) as host:
+        assert pull(host, digest, tmp_path).manifest_digest == digest
     assert len(seen) == 1
 
 
 def test_compressed_transfer_is_not_unpacked(tmp_path: Path) -> None:
     """A Content-Encoding that nobody asked for is a way to send a bomb: the bytes are taken as they come."""
-    made, digest = _image()
+    made, digest = two_layers()
 
     def encoded(handler: Handler, _: bytes) -> None:
         import gzip
@@ -234,14 +204,14 @@ def test_compressed_transfer_is_not_unpacked(tmp_path: Path) -> None:
         handler.end_headers()
         handler.wfile.write(data)
 
-    with _serving(FakeRegistry(made, {digest: encoded})) as host, pytest.raises(InvalidInput) as caught:
-        _pull(host, digest, tmp_path)
+    with serving(FakeRegistry(made, {digest: encoded})) as host, pytest.raises(InvalidInput) as caught:
+        pull(host, digest, tmp_path)
     assert caught.value.rule == "image/blob-digest"
 
 
 def test_a_slow_registry_does_not_hold_the_node_up(tmp_path: Path) -> None:
     """The whole download has a deadline, however steadily single bytes arrive."""
-    made, digest = _image()
+    made, digest = two_layers()
 
     def dripping(handler: Handler, data: bytes) -> None:
         import time
@@ -254,22 +224,22 @@ def test_a_slow_registry_does_not_hold_the_node_up(tmp_path: Path) -> None:
             time.sleep(0.05)
 
     with (
-        _serving(FakeRegistry(made, {next(iter(made.blobs)): dripping})) as host,
+        serving(FakeRegistry(made, {next(iter(made.blobs)): dripping})) as host,
         pytest.raises(CouldNotDecide, match="slow"),
     ):
-        _pull(host, digest, tmp_path, limits=ImageLimits(download_seconds=0.4))
+        pull(host, digest, tmp_path, limits=ImageLimits(download_seconds=0.4))
 
 
 def test_nobody_listening_is_could_not_decide(tmp_path: Path) -> None:
     """An unreachable registry says nothing about the image."""
-    _, digest = _image()
+    _, digest = two_layers()
     with pytest.raises(CouldNotDecide, match="does not answer"):
-        _pull("127.0.0.1:1", digest, tmp_path)
+        pull("127.0.0.1:1", digest, tmp_path)
 
 
 def test_the_reference_must_name_the_digest_that_is_expected(tmp_path: Path) -> None:
     """A submission cannot pin one image and point to another."""
-    _, digest = _image()
+    _, digest = two_layers()
     source = RegistryImage(f"127.0.0.1:1/team/tool@{digest}")
     with pytest.raises(InvalidInput) as caught:
         open_image(source, expected=Digest("sha256:" + "0" * 64), workdir=tmp_path)
@@ -286,7 +256,7 @@ def _challenging(challenge: str, accepted: str) -> Callable[[Handler], bool]:
 
     def first(handler: Handler) -> bool:
         if handler.path.startswith("/token"):
-            _plain(handler, b'{"token": "t0ken"}')
+            plain(handler, b'{"token": "t0ken"}')
             return True
         if handler.headers.get("Authorization") == accepted:
             return False
@@ -308,10 +278,10 @@ BASIC = "Basic bm9kZTpzM2NyZXQ="
 )
 def test_challenges_are_answered_once_for_the_whole_image(tmp_path: Path, challenge: str, accepted: str) -> None:
     """Basic, and a token from the registry's own token service."""
-    made, digest = _image()
+    made, digest = two_layers()
     registry = FakeRegistry(made, first=_challenging(challenge, accepted))
-    with _serving(registry) as host:
-        assert _pull(host, digest, tmp_path, user=USER).manifest_digest == digest
+    with serving(registry) as host:
+        assert pull(host, digest, tmp_path, user=USER).manifest_digest == digest
     assert len(registry.requests) <= 6
     tokens = [path for path, _ in registry.requests if path.startswith("/token")]
     assert all("scope=repository%3Ateam%2Ftool%3Apull" in path for path in tokens)
@@ -330,19 +300,19 @@ def test_challenges_are_answered_once_for_the_whole_image(tmp_path: Path, challe
 )
 def test_token_services_elsewhere_are_not_visited(tmp_path: Path, challenge: str, error: type[PratiqueError]) -> None:
     """A challenge cannot send the node, and its password, into the private network."""
-    made, digest = _image()
+    made, digest = two_layers()
     registry = FakeRegistry(made, first=_challenging(challenge, "never"))
-    with _serving(registry) as host, pytest.raises(error):
-        _pull(host, digest, tmp_path, user=USER)
+    with serving(registry) as host, pytest.raises(error):
+        pull(host, digest, tmp_path, user=USER)
     assert all(not authorization for _, authorization in registry.requests)
 
 
 def test_credentials_do_not_show(tmp_path: Path) -> None:
     """Neither in the object's representation nor in errors."""
     assert "s3cret" not in repr(RegistryImage("x", USER))
-    made, digest = _image()
+    made, digest = two_layers()
     registry = FakeRegistry(made, first=_challenging('Basic realm="x"', "never"))
-    with _serving(registry) as host, pytest.raises(CouldNotDecide) as caught:
-        _pull(host, digest, tmp_path, user=USER)
+    with serving(registry) as host, pytest.raises(CouldNotDecide) as caught:
+        pull(host, digest, tmp_path, user=USER)
     assert "s3cret" not in f"{caught.value} {caught.value.next_step}"
     assert registry.requests[-1][1] == BASIC

@@ -143,6 +143,110 @@ def test_a_referrer_that_is_another_than_listed(registry: Scripted) -> None:
     assert caught.value.rule == "image/blob-digest"
 
 
+def listed_in_pages(count: int, last: Reply | None = None) -> tuple[Callable[[str, str, bytes], Reply], list[bytes]]:
+    """A registry that lists one referrer a page; the answer to page `count`, and the bundles in order."""
+    bundles = [f'{{"bundle":{number}}}'.encode() for number in range(count)]
+    manifests = []
+    for bundle in bundles:
+        layer = {"mediaType": f"{BUNDLE_TYPE}.v0.3+json", "digest": sha256_bytes(bundle), "size": len(bundle)}
+        manifests.append(json.dumps({"layers": [layer], "subject": {"digest": DIGEST}}).encode())
+    known = {sha256_bytes(data): data for data in (*manifests, *bundles)}
+
+    def answer(method: str, path: str, body: bytes) -> Reply:
+        if "/referrers/" not in path:
+            data = known.get(Digest(path.rpartition("/")[2]))
+            return (200, {}, data) if data else (404, {}, b"")
+        number = int(path.partition("page=")[2] or 0)
+        if number >= count:
+            return last or (404, {}, b"")
+        item = {"mediaType": MANIFEST_TYPE, "digest": sha256_bytes(manifests[number])}
+        more = {"Link": f'<{path.partition("?")[0]}?page={number + 1}>; rel="next"'}
+        return 200, more if number + 1 < count or last else {}, json.dumps({"manifests": [item]}).encode()
+
+    return answer, bundles
+
+
+def test_referrers_on_several_pages(registry: Scripted) -> None:
+    """All of them are looked at, not the first page only."""
+    registry.answer, bundles = listed_in_pages(5)
+    assert [one.data for one in attached_to(registry.source, DIGEST, ImageLimits())] == bundles
+
+
+@pytest.mark.parametrize("last", [(404, {}, b""), (500, {}, b"")], ids=["not there", "broken"])
+def test_a_page_that_is_missing(registry: Scripted, last: Reply) -> None:
+    """Nothing is taken for all there is that was cut short."""
+    registry.answer, _ = listed_in_pages(2, last)
+    with pytest.raises(CouldNotDecide):
+        attached_to(registry.source, DIGEST, ImageLimits())
+
+
+def test_pages_without_end(registry: Scripted) -> None:
+    """They are given up."""
+    page = json.dumps({"manifests": []}).encode()
+    registry.answer = lambda method, path, body: (200, {"Link": f'<{path}>; rel="next"'}, page)
+    with pytest.raises(CouldNotDecide, match="does not come to the end"):
+        attached_to(registry.source, DIGEST, ImageLimits())
+    assert len(registry.asked) == 32
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.2:1/more", "file:///etc/passwd", "https://example.org/v2/"])
+def test_a_next_page_elsewhere(registry: Scripted, url: str) -> None:
+    """The account goes with every page, so pages come from the registry itself."""
+    registry.answer = lambda method, path, body: (200, {"Link": f'<{url}>; rel="next"'}, b"{}")
+    with pytest.raises(InvalidInput) as caught:
+        attached_to(registry.source, DIGEST, ImageLimits())
+    assert caught.value.rule == "image/registry-redirect"
+
+
+@pytest.mark.parametrize(
+    "tagged", [b"[]", b'{"manifests": 7}', b'{"manifests": [1, null, {}]}'], ids=["list", "number", "no descriptors"]
+)
+def test_a_fallback_tag_that_is_no_index(registry: Scripted, tagged: bytes) -> None:
+    """Somebody put something else there: what we attach is listed all the same."""
+    tags = {"now": tagged}
+
+    def answer(method: str, path: str, body: bytes) -> Reply:
+        tag = path.endswith(f"sha256-{DIGEST[7:]}")
+        if method == "GET":
+            return 200, {}, tags["now"] if tag else IMAGE
+        if tag:
+            tags["now"] = body
+        return 202 if method == "POST" else 201, {"Location": "uploads/1"}, b""
+
+    registry.answer = answer
+    digest = attach(registry.source, {"text/plain": b"{}"}, artifact_type="text/plain")
+    assert json.loads(tags["now"])["manifests"][-1]["digest"] == digest
+
+
+def test_a_fallback_tag_that_others_overwrite(registry: Scripted) -> None:
+    """What was pushed and is not to be found is no success."""
+
+    def answer(method: str, path: str, body: bytes) -> Reply:
+        if method == "GET":
+            return 200, {}, b'{"manifests": []}' if "manifests/sha256-" in path else IMAGE
+        return 202 if method == "POST" else 201, {"Location": "uploads/1"}, b""
+
+    registry.answer = answer
+    with pytest.raises(CouldNotDecide, match="does not appear"):
+        attach(registry.source, {"text/plain": b"{}"}, artifact_type="text/plain")
+
+
+def test_a_registry_that_is_busy_when_something_is_pushed(registry: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked again."""
+    monkeypatch.setattr("pratique.intake.image.registry_http._PAUSES", (0, 0))
+    busy = iter([True] * 2)
+
+    def answer(method: str, path: str, body: bytes) -> Reply:
+        if method != "GET" and next(busy, False):
+            return 503, {}, b""
+        if method == "GET":
+            return 200, {}, IMAGE
+        return (202, {"Location": "uploads/1"}, b"") if method == "POST" else (201, {"OCI-Subject": DIGEST}, b"")
+
+    registry.answer = answer
+    assert attach(registry.source, {"text/plain": b"{}"}, artifact_type="text/plain")
+
+
 def test_a_registry_that_fails_is_not_one_without_signatures(registry: Scripted) -> None:
     """Nothing is taken for unsigned that was not looked at."""
     registry.answer = lambda method, path, body: (500, {}, b"")
@@ -160,7 +264,7 @@ def test_an_upload_that_is_sent_elsewhere(registry: Scripted) -> None:
 
     registry.answer = answer
     with pytest.raises(InvalidInput) as caught:
-        attach(registry.source, b"{}", media_type="text/plain", artifact_type="text/plain")
+        attach(registry.source, {"text/plain": b"{}"}, artifact_type="text/plain")
     assert caught.value.rule == "image/registry-redirect"
 
 
@@ -173,7 +277,7 @@ def test_a_registry_that_knows_subjects_needs_no_tag(registry: Scripted) -> None
         return (202, {"Location": "uploads/1"}, b"") if method == "POST" else (201, {"OCI-Subject": DIGEST}, b"")
 
     registry.answer = answer
-    digest = attach(registry.source, b"{}", media_type="text/plain", artifact_type="text/plain")
+    digest = attach(registry.source, {"text/plain": b"{}"}, artifact_type="text/plain")
     assert registry.asked[-1] == ("PUT", f"/v2/team/tool/manifests/{digest}")
 
 
@@ -181,4 +285,4 @@ def test_an_account_that_may_not_push(registry: Scripted) -> None:
     """Could not decide, with what to do."""
     registry.answer = lambda method, path, body: (200, {}, IMAGE) if method == "GET" else (403, {}, b"")
     with pytest.raises(CouldNotDecide, match="does not take what is pushed"):
-        attach(registry.source, b"{}", media_type="text/plain", artifact_type="text/plain")
+        attach(registry.source, {"text/plain": b"{}"}, artifact_type="text/plain")
