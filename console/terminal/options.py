@@ -52,7 +52,7 @@ def settings_from(home: Path | None, policy: Path | None = None) -> Settings:
 
     given = {name: value.resolve() for name, value in (("home", home), ("policy", policy)) if value is not None}
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # pydantic validates the fields by name
+        return Settings(**given)
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(
