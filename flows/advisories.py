@@ -43,13 +43,13 @@ def update_advisories(
 
 
 def _wanted(node: Node) -> Sequence[str]:
-    from checks.advisories.snapshot import read_index
+    from checks.advisories.index import read_index
 
     stated = node.policy.policy.advisories.ecosystems
     if stated:
         return stated
     try:
-        present = [entry.snapshot.ecosystems[0] for entry in read_index(node.settings.advisories)]
+        present = [entry.snapshot.ecosystems[0] for entry in read_index(node.settings.advisories).snapshots]
     except CouldNotDecide:
         return _FALLBACK
     return present or _FALLBACK

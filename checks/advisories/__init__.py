@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from checks.advisories.severity import Severity
-from checks.advisories.snapshot import Snapshot, import_snapshot
-from checks.advisories.store import AdvisoryStore, Match, load
+from checks.advisories.snapshot import import_snapshot
+from checks.advisories.source import AdvisorySource, Match, Snapshot
+from checks.advisories.store import AdvisoryStore, load
 from checks.advisories.versions import Decision
 
-__all__ = ["AdvisoryStore", "Decision", "Match", "Severity", "Snapshot", "import_snapshot", "load"]
+__all__ = ["AdvisorySource", "AdvisoryStore", "Decision", "Match", "Severity", "Snapshot", "import_snapshot", "load"]

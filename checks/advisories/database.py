@@ -9,16 +9,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from checks.advisories.osv import Advisory, ecosystems_of, parse_record
-from checks.advisories.versions import base_ecosystem
+from checks.advisories.ecosystems import base_ecosystem, release_of
+from checks.advisories.osv import Advisory, ecosystems_of, parse_record, salvage_record
 from pratique.errors import InvalidInput
 
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
+PRAGMA locking_mode = EXCLUSIVE;
 CREATE TABLE record (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, aliases TEXT NOT NULL, summary TEXT NOT NULL,
-    published TEXT NOT NULL, severity TEXT NOT NULL, vector TEXT NOT NULL
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL, aliases TEXT NOT NULL, summary TEXT NOT NULL,
+    published TEXT NOT NULL, severity TEXT NOT NULL, vector TEXT NOT NULL, upstream TEXT NOT NULL
 ) STRICT;
 CREATE TABLE affected (
     name TEXT NOT NULL, record INTEGER NOT NULL, part INTEGER NOT NULL, ecosystem TEXT NOT NULL,
@@ -30,13 +31,23 @@ CREATE TABLE affected (
 
 @dataclass
 class Tally:
-    """What an import found: records kept and withdrawn, and the names of those that could not be read."""
+    """What an import found: records kept and withdrawn, and the names of those that could not be read.
+
+    `nameless` counts the unreadable ones of which not even the packages could be told.
+    """
 
     ecosystem: str = ""
     records: int = 0
     withdrawn: int = 0
+    nameless: int = 0
     unreadable: list[str] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
+    releases: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> int:
+        """A number that no record before had."""
+        return self.records + len(self.unreadable)
 
 
 def build(path: Path, records: Iterable[tuple[str, bytes]], ecosystem: str | None, *, where: str) -> Tally:
@@ -55,6 +66,8 @@ def build(path: Path, records: Iterable[tuple[str, bytes]], ecosystem: str | Non
             if not tally.seen[base_ecosystem(tally.ecosystem)]:
                 raise _wrong_ecosystem(where, f"no record speaks of {tally.ecosystem!r}")
             _keep_only(connection, tally.ecosystem)
+            found = connection.execute("SELECT DISTINCT ecosystem FROM affected").fetchall()
+            tally.releases = tuple(sorted({release_of(name) for (name,) in found}))
         connection.execute("VACUUM")
     finally:
         connection.close()
@@ -66,22 +79,23 @@ def _add(connection: sqlite3.Connection, tally: Tally, name: str, data: bytes) -
         advisory = parse_record(data, where=name)
     except InvalidInput as error:
         tally.unreadable.append(str(error)[:200])
+        rest = salvage_record(data)
+        if rest is None:
+            tally.nameless += 1
+        else:
+            _insert(connection, tally.kept, rest)
         return
     tally.records += 1
     tally.seen.update(ecosystems_of(advisory))
     if advisory.withdrawn:
         tally.withdrawn += 1
-        return
-    try:
-        _insert(connection, tally.records, advisory)
-    except sqlite3.IntegrityError:
-        tally.records -= 1
-        tally.unreadable.append(f"{name}: the id {advisory.id} appears twice")
+    else:
+        _insert(connection, tally.kept, advisory)
 
 
 def _insert(connection: sqlite3.Connection, number: int, advisory: Advisory) -> None:
     connection.execute(
-        "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             number,
             advisory.id,
@@ -90,6 +104,7 @@ def _insert(connection: sqlite3.Connection, number: int, advisory: Advisory) -> 
             advisory.published,
             advisory.severity,
             advisory.vector,
+            json.dumps(advisory.upstream),
         ),
     )
     connection.executemany(

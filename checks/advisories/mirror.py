@@ -1,7 +1,8 @@
 """Fetches osv.dev's exports, `<base>/<ecosystem>/all.zip`, from their source or a mirror of it.
 
-A download that breaks off goes on where it stopped, as long as the server still has the same bytes (RFC 9110, Range
-with If-Range). Whatever goes wrong is *could not decide*: the snapshot in use stays, and grows stale.
+What was fetched before is asked for again only if it changed (RFC 9110, If-None-Match and If-Modified-Since). A
+download that breaks off goes on where it stopped, as long as the server still has the same bytes (Range with If-Range).
+Whatever goes wrong is *could not decide*: the snapshot in use stays, and grows stale.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
-from checks.advisories.snapshot import MAX_ARCHIVE, Snapshot, import_snapshot
+from checks.advisories.index import Origin, existing_index
+from checks.advisories.snapshot import MAX_ARCHIVE, confirm_snapshot, import_snapshot
+from checks.advisories.source import Snapshot
 from pratique.bounds import read_bounded, strict_json
 from pratique.clock import Clock
 from pratique.digests import Digest, sha256_file
@@ -75,7 +78,7 @@ def update(
     taken: date | None = None,
     how: Fetching = _DEFAULT,
 ) -> Snapshot:
-    """Fetch the export of `ecosystem` and import it into `home`.
+    """Fetch the export of `ecosystem` and import it into `home`; what did not change is noted to be as fresh as today.
 
     The snapshot's day is today for the source itself; for a mirror it is the day of its `Last-Modified`, because a
     mirror may have stopped. Raises `UsageError` for a `base` that cannot be used, `CouldNotDecide` for all else.
@@ -89,16 +92,42 @@ def update(
     today = clock().date()
     lock = _lock(downloads, url)
     try:
-        modified = _Fetch(url, archive, how).run()
+        known = None if sha256 is not None or taken is not None else _known(home, ecosystem, url)
+        origin = _Fetch(url, archive, how, known).run()
+        day = taken or (today if base.rstrip("/") == SOURCE else _day_of(origin.modified, today, url))
+        if not archive.is_file():
+            confirmed = confirm_snapshot(home, ecosystem, origin, min(day, today))
+            if confirmed is None:
+                raise _failed(url, "the snapshot that did not change is gone")
+            return confirmed
         if sha256 is not None and sha256_file(archive) != sha256:
             raise _failed(url, "the bytes are not those whose checksum was given")
-        day = taken or (today if base.rstrip("/") == SOURCE else _day_of(modified, today, url))
-        return import_snapshot(archive, home, taken=min(day, today), ecosystem=ecosystem, label=f"from {url[:200]}")
+        _require_newer(home, ecosystem, day, url)
+        label = f"from {url[:200]}"
+        return import_snapshot(archive, home, taken=min(day, today), ecosystem=ecosystem, label=label, origin=origin)
     except InvalidInput as error:
         raise _failed(url, f"what is there is no export of OSV: {error}") from error
     finally:
         archive.unlink(missing_ok=True)
         lock.close()
+
+
+def _require_newer(home: Path, ecosystem: str, day: date, url: str) -> None:
+    """A mirror that stopped, or goes back in time, must not put an older snapshot in the place of a newer one."""
+    present = [entry.snapshot for entry in existing_index(home).snapshots if entry.snapshot.ecosystems == (ecosystem,)]
+    if present and present[0].taken > day:
+        raise _failed(url, f"its copy is of {day}, older than the snapshot of {present[0].taken} that is in use")
+
+
+def _known(home: Path, ecosystem: str, url: str) -> Origin | None:
+    """By what the server knows what `home` holds, where that came from `url` and is as it was imported."""
+    for entry in existing_index(home).snapshots:
+        if entry.snapshot.ecosystems == (ecosystem,) and entry.origin is not None and entry.origin.url == url:
+            try:
+                return entry.origin if sha256_file(home / entry.database) == entry.database_digest else None
+            except OSError:
+                return None
+    return None
 
 
 def _lock(downloads: Path, url: str) -> IO[str]:
@@ -141,8 +170,16 @@ def _day_of(modified: str, today: date, url: str) -> date:
 class _Fetch:
     """One download: goes on after interruptions, within the limits."""
 
-    def __init__(self, url: str, target: Path, how: Fetching, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str,
+        target: Path,
+        how: Fetching,
+        known: Origin | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._url = url
+        self._known = known
         self._target = target
         self._how = how
         self._now = now
@@ -150,8 +187,8 @@ class _Fetch:
         self._note = target.with_name("partial.json")
         self._partial = _Partial(target.with_name("partial"), self._noted())
 
-    def run(self) -> str:
-        """Download to the target; returns the `Last-Modified` of what came. Raises `CouldNotDecide`."""
+    def run(self) -> Origin:
+        """Download to the target, but for what did not change; returns its marks. Raises `CouldNotDecide`."""
         import httpx
 
         problem = ""
@@ -175,13 +212,12 @@ class _Fetch:
         same = isinstance(noted, dict) and noted.get("url") == self._url
         return str(noted.get("mark", "")) if same else ""
 
-    def _once(self, client: httpx.Client) -> str:
+    def _once(self, client: httpx.Client) -> Origin:
         start = self._partial.size
-        headers = {"Accept-Encoding": "identity", "User-Agent": "pratique"}
-        if start:
-            headers |= {"Range": f"bytes={start}-", "If-Range": self._partial.mark}
-        response = self._open(client, headers)
+        response = self._open(client, self._headers(start))
         try:
+            if response.status_code == 304 and self._known is not None and not start:
+                return self._known  # not what this answer says: a mirror that stopped must not look fresh
             if response.status_code == 416 and start:
                 self._forget()
                 return self._once(client)
@@ -192,12 +228,23 @@ class _Fetch:
             start = self._continues_at(response, start)
             self._write(response, start)
             self._verify(response)
-            modified = str(response.headers.get("last-modified", ""))
         finally:
             response.close()
         self._partial.path.replace(self._target)
         self._note.unlink(missing_ok=True)
-        return modified
+        etag, modified = response.headers.get("etag", ""), response.headers.get("last-modified", "")
+        return Origin(self._url, etag[:200], modified[:200])
+
+    def _headers(self, start: int) -> dict[str, str]:
+        """What is asked for: the rest of an unfinished download, else all unless it did not change."""
+        headers = {"Accept-Encoding": "identity", "User-Agent": "pratique"}
+        if start:
+            return headers | {"Range": f"bytes={start}-", "If-Range": self._partial.mark}
+        if self._known is not None and self._known.etag:
+            headers["If-None-Match"] = self._known.etag
+        if self._known is not None and self._known.modified:
+            headers["If-Modified-Since"] = self._known.modified
+        return headers
 
     def _open(self, client: httpx.Client, headers: dict[str, str]) -> httpx.Response:
         """The response after at most five redirects, none of them from TLS to plain HTTP."""
@@ -206,7 +253,7 @@ class _Fetch:
         url = httpx.URL(self._url)
         for _ in range(_MAX_REDIRECTS + 1):
             response = client.send(client.build_request("GET", url, headers=headers), stream=True)
-            if not response.is_redirect:
+            if not response.has_redirect_location:  # `is_redirect` takes 304 for one
                 return response
             response.close()
             try:

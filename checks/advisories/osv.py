@@ -6,12 +6,16 @@ marked so, because the one record that is skipped may be the one that matters.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from checks.advisories.ecosystems import base_ecosystem, package_name
+from checks.advisories.orders import MAX_VERSION
 from checks.advisories.severity import Severity, base_score, from_score, from_word, worst
-from checks.advisories.versions import MAX_VERSION, Event, base_ecosystem, package_name, version_text
+from checks.advisories.versions import Event, version_text
 from pratique.bounds import strict_json
 from pratique.errors import InvalidInput
 
@@ -23,6 +27,7 @@ _MAX_ALIASES = 1_000
 _MAX_SUMMARY = 300
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9]*-[\w.:+~-]{1,120}", re.ASCII)
 _KINDS = ("introduced", "fixed", "last_affected", "limit")
+_CVE = re.compile(r"CVE-[0-9]{4}-[0-9]{4,}", re.ASCII)
 _OWN_CVE = re.compile(r"(?:DEBIAN|UBUNTU|ALPINE|ECHO|MINI)-(CVE-[0-9]{4}-[0-9]{4,})", re.ASCII)
 
 
@@ -44,6 +49,8 @@ class Advisory:
 
     id: str
     aliases: tuple[str, ...]
+    upstream: tuple[str, ...]
+    """CVEs that it is about without being one of them under another name: an erratum mends several."""
     summary: str
     published: str
     withdrawn: bool
@@ -69,16 +76,42 @@ def parse_record(data: bytes, *, where: str) -> Advisory:
     malicious = identifier.startswith("MAL-")
     severity, vector = (Severity.CRITICAL, "") if malicious else _severity(record)
     packages = _list(record, "affected", where, _MAX_AFFECTED)
+    aliases = _aliases(record, identifier, where)
     return Advisory(
         id=identifier,
-        aliases=_aliases(record, identifier, where),
+        aliases=aliases,
+        upstream=_upstream(record, {identifier, *aliases}),
         summary=_one_line(record.get("summary") or record.get("details")),
         published=_one_line(record.get("published"))[:40],
-        withdrawn=record.get("withdrawn") is not None,
+        withdrawn=_is_moment(record.get("withdrawn")),
         severity=severity,
         vector=vector,
         affected=tuple(_affected(entry, where) for entry in packages),
     )
+
+
+def salvage_record(data: bytes) -> Advisory | None:
+    """What can still be told of a record that `parse_record` refuses: which packages it names, undecidable for all.
+
+    None where not even that can be told.
+    """
+    try:
+        record = json.loads(data[:MAX_RECORD])
+    except (ValueError, RecursionError):
+        return None
+    listed = record.get("affected") if isinstance(record, dict) else None
+    named: dict[tuple[str, str], Affected] = {}
+    for entry in listed[:_MAX_AFFECTED] if isinstance(listed, list) else ():
+        package = entry.get("package") if isinstance(entry, dict) else None
+        ecosystem, name = (package.get("ecosystem"), package.get("name")) if isinstance(package, dict) else (None, None)
+        if not isinstance(ecosystem, str) or not isinstance(name, str) or not ecosystem or not 0 < len(name) <= 400:
+            return None
+        named[ecosystem, name] = Affected(ecosystem, package_name(ecosystem, name), (), (), False, Severity.UNKNOWN)
+    identifier = record.get("id") if isinstance(record, dict) else None
+    if not named or not isinstance(identifier, str) or not _ID.fullmatch(identifier):
+        return None
+    summary = "the record cannot be read"
+    return Advisory(identifier, (), (), summary, "", False, Severity.UNKNOWN, "", tuple(named.values()))
 
 
 def _affected(entry: Any, where: str) -> Affected:
@@ -147,12 +180,13 @@ def _severity(record: dict[str, Any]) -> tuple[Severity, str]:
     """The gravest rating that a record (or an affected entry) carries, and its CVSS vector."""
     rated: list[tuple[float, str]] = []
     scores = record.get("severity")
+    words = [_get(record, place, "severity") for place in ("database_specific", "ecosystem_specific")]
     for entry in scores[:32] if isinstance(scores, list) else ():
         vector = entry.get("score") if isinstance(entry, dict) else None
         score = base_score(vector) if isinstance(vector, str) else None
         if score is not None and isinstance(vector, str):
             rated.append((score, vector))
-    words = [_get(record, place, "severity") for place in ("database_specific", "ecosystem_specific")]
+        words.append(vector)  # Ubuntu writes its word where others write a vector
     words.append(_get(record, "ecosystem_specific", "urgency"))
     stated = worst(from_word(word) for word in words)
     if not rated:
@@ -171,6 +205,25 @@ def _aliases(record: dict[str, Any], identifier: str, where: str) -> tuple[str, 
     own = _OWN_CVE.fullmatch(identifier)  # a distribution's record of one CVE is that CVE
     names += [own[1]] if own else []
     return tuple(sorted({name for name in names if _ID.fullmatch(name) and name != identifier}))
+
+
+def _upstream(record: dict[str, Any], own: set[str]) -> tuple[str, ...]:
+    """CVEs under `upstream`, or under `related` in a record that names none otherwise."""
+    for key in ("upstream", "related"):
+        listed = record.get(key)
+        names = listed[:_MAX_ALIASES] if isinstance(listed, list) else []
+        found = {name for name in names if isinstance(name, str) and _CVE.fullmatch(name)} - own
+        if found or any(_CVE.fullmatch(name) for name in own):
+            return tuple(sorted(found))
+    return ()
+
+
+def _is_moment(value: Any) -> bool:
+    """Whether it is a point in time, as which a record says when it was withdrawn; anything else withdraws nothing."""
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value) is not None
+    except ValueError:
+        return False
 
 
 def _identifier(value: Any, where: str) -> str:

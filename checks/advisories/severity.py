@@ -33,6 +33,8 @@ _WORDS = {
     "moderate": Severity.MEDIUM,
     "medium": Severity.MEDIUM,
     "low": Severity.LOW,
+    "negligible": Severity.LOW,
+    "unimportant": Severity.LOW,
 }
 
 
@@ -47,8 +49,8 @@ def at_least(severity: Severity, threshold: Severity) -> bool:
 
 
 def from_word(word: object) -> Severity:
-    """Severity that a database states in a word (`MODERATE`, `Important` …)."""
-    return _WORDS.get(word.lower(), Severity.UNKNOWN) if isinstance(word, str) else Severity.UNKNOWN
+    """Severity that a database states in a word (`MODERATE`, Red Hat's `Important`, Debian's `medium**` …)."""
+    return _WORDS.get(word.rstrip("*").lower(), Severity.UNKNOWN) if isinstance(word, str) else Severity.UNKNOWN
 
 
 def from_score(score: float) -> Severity:

@@ -1,64 +1,30 @@
-"""Import of OSV snapshots, in the layout of osv.dev's export, into one indexed file an ecosystem.
-
-    HOME/index.json              what was imported, from what, when, with the digests of source and database
-    HOME/<ecosystem>-<hex>.sqlite
-
-An import builds its database aside and swaps the index at the end: it succeeds whole or changes nothing.
-"""
+"""Import of OSV snapshots, in the layout of osv.dev's export, into one indexed file an ecosystem."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
-import os
 import re
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from checks.advisories.database import Tally, build
+from checks.advisories.index import Indexed, Origin, building, changing, settle, write_index
 from checks.advisories.osv import MAX_RECORD
-from pratique.bounds import read_bounded, strict_json
-from pratique.digests import Digest, parse_digest, sha256_file, sha256_json
-from pratique.errors import CouldNotDecide, InvalidInput
+from checks.advisories.source import Snapshot
+from pratique.bounds import read_bounded
+from pratique.digests import Digest, sha256_file, sha256_json
+from pratique.errors import InvalidInput
 
 MAX_ARCHIVE = 4 * 1024**3
 MAX_RECORDS = 2_000_000
 MAX_UNPACKED = 32 * 1024**3
 MAX_UNREADABLE = 0.02
 """Share of records that may be unreadable before the whole snapshot is refused."""
-_INDEX = "index.json"
-_FORMAT = 1
 _NAMED = re.compile(r"([A-Za-z][A-Za-z .:0-9]{0,40})[-_]all\.zip")
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One import: `digest` of its source bytes, the day it was taken at the source, how many records it holds."""
-
-    digest: Digest
-    taken: date
-    ecosystems: tuple[str, ...]
-    records: int
-    label: str = ""
-    withdrawn: int = 0
-    unreadable: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Indexed:
-    """A snapshot of one ecosystem and the file that holds it."""
-
-    snapshot: Snapshot
-    database: str
-    database_digest: Digest
 
 
 @dataclass(frozen=True)
@@ -69,7 +35,13 @@ class _Source:
 
 
 def import_snapshot(
-    archive: Path, home: Path, *, taken: date, ecosystem: str | None = None, label: str = ""
+    archive: Path,
+    home: Path,
+    *,
+    taken: date,
+    ecosystem: str | None = None,
+    label: str = "",
+    origin: Origin | None = None,
 ) -> Snapshot:
     """Import `archive` into `home`, replacing what `home` held of the same ecosystems.
 
@@ -77,14 +49,9 @@ def import_snapshot(
     ecosystem (each with `all.zip` or records). `taken` is the day on which the snapshot left its source.
     Raises `InvalidInput` (`advisories/…`) where nothing usable is there; `home` is then as before.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    imported: list[Indexed] = []
-    with _locked(home):
-        try:
-            imported += [_import_one(source, home, taken, label) for source in _sources(archive, ecosystem)]
-            _swap_index(home, imported)
-        finally:
-            _remove_unused(home)
+    with changing(home) as index:
+        imported = [_import_one(source, home, taken, label, origin) for source in _sources(archive, ecosystem)]
+        write_index(home, index.with_snapshots(imported))
     snapshots = [entry.snapshot for entry in imported]
     if len(snapshots) == 1:
         return snapshots[0]
@@ -96,39 +63,34 @@ def import_snapshot(
         label=label,
         withdrawn=sum(s.withdrawn for s in snapshots),
         unreadable=tuple(name for s in snapshots for name in s.unreadable),
+        nameless=sum(s.nameless for s in snapshots),
     )
 
 
-def read_index(home: Path) -> tuple[Indexed, ...]:
-    """What `home` holds; raises `CouldNotDecide` where there is no index or it is not one."""
-    try:
-        document = strict_json(
-            read_bounded(home / _INDEX, 1024 * 1024), where=str(home / _INDEX), max_bytes=1024 * 1024
-        )
-        if document["format"] != _FORMAT:
-            raise ValueError("unknown format")
-        return tuple(_from_json(entry) for entry in document["snapshots"])
-    except (InvalidInput, ValueError, KeyError, TypeError) as error:
-        raise CouldNotDecide(
-            "there is no readable advisory snapshot",
-            cause=str(error),
-            next_step="Import one: pratique advisories import FILE --date YYYY-MM-DD.",
-        ) from error
+def confirm_snapshot(home: Path, ecosystem: str, origin: Origin, taken: date) -> Snapshot | None:
+    """Note that the source still had, on the day `taken`, what was fetched from `origin`.
+
+    None where that is not what `home` holds of `ecosystem`.
+    """
+    with changing(home) as index:
+        for entry in index.snapshots:
+            if entry.snapshot.ecosystems == (ecosystem,) and entry.origin and entry.origin.url == origin.url:
+                snapshot = replace(entry.snapshot, taken=max(taken, entry.snapshot.taken))
+                write_index(home, index.with_snapshots([replace(entry, snapshot=snapshot, origin=origin)]))
+                return snapshot
+    return None
 
 
-def _import_one(source: _Source, home: Path, taken: date, label: str) -> Indexed:
-    handle, name = tempfile.mkstemp(prefix="building-", suffix=".sqlite", dir=home)
-    os.close(handle)
+def _import_one(source: _Source, home: Path, taken: date, label: str, origin: Origin | None) -> Indexed:
+    built = building(home)
     try:
         digest = sha256_file(source.path) if source.is_archive else _digest_of_records(source.path)
         records = _zip_records(source.path) if source.is_archive else _directory_records(source.path)
-        tally = build(Path(name), records, source.ecosystem, where=str(source.path))
+        tally = build(built, records, source.ecosystem, where=str(source.path))
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise _refuse("unreadable", str(source.path), "cannot be read as an OSV export", str(error)) from error
     _require_usable(tally, source)
-    database_digest = sha256_file(Path(name))
-    final = f"{re.sub(r'[^A-Za-z0-9]', '-', tally.ecosystem)}-{database_digest[7:23]}.sqlite"
-    Path(name).replace(home / final)
+    database, database_digest = settle(home, built, tally.ecosystem)
     snapshot = Snapshot(
         digest=digest,
         taken=taken,
@@ -137,8 +99,10 @@ def _import_one(source: _Source, home: Path, taken: date, label: str) -> Indexed
         label=label,
         withdrawn=tally.withdrawn,
         unreadable=tuple(tally.unreadable[:50]),
+        nameless=tally.nameless,
+        releases=tally.releases,
     )
-    return Indexed(snapshot, final, database_digest)
+    return Indexed(snapshot, database, database_digest, origin)
 
 
 def _require_usable(tally: Tally, source: _Source) -> None:
@@ -212,76 +176,6 @@ def _digest_of_records(directory: Path) -> Digest:
     for name, data in _directory_records(directory):
         listing.update(f"{hashlib.sha256(data).hexdigest()}  {name}\n".encode())
     return Digest("sha256:" + listing.hexdigest())
-
-
-# --- the index -------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    with (home / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _swap_index(home: Path, imported: list[Indexed]) -> None:
-    replaced = {entry.snapshot.ecosystems for entry in imported}
-    kept = [e for e in _existing(home) if e.snapshot.ecosystems not in replaced]
-    entries = sorted(kept + imported, key=lambda e: e.snapshot.ecosystems)
-    text = json.dumps({"format": _FORMAT, "snapshots": [_to_json(e) for e in entries]}, indent=2, sort_keys=True)
-    handle, name = tempfile.mkstemp(prefix="building-", suffix=".json", dir=home)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    Path(name).replace(home / _INDEX)
-
-
-def _existing(home: Path) -> tuple[Indexed, ...]:
-    """What the index names; a broken index names nothing, so that importing anew mends it."""
-    try:
-        return read_index(home)
-    except CouldNotDecide:
-        return ()
-
-
-def _remove_unused(home: Path) -> None:
-    """Drop databases that no index names: replaced ones, and what an interrupted import left."""
-    wanted = {entry.database for entry in _existing(home)}
-    for path in [*home.glob("*.sqlite"), *home.glob("building-*")]:
-        if path.name not in wanted:
-            path.unlink(missing_ok=True)
-
-
-def _to_json(entry: Indexed) -> dict[str, Any]:
-    snapshot = entry.snapshot
-    return {
-        "digest": snapshot.digest,
-        "taken": snapshot.taken.isoformat(),
-        "ecosystem": snapshot.ecosystems[0],
-        "records": snapshot.records,
-        "withdrawn": snapshot.withdrawn,
-        "unreadable": list(snapshot.unreadable),
-        "label": snapshot.label,
-        "database": entry.database,
-        "database_digest": entry.database_digest,
-    }
-
-
-def _from_json(entry: dict[str, Any]) -> Indexed:
-    name = entry["database"]
-    if not isinstance(name, str) or "/" in name or not name.endswith(".sqlite"):
-        raise ValueError("an index entry names no database")
-    snapshot = Snapshot(
-        digest=parse_digest(entry["digest"]),
-        taken=date.fromisoformat(entry["taken"]),
-        ecosystems=(str(entry["ecosystem"]),),
-        records=int(entry["records"]),
-        label=str(entry["label"]),
-        withdrawn=int(entry["withdrawn"]),
-        unreadable=tuple(str(item) for item in entry["unreadable"]),
-    )
-    return Indexed(snapshot, name, parse_digest(entry["database_digest"]))
 
 
 def _refuse(rule: str, where: str, message: str, cause: str = "") -> InvalidInput:

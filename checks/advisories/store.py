@@ -5,38 +5,26 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from checks.advisories.ecosystems import base_ecosystem, package_name, same_release
+from checks.advisories.index import Indexed, IndexedFeed, read_index
+from checks.advisories.orders import Point, place
 from checks.advisories.severity import Severity, worst
-from checks.advisories.snapshot import Indexed, Snapshot, read_index
-from checks.advisories.versions import Decision, Event, base_ecosystem, judge, package_name, version_text
+from checks.advisories.source import Match, Snapshot, covering
+from checks.advisories.versions import Decision, Span, judge_at, span_of, version_text
 from pratique.digests import Digest, sha256_file, sha256_json
 from pratique.errors import CouldNotDecide
 
 _QUERY = """
-SELECT record.id, record.aliases, record.summary, record.published, record.severity, record.vector,
-       affected.ecosystem, affected.ranges, affected.versions, affected.decidable, affected.severity
+SELECT affected.ecosystem, affected.ranges, instr(affected.versions, ?), affected.decidable, affected.severity,
+       record.id, record.aliases, record.summary, record.published, record.severity, record.vector, record.upstream
 FROM affected JOIN record ON record.number = affected.record WHERE affected.name = ?
 """
-
-
-@dataclass(frozen=True)
-class Match:
-    """An advisory that concerns a version, or (`UNDECIDED`) might."""
-
-    id: str
-    aliases: tuple[str, ...]
-    summary: str
-    published: str
-    severity: Severity
-    vector: str
-    decision: Decision
-    fixed: str
 
 
 class AdvisoryStore:
@@ -76,20 +64,20 @@ class AdvisoryStore:
         return min(snapshot.taken for snapshot in self.snapshots)
 
     def covering(self, ecosystem: str) -> Snapshot | None:
-        """The snapshot that speaks of `ecosystem` (`Debian:12` is spoken of by `Debian` too)."""
-        names = (ecosystem, base_ecosystem(ecosystem))
-        return next((s for s in self.snapshots if s.ecosystems[0] in names), None)
+        """The snapshot that speaks of `ecosystem` and its release."""
+        return covering(self.snapshots, ecosystem)
 
     def matches(self, ecosystem: str, name: str, version: str) -> list[Match]:
         """Advisories that concern `name` at `version`, or may; raises `CouldNotDecide` where the file is broken."""
-        wanted, exact = package_name(ecosystem, name), version_text(ecosystem, version)
+        base, wanted = base_ecosystem(ecosystem), package_name(ecosystem, name)
+        point, listed = place(base, version), f"\n{version_text(base, version)}\n"
         found: dict[str, Match] = {}
         for indexed, connection in self._entries:
-            if base_ecosystem(indexed.snapshot.ecosystems[0]) != base_ecosystem(ecosystem):
+            if base_ecosystem(indexed.snapshot.ecosystems[0]) != base:
                 continue
             try:
-                for row in connection.execute(_QUERY, (wanted,)):
-                    match = _match(row, ecosystem, version, exact)
+                for row in connection.execute(_QUERY, (listed, wanted)):
+                    match = _match(row, ecosystem, point)
                     if match and (match.id not in found or match.decision is Decision.AFFECTED):
                         found[match.id] = match
             except (sqlite3.Error, ValueError) as error:
@@ -111,71 +99,60 @@ class AdvisoryStore:
 
 def load(home: Path) -> AdvisoryStore:
     """Open the snapshots under `home`; raises `CouldNotDecide` where one is missing, empty or not as imported."""
-    entries = read_index(home)
+    entries = read_index(home).snapshots
     if not entries:
         raise _broken("the index names no snapshot")
     opened: list[tuple[Indexed, sqlite3.Connection]] = []
     try:
-        for entry in entries:
-            path = home / entry.database
-            if sha256_file(path) != entry.database_digest:
-                raise _broken(f"{path.name} is not as it was imported")
-            opened.append((entry, sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)))
+        opened += ((entry, open_database(home, entry)) for entry in entries)
     except (OSError, sqlite3.Error) as error:
         AdvisoryStore(opened).close()
         raise _broken(str(error)) from error
     return AdvisoryStore(opened)
 
 
-def stale(snapshot: Snapshot, moment: datetime, max_age: timedelta) -> str:
-    """Why `snapshot` may not be used at `moment`; empty where it may. Only the import's date counts."""
-    age = (moment.date() - snapshot.taken).days
-    of = f"the {snapshot.ecosystems[0]} snapshot of {snapshot.taken}"
-    if age < -1:
-        return f"{of} is dated in the future"
-    if timedelta(days=age) > max_age:
-        return f"{of} is {age} days old; {max_age.days} are allowed"
-    return ""
+def open_database(home: Path, entry: Indexed | IndexedFeed) -> sqlite3.Connection:
+    """The file of `entry`, read-only; raises `CouldNotDecide` where it is not as it was imported, `OSError`."""
+    path = home / entry.database
+    if sha256_file(path) != entry.database_digest:
+        raise _broken(f"{path.name} is not as it was imported")
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
 
 
-def _match(row: tuple[str, ...], ecosystem: str, version: str, exact: str) -> Match | None:
-    identifier, aliases, summary, published, severity, vector, of, ranges, versions, decidable, own = row
-    if not _same_release(of, ecosystem):
+def _match(row: tuple[Any, ...], ecosystem: str, point: Point | None) -> Match | None:
+    of, ranges, listed, decidable, own, identifier, aliases, summary, published, severity, vector, upstream = row
+    if of != ecosystem and not same_release(of, ecosystem):
         return None
-    judgement = judge(
-        ecosystem,
-        version,
-        _ranges(ranges),
-        listed=f"\n{exact}\n" in versions,
-        decidable=bool(decidable),
-    )
+    spans = _spans(base_ecosystem(of), ranges)
+    judgement = judge_at(point, spans, listed=bool(listed), decidable=bool(decidable))
     if judgement.decision is Decision.NOT_AFFECTED:
         return None
     return Match(
         id=identifier,
-        aliases=_aliases(aliases),
+        aliases=_list(aliases),
         summary=summary,
         published=published,
-        severity=worst((Severity(severity), Severity(own))),
+        severity=_worst(severity, own),
         vector=vector,
         decision=judgement.decision,
         fixed=judgement.fixed,
+        upstream=_list(upstream),
     )
 
 
-@lru_cache(maxsize=8192)
-def _ranges(text: str) -> tuple[tuple[Event, ...], ...]:
-    return tuple(tuple((kind, version) for kind, version in events) for events in json.loads(text))
+@lru_cache(maxsize=32768)
+def _spans(base: str, text: str) -> tuple[Span, ...]:
+    return tuple(span_of(base, tuple((kind, version) for kind, version in events)) for events in json.loads(text))
+
+
+@lru_cache(maxsize=64)
+def _worst(one: str, two: str) -> Severity:
+    return worst((Severity(one), Severity(two)))
 
 
 @lru_cache(maxsize=8192)
-def _aliases(text: str) -> tuple[str, ...]:
+def _list(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text))
-
-
-def _same_release(one: str, two: str) -> bool:
-    """`Debian:12` and `Debian:11` differ; one without a release speaks of all."""
-    return one == two or ":" not in one or ":" not in two
 
 
 def _broken(cause: str) -> CouldNotDecide:

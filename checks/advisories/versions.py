@@ -1,4 +1,4 @@
-"""Is a version affected? Order of versions by ecosystem, and the evaluation of OSV ranges and version lists.
+"""Is a version affected? The evaluation of OSV ranges and version lists.
 
 The algorithm is the OSV schema's (https://ossf.github.io/osv-schema/#evaluation). Where a record cannot be evaluated
 for a version the answer is `UNDECIDED`, never "not affected".
@@ -6,18 +6,18 @@ for a version the answer is `UNDECIDED`, never "not affected".
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-MAX_VERSION = 256
+from checks.advisories.ecosystems import base_ecosystem
+from checks.advisories.orders import Point, place
+
 Event = tuple[str, str]
 """Kind (`introduced`, `fixed`, `last_affected`, `limit`) and version."""
 
-_RELEASE = re.compile(r"v?([0-9]{1,18}(?:\.[0-9]{1,18}){0,9})", re.ASCII)
 # at one version a range first ends, then starts again: feeds write consecutive ranges so
 _ORDER = {"fixed": 0, "limit": 0, "last_affected": 1, "introduced": 2}
 
@@ -31,14 +31,6 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True)
-class Point:
-    """A version in its ecosystem's order; not `exact` where only its leading numbers could be read."""
-
-    key: Any
-    exact: bool = True
-
-
-@dataclass(frozen=True)
 class Judgement:
     """The decision, and the first version after the installed one that is free of the flaw (empty: none named)."""
 
@@ -46,24 +38,47 @@ class Judgement:
     fixed: str = ""
 
 
-def base_ecosystem(ecosystem: str) -> str:
-    """`Debian` of `Debian:12`."""
-    return ecosystem.partition(":")[0]
+@dataclass(frozen=True)
+class Span:
+    """A range ready to be asked: its bounds in order, those of which only the leading numbers are known, its start.
+
+    `fixes` are the versions that it names as fixed, with their places. Not `whole` where a bound has no place.
+    """
+
+    bounds: tuple[tuple[Any, str], ...]
+    inexact: tuple[Any, ...]
+    from_zero: bool
+    fixes: tuple[tuple[Any, str], ...]
+    whole: bool = True
 
 
-def package_name(ecosystem: str, name: str) -> str:
-    """`name` in the form in which the ecosystem compares names."""
-    return re.sub(r"[-_.]+", "-", name).lower() if base_ecosystem(ecosystem) == "PyPI" else name
+_NOT_AFFECTED = Judgement(Decision.NOT_AFFECTED)
 
 
+@lru_cache(maxsize=65536)
 def version_text(ecosystem: str, version: str) -> str:
     """`version` in the form in which listed versions are compared (PyPI: canonical, without a local part)."""
     if base_ecosystem(ecosystem) != "PyPI":
         return version
     from packaging.utils import canonicalize_version
 
-    point = _pypi(version)
+    point = place(ecosystem, version)
     return canonicalize_version(point.key) if point is not None and point.exact else version
+
+
+def span_of(ecosystem: str, events: Sequence[Event]) -> Span:
+    """The range of `events`, ready to be asked."""
+    placed = [(place(ecosystem, text), kind, text) for kind, text in events if text != "0"]
+    there = [(point, kind, text) for point, kind, text in placed if point is not None]
+    ordered = sorted(there, key=lambda item: (item[0].key, _ORDER[item[1]]))
+    return Span(
+        bounds=tuple((point.key, kind) for point, kind, _ in ordered),
+        inexact=tuple(point.key for point, _, _ in there if not point.exact),
+        # a range whose start is missing is read as starting at zero: the cautious way to read a broken record
+        from_zero=("introduced", "0") in events or all(kind != "introduced" for kind, _ in events),
+        fixes=tuple((point.key, text) for point, kind, text in ordered if kind == "fixed" and point.exact),
+        whole=len(there) == len(placed),
+    )
 
 
 def judge(
@@ -73,38 +88,35 @@ def judge(
 
     `decidable` is False for a record that gives neither ranges in version numbers nor a list of versions.
     """
-    point = _parse(ecosystem, version)
-    outcomes = [_in_range(ecosystem, point, events) for events in ranges]
-    affected = listed or any(outcome is Decision.AFFECTED for outcome in outcomes)
-    undecided = not decidable or Decision.UNDECIDED in outcomes or (point is None and not ranges and not listed)
-    fixed = _next_fixed(ecosystem, point, ranges) if affected or undecided else ""
-    if affected:
-        return Judgement(Decision.AFFECTED, fixed)
-    return Judgement(Decision.UNDECIDED if undecided else Decision.NOT_AFFECTED, fixed)
+    spans = [span_of(ecosystem, events) for events in ranges]
+    return judge_at(place(ecosystem, version), spans, listed=listed, decidable=decidable)
 
 
-def readable(ecosystem: str, version: str) -> bool:
-    """Whether `version` has a place in its ecosystem's order."""
-    point = _parse(ecosystem, version)
-    return point is not None and point.exact
+def judge_at(point: Point | None, spans: Sequence[Span], *, listed: bool, decidable: bool) -> Judgement:
+    """`judge` for a version and ranges that have their places already."""
+    affected, undecided = listed, not decidable or (point is None and not spans and not listed)
+    for span in spans:
+        outcome = _within(point, span)
+        affected = affected or outcome is Decision.AFFECTED
+        undecided = undecided or outcome is Decision.UNDECIDED
+    if not affected and not undecided:
+        return _NOT_AFFECTED
+    return Judgement(Decision.AFFECTED if affected else Decision.UNDECIDED, _next_fixed(point, spans))
 
 
 def later(ecosystem: str, first: str, second: str) -> str:
     """The later of two versions; `first` where they cannot be compared."""
-    one, two = _parse(ecosystem, first), _parse(ecosystem, second)
+    one, two = place(ecosystem, first), place(ecosystem, second)
     return second if one is not None and two is not None and two.key > one.key else first
 
 
-def _in_range(ecosystem: str, point: Point | None, events: Sequence[Event]) -> Decision:
-    placed = _placed(base_ecosystem(ecosystem), tuple(events))
-    if placed is None or point is None or not point.exact:
+def _within(point: Point | None, span: Span) -> Decision:
+    if point is None or not point.exact or not span.whole:
         return Decision.UNDECIDED
-    # a range whose start is missing is read as starting at zero: the cautious way to read a broken record
-    affected = placed.from_zero
-    key = point.key
-    if placed.inexact and any(_same_release(bound, key) for bound in placed.inexact):
+    affected, key = span.from_zero, point.key
+    if span.inexact and any(_same_numbers(bound, key) for bound in span.inexact):
         return Decision.UNDECIDED
-    for bound, kind in placed.bounds:
+    for bound, kind in span.bounds:
         if key < bound:
             break
         if kind == "introduced":
@@ -114,43 +126,15 @@ def _in_range(ecosystem: str, point: Point | None, events: Sequence[Event]) -> D
     return Decision.AFFECTED if affected else Decision.NOT_AFFECTED
 
 
-@dataclass(frozen=True)
-class _Placed:
-    """A range ready to be asked: bounds in order, those of which only the leading numbers are known, and its start."""
-
-    bounds: tuple[tuple[Any, str], ...]
-    inexact: tuple[Any, ...]
-    from_zero: bool
-
-
-@lru_cache(maxsize=32768)
-def _placed(ecosystem: str, events: tuple[Event, ...]) -> _Placed | None:
-    """The range's bounds in the ecosystem's order; None where one of them has no place in it."""
-    placed: list[tuple[Point, str]] = []
-    for kind, text in events:
-        place = _parse(ecosystem, text) if text != "0" else None
-        if place is None and text != "0":
-            return None
-        if place is not None:
-            placed.append((place, kind))
-    ordered = sorted(placed, key=lambda item: (item[0].key, _ORDER[item[1]]))
-    return _Placed(
-        bounds=tuple((place.key, kind) for place, kind in ordered),
-        inexact=tuple(place.key for place, _ in placed if not place.exact),
-        from_zero=("introduced", "0") in events or all(kind != "introduced" for kind, _ in events),
-    )
-
-
-def _next_fixed(ecosystem: str, point: Point | None, ranges: Sequence[Sequence[Event]]) -> str:
+def _next_fixed(point: Point | None, spans: Sequence[Span]) -> str:
     if point is None:
         return ""
-    fixes = [text for events in ranges for kind, text in events if kind == "fixed"]
-    places = [(place.key, text) for text in fixes if (place := _parse(ecosystem, text)) is not None and place.exact]
-    later_ones = [(key, text) for key, text in places if key > point.key]
-    return min(later_ones, key=lambda item: item[0])[1] if later_ones else ""
+    nearest = [next((fix for fix in span.fixes if fix[0] > point.key), None) for span in spans]
+    found = [fix for fix in nearest if fix is not None]
+    return min(found, key=lambda fix: fix[0])[1] if found else ""
 
 
-def _same_release(one: Any, two: Any) -> bool:
+def _same_numbers(one: Any, two: Any) -> bool:
     return _without_zeros(one.release) == _without_zeros(two.release)
 
 
@@ -158,84 +142,3 @@ def _without_zeros(release: tuple[int, ...]) -> tuple[int, ...]:
     while release and release[-1] == 0:
         release = release[:-1]
     return release
-
-
-# --- the order of versions in each ecosystem -------------------------------------------------------------------------
-
-
-def _parse(ecosystem: str, version: str) -> Point | None:
-    parser = _PARSERS.get(base_ecosystem(ecosystem))
-    return parser(version) if parser and 0 < len(version) <= MAX_VERSION else None
-
-
-def known_ecosystem(ecosystem: str) -> bool:
-    """Whether the order of versions of `ecosystem` is known here."""
-    return base_ecosystem(ecosystem) in _PARSERS
-
-
-@lru_cache(maxsize=65536)
-def _pypi(text: str) -> Point | None:
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        version = Version(text)
-    except InvalidVersion:
-        # feeds contain bounds such as "2.6.0-NA": their leading numbers still decide for most versions
-        numbers = _RELEASE.match(text)
-        return Point(Version(numbers[1]), exact=False) if numbers else None
-    return Point(Version(version.public) if version.local else version)
-
-
-@lru_cache(maxsize=65536)
-def _debian(text: str) -> Point | None:
-    from univers.debian import Version
-
-    try:
-        return Point(Version.from_string(text))  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError, AttributeError):
-        return None
-
-
-@lru_cache(maxsize=16384)
-def _alpine(text: str) -> Point | None:
-    from univers.versions import AlpineLinuxVersion
-
-    return _univers(AlpineLinuxVersion, text)
-
-
-@lru_cache(maxsize=16384)
-def _rpm(text: str) -> Point | None:
-    from univers.versions import RpmVersion
-
-    return _univers(RpmVersion, text)
-
-
-@lru_cache(maxsize=16384)
-def _semver(text: str) -> Point | None:
-    from univers.versions import SemverVersion
-
-    return _univers(SemverVersion, text)
-
-
-def _univers(kind: Callable[[str], Any], text: str) -> Point | None:
-    try:
-        return Point(kind(text))
-    except (ValueError, TypeError, AttributeError):
-        # `univers` raises InvalidVersion (a ValueError) and, on odd text, errors of its parsers
-        return None
-
-
-_PARSERS: dict[str, Callable[[str], Point | None]] = {
-    "PyPI": _pypi,
-    "Debian": _debian,
-    "Ubuntu": _debian,
-    "Alpine": _alpine,
-    "Wolfi": _alpine,
-    "Chainguard": _alpine,
-    "npm": _semver,
-    "AlmaLinux": _rpm,
-    "Rocky Linux": _rpm,
-    "Red Hat": _rpm,
-    "SUSE": _rpm,
-    "openSUSE": _rpm,
-}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from checks.advisories import Decision, Match, Severity
 from checks.advisories.severity import worst
@@ -15,7 +16,10 @@ _ORDER = ("MAL-", "PYSEC-", "CVE-", "GHSA-")
 
 @dataclass(frozen=True)
 class Vulnerability:
-    """One vulnerability of one component, whatever it is called."""
+    """One vulnerability of one component, whatever it is called.
+
+    `upstream` are CVEs that it is about without being one of them: an erratum of a distribution mends several.
+    """
 
     component: Component
     identifiers: tuple[str, ...]
@@ -24,6 +28,7 @@ class Vulnerability:
     fixed: str
     summary: str
     vector: str
+    upstream: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -35,30 +40,41 @@ class Vulnerability:
         """Its other names."""
         return self.identifiers[1:]
 
+    @property
+    def malicious(self) -> bool:
+        """Whether the package itself is the attack."""
+        return self.id.startswith("MAL-")
+
 
 def group(component: Component, matches: Sequence[Match]) -> list[Vulnerability]:
     """Matches of one component joined over shared identifiers, transitively."""
-    groups: list[tuple[set[str], list[Match]]] = []
+    leader: dict[str, str] = {}
     for match in matches:
-        names, members = {match.id, *match.aliases}, [match]
-        apart: list[tuple[set[str], list[Match]]] = []
-        for known, others in groups:
-            if known & names:
-                names, members = names | known, others + members
-            else:
-                apart.append((known, others))
-        groups = [*apart, (names, members)]
-    found = [_vulnerability(component, names, members) for names, members in groups]
-    return sorted(found, key=lambda vulnerability: vulnerability.id)
+        first = _leader(leader, match.id)
+        for name in match.aliases:
+            leader[_leader(leader, name)] = first
+    members: dict[str, list[Match]] = {}
+    for match in matches:
+        members.setdefault(_leader(leader, match.id), []).append(match)
+    return sorted((_vulnerability(component, found) for found in members.values()), key=lambda found: found.identifiers)
 
 
-def _vulnerability(component: Component, names: set[str], members: list[Match]) -> Vulnerability:
+def _leader(leader: dict[str, str], name: str) -> str:
+    """The name that stands for all that `name` is joined with; paths are halved on the way (union-find)."""
+    above = leader.setdefault(name, name)
+    while above != name:
+        leader[name] = leader[above]
+        name, above = above, leader[above]
+    return name
+
+
+def _vulnerability(component: Component, members: list[Match]) -> Vulnerability:
     sure = [match for match in members if match.decision is Decision.AFFECTED]
     fixed = ""
     for match in sure or members:
         fixed = later(component.ecosystem, fixed, match.fixed) if fixed and match.fixed else fixed or match.fixed
     severity = worst(match.severity for match in members)
-    rated = next((match.vector for match in members if match.vector and match.severity is severity), "")
+    names = {name for match in members for name in (match.id, *match.aliases)}
     return Vulnerability(
         component=component,
         identifiers=tuple(sorted(names, key=_name_order)),
@@ -66,10 +82,12 @@ def _vulnerability(component: Component, names: set[str], members: list[Match]) 
         decision=Decision.AFFECTED if sure else Decision.UNDECIDED,
         fixed=fixed,
         summary=next((match.summary for match in members if match.summary), ""),
-        vector=rated,
+        vector=next((match.vector for match in members if match.vector and match.severity is severity), ""),
+        upstream=tuple(sorted({cve for match in members for cve in match.upstream} - names)),
     )
 
 
+@lru_cache(maxsize=32768)
 def _name_order(name: str) -> tuple[int, str]:
     rank = next((i for i, prefix in enumerate(_ORDER) if name.startswith(prefix)), len(_ORDER))
     return rank, name

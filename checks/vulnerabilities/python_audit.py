@@ -1,14 +1,13 @@
-"""pip-audit's auditor over the local advisories.
+"""pip-audit's auditor over the advisories.
 
-pip-audit's own services answer from the network and its command takes an unreachable one for "no known
-vulnerabilities"; here the service is the local store, any failure of it is an error, and every package that goes in
-must come out.
+pip-audit's command takes an unreachable service for "no known vulnerabilities"; here the service is an
+`AdvisorySource`, any failure of it is an error, and every package that goes in must come out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
 from pip_audit._audit import Auditor  # type: ignore[import-untyped]
@@ -19,42 +18,72 @@ from pip_audit._service.interface import (  # type: ignore[import-untyped]
     ResolvedDependency,
     ServiceError,
     SkippedDependency,
-    VulnerabilityID,
     VulnerabilityResult,
     VulnerabilityService,
 )
 
-from checks.advisories import AdvisoryStore, Match
+from checks.advisories import AdvisorySource
+from checks.advisories.source import NotKnown
 from checks.sbom.model import Component
+from checks.vulnerabilities.groups import Vulnerability, group
 from pratique.errors import CouldNotDecide
 
 _ECOSYSTEM = "PyPI"
 
 
-class StoreService(VulnerabilityService):  # type: ignore[misc]
-    """A vulnerability service that answers from an `AdvisoryStore`.
+@dataclass(frozen=True)
+class Installed(ResolvedDependency):  # type: ignore[misc]
+    """A dependency that remembers its component, whose version may be written in another way."""
 
-    `answers` keeps every match whole: the auditor joins aliases pairwise and forgets the name of what it joins.
+    component: Component
+
+
+@dataclass(frozen=True)
+class Odd(SkippedDependency):  # type: ignore[misc]
+    """A dependency whose version no installer could have made: pip-audit skips it, the advisories are asked anyway."""
+
+    component: Component
+
+
+@dataclass(frozen=True)
+class Joined(VulnerabilityResult):  # type: ignore[misc]
+    """A result whose names are joined already, so that two are the same only where their ids are."""
+
+    def alias_of(self, other: VulnerabilityResult) -> bool:
+        """Whether it is the same vulnerability."""
+        return bool(self.id == other.id)
+
+    def merge_aliases(self, other: VulnerabilityResult) -> VulnerabilityResult:
+        """Itself: it has all its names."""
+        return self
+
+
+class SourceService(VulnerabilityService):  # type: ignore[misc]
+    """A vulnerability service that answers from an `AdvisorySource`.
+
+    `answers` keeps what was found of each package in the order of the questions: the auditor keeps names alone.
     """
 
-    def __init__(self, store: AdvisoryStore) -> None:
-        self._store = store
-        self.answers: dict[str, list[Match]] = {}
+    def __init__(self, source: AdvisorySource) -> None:
+        self._source = source
+        self.answers: list[tuple[Component, list[Vulnerability] | NotKnown]] = []
 
     def query(self, spec: Dependency) -> tuple[Dependency, list[VulnerabilityResult]]:
-        """Advisories for one package; raises `ServiceError` where the store cannot answer."""
-        if not isinstance(spec, ResolvedDependency):
-            return spec, []
+        """Vulnerabilities of one package; raises `ServiceError` where the source cannot answer."""
+        component: Component = spec.component
         try:
-            found = self._store.matches(_ECOSYSTEM, spec.name, str(spec.version))
+            found = group(component, self._source.matches(_ECOSYSTEM, component.name, component.version))
+        except NotKnown as unknown:
+            self.answers.append((component, unknown))
+            return spec, []
         except CouldNotDecide as error:
             raise ServiceError(str(error)) from error
-        self.answers[_key(spec)] = found
-        return spec, [_result(match) for match in found]
+        self.answers.append((component, found))
+        return spec, [_result(vulnerability) for vulnerability in found]
 
 
 class ComponentSource(DependencySource):  # type: ignore[misc]
-    """The Python components of a bill of materials; one whose version no installer could have made is skipped."""
+    """The Python components of a bill of materials."""
 
     def __init__(self, components: Sequence[Component]) -> None:
         self._components = components
@@ -63,63 +92,40 @@ class ComponentSource(DependencySource):  # type: ignore[misc]
         """One dependency a component, in the order given."""
         for component in self._components:
             try:
-                yield ResolvedDependency(component.name, Version(component.version))
+                yield Installed(component.name, Version(component.version), component)
             except InvalidVersion:
-                yield SkippedDependency(name=component.name, skip_reason=f"version {component.version!r}")
+                yield Odd(component.name, f"version {component.version[:80]!r}", component)
 
     def fix(self, fix_version: ResolvedFixVersion) -> None:
         """Images are mended by their providers; raises `NotImplementedError`."""
         raise NotImplementedError("an image is not changed here")
 
 
-def audit(components: Sequence[Component], store: AdvisoryStore) -> list[tuple[Component, list[Match]]]:
-    """Matches for each of the Python `components`, through pip-audit's auditor.
+def audit(
+    components: Sequence[Component], source: AdvisorySource
+) -> list[tuple[Component, list[Vulnerability] | NotKnown]]:
+    """Vulnerabilities of each of the Python `components`, through pip-audit's auditor.
 
-    Raises `CouldNotDecide` where the service fails or the auditor returns another number of packages than went in.
+    Raises `CouldNotDecide` where the service fails, or the auditor returns other packages or other names than went in.
     """
-    service = StoreService(store)
-    answered: list[tuple[Component, list[Match]]] = []
+    service = SourceService(source)
     try:
         audited = list(Auditor(service).audit(ComponentSource(components)))
     except ServiceError as error:
         raise CouldNotDecide("the advisories could not be asked", cause=str(error)) from error
-    if len(audited) != len(components):
+    if len(audited) != len(components) or len(service.answers) != len(components):
         raise CouldNotDecide(f"{len(components)} packages were asked about, {len(audited)} answered")
-    for component, (dependency, results) in zip(components, audited, strict=True):
-        if isinstance(dependency, SkippedDependency):
-            answered.append((component, store.matches(_ECOSYSTEM, component.name, component.version)))
-            continue
-        found = service.answers.get(_key(dependency), [])
-        if not {result.id for result in results} <= {match.id for match in found}:
+    for (dependency, results), (component, found) in zip(audited, service.answers, strict=True):
+        names = [] if isinstance(found, NotKnown) else [_name(vulnerability) for vulnerability in found]
+        if dependency.component is not component or sorted(result.id for result in results) != sorted(names):
             raise CouldNotDecide(f"the auditor's answer for {component.name} is not the advisories'")
-        answered.append((component, found))
-    return answered
+    return service.answers
 
 
-def _result(match: Match) -> VulnerabilityResult:
-    return VulnerabilityResult(
-        id=VulnerabilityID(match.id),
-        description=match.summary,
-        fix_versions=_versions(match.fixed),
-        aliases={VulnerabilityID(alias) for alias in match.aliases},
-        published=_moment(match.published),
-    )
+def _result(vulnerability: Vulnerability) -> VulnerabilityResult:
+    return Joined(_name(vulnerability), vulnerability.summary, [], set(vulnerability.identifiers[:-1]))
 
 
-def _versions(text: str) -> list[Version]:
-    try:
-        return [Version(text)] if text else []
-    except InvalidVersion:
-        return []
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-
-
-def _key(dependency: Dependency) -> str:
-    version = dependency.version if isinstance(dependency, ResolvedDependency) else ""
-    return f"{dependency.canonical_name}@{version}"
+def _name(vulnerability: Vulnerability) -> str:
+    """The last of its names: the auditor looks for each result named PYSEC among all others once more."""
+    return vulnerability.identifiers[-1]

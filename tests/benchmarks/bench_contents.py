@@ -30,7 +30,7 @@ from checks.advisories import import_snapshot, load
 from checks.sbom.cyclonedx import write_document
 from checks.sbom.declared import read_listing
 from checks.sbom.model import Component, package_url
-from checks.vulnerabilities import check_vulnerabilities, find_vulnerabilities
+from checks.vulnerabilities import check_vulnerabilities, look_up
 from pratique.clock import fixed_clock
 from pratique.digests import sha256_bytes
 from tests.unit.checks.stores import MemoryStore
@@ -215,16 +215,16 @@ def bench_matching(home: Path, archive: Path, directory: Path) -> None:
     """1,000 and 10,000 components, and pip-audit's own service for 1,000."""
     thousand = components(1000, archive)
     with load(home) as store:
-        ours = median(lambda: find_vulnerabilities(thousand, store))
-        hits = len(find_vulnerabilities(thousand, store))
+        ours = median(lambda: look_up(thousand, store))
+        hits = len(look_up(thousand, store).found)
         row("matching 1,000 components, warm", ours, "goal: < 0.3 s", f"a tenth known: {hits} vulnerabilities")
         many = components(10_000, archive)
-        hits = len(find_vulnerabilities(many, store))
-        seconds = median(lambda: find_vulnerabilities(many, store), 3)
+        hits = len(look_up(many, store).found)
+        seconds = median(lambda: look_up(many, store), 3)
         row("matching 10,000 components, warm", seconds, "goal: < 2 s", f"a tenth known: {hits} vulnerabilities")
         worst = components(1000, archive, vulnerable=0.5)
-        hits = len(find_vulnerabilities(worst, store))
-        seconds = median(lambda: find_vulnerabilities(worst, store))
+        hits = len(look_up(worst, store).found)
+        seconds = median(lambda: look_up(worst, store))
         row("matching 1,000 components, warm, the worst", seconds, "", f"half known: {hits} vulnerabilities")
         print(f"{'peak memory of index and matching':<58} {peak_megabytes():8} MB goal: < 300 MB")
     with local_osv(archive) as url:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from checks.advisories import Decision, Severity, Snapshot, import_snapshot, load
 from checks.advisories.osv import parse_record
 from checks.advisories.severity import base_score, from_score
-from checks.advisories.store import stale
+from checks.advisories.source import stale
 from checks.advisories.versions import judge
 from pratique.errors import CouldNotDecide, InvalidInput
 from tests.unit.checks.feeds import record, write_zip

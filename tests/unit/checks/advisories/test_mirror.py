@@ -36,6 +36,7 @@ class Mirror:
     archive: bytes
     answers: list[Answer] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
     url: str = ""
 
 
@@ -56,6 +57,7 @@ class Handler(BaseHTTPRequestHandler):
     def start(self, code: int, body: int, **headers: str) -> None:
         """Status line and headers."""
         fields = {"ETag": f'"{len(self.mirror.archive)}"', "Last-Modified": MODIFIED, "Content-Length": str(body)}
+        self.mirror.sent.append(code)
         self.send_response(code)
         for name, value in (fields | {k.replace("_", "-"): v for k, v in headers.items()}).items():
             if value:
@@ -64,9 +66,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def honest(handler: Handler) -> None:
-    """The archive, or the part asked for."""
+    """The archive, the part asked for, or that nothing changed."""
     data = handler.mirror.archive
     asked = handler.headers.get("Range", "")
+    if handler.headers.get("If-None-Match") == f'"{len(data)}"':
+        handler.start(304, 0)
+        return
     if asked and handler.headers.get("If-Range") == f'"{len(data)}"':
         start = int(asked.removeprefix("bytes=").removesuffix("-"))
         handler.start(206, len(data) - start, Content_Range=f"bytes {start}-{len(data) - 1}/{len(data)}")
@@ -132,6 +137,87 @@ def test_a_mirror_is_as_fresh_as_it_says(mirror: Mirror, tmp_path: Path) -> None
     assert mirror.asked == [("/PyPI/all.zip", "")]
     assert present(tmp_path) == 1
     assert not list((tmp_path / "downloads" / "PyPI").glob("[!.]*"))
+
+
+def test_what_did_not_change_is_not_fetched_again(mirror: Mirror, tmp_path: Path) -> None:
+    fetch(mirror, tmp_path)
+    before = sorted(path.name for path in tmp_path.glob("*.sqlite"))
+    assert fetch(mirror, tmp_path) == date(2026, 7, 9)
+    assert mirror.sent == [200, 304]
+    assert sorted(path.name for path in tmp_path.glob("*.sqlite")) == before
+    assert present(tmp_path) == 1
+
+
+def test_the_source_itself_makes_what_did_not_change_fresh(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """osv.dev says today that the export is still the same, so the snapshot is as good as today's."""
+    monkeypatch.setattr("checks.advisories.mirror.SOURCE", mirror.url)
+    fetch(mirror, tmp_path)
+    later = fixed_clock(datetime(2026, 7, 15, 12, tzinfo=UTC))
+    assert update(tmp_path, "PyPI", clock=later, base=mirror.url, how=QUICK).taken == date(2026, 7, 15)
+    assert mirror.sent == [200, 304]
+    with load(tmp_path) as store:
+        assert store.taken == date(2026, 7, 15)
+
+
+def test_a_mirror_that_stopped_does_not_grow_young_by_saying_that_nothing_changed(
+    mirror: Mirror, tmp_path: Path
+) -> None:
+    fetch(mirror, tmp_path)
+    mirror.answers = [answers(304, Last_Modified="Fri, 10 Jul 2026 08:00:00 GMT")]
+    assert fetch(mirror, tmp_path) == date(2026, 7, 9)
+
+
+def test_a_mirror_that_went_back_does_not_replace_what_is_newer(mirror: Mirror, tmp_path: Path) -> None:
+    fetch(mirror, tmp_path)
+    mirror.archive += b"\0"  # another file
+    mirror.answers = [answers(200, mirror.archive, Last_Modified="Wed, 01 Jul 2026 08:00:00 GMT")]
+    with pytest.raises(CouldNotDecide, match="older than the snapshot"):
+        fetch(mirror, tmp_path)
+
+
+def spoilt(home: Path) -> None:
+    database = next(home.glob("*.sqlite"))
+    database.write_bytes(database.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("loss", [spoilt, lambda home: (home / "index.json").unlink()], ids=["altered", "no index"])
+def test_what_is_no_longer_whole_is_fetched_again_even_if_it_did_not_change(
+    loss: Callable[[Path], None], mirror: Mirror, tmp_path: Path
+) -> None:
+    fetch(mirror, tmp_path)
+    loss(tmp_path)
+    fetch(mirror, tmp_path)
+    assert mirror.sent == [200, 200]
+    assert present(tmp_path) == 1
+
+
+def test_that_nothing_changed_is_no_answer_to_who_has_nothing(mirror: Mirror, tmp_path: Path) -> None:
+    mirror.answers = [answers(304)]
+    with pytest.raises(CouldNotDecide, match="304"):
+        fetch(mirror, tmp_path)
+
+
+def test_an_update_that_is_killed_leaves_the_old_snapshot(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch(mirror, tmp_path)
+    mirror.archive = write_zip(tmp_path / "newer" / "all.zip", [record("PYSEC-1", name="other")]).read_bytes()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as moment:
+        moment.setattr("checks.advisories.snapshot.write_index", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(mirror, tmp_path)
+    with load(tmp_path) as store:
+        assert store.matches("PyPI", "widget", "1.0")
+    fetch(mirror, tmp_path)
+    with load(tmp_path) as store:
+        assert store.matches("PyPI", "other", "1.0")
+    assert len(list(tmp_path.glob("*.sqlite"))) == 1
 
 
 def test_a_mirror_from_the_future_is_as_fresh_as_today(mirror: Mirror, tmp_path: Path) -> None:

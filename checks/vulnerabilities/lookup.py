@@ -1,0 +1,97 @@
+"""Which vulnerabilities do the components have, and which of them could not be asked about?
+
+What could not be asked about is told apart from what was found to be free of known flaws: a provider who can make a
+component unanswerable must gain nothing by it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from checks.advisories import AdvisorySource, Match, Severity
+from checks.advisories.ecosystems import base_ecosystem, is_rpm, possible_name
+from checks.advisories.orders import known_ecosystem
+from checks.advisories.source import NotKnown
+from checks.sbom.model import Component
+from checks.vulnerabilities.groups import Vulnerability, group
+
+_ORDER = {severity: place for place, severity in enumerate(Severity)}
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A component that the advisories could not be asked about, and why."""
+
+    component: Component
+    why: str
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What was found, gravest first; how many components there are of each ecosystem that nothing speaks of.
+
+    `unanswered` are components of ecosystems that are spoken of.
+    """
+
+    found: tuple[Vulnerability, ...]
+    uncovered: Counter[str]
+    unanswered: tuple[Unanswered, ...]
+
+
+def look_up(components: Sequence[Component], source: AdvisorySource) -> Lookup:
+    """Vulnerabilities of `components`, one for each group of aliases; raises `CouldNotDecide`.
+
+    Components without an ecosystem are none that anybody writes advisories about: models, files.
+    """
+    packages = [component for component in components if component.ecosystem]
+    covered = {name: _covers(source, name) for name in dict.fromkeys(c.ecosystem for c in packages)}
+    asked = [component for component in packages if covered[component.ecosystem]]
+    python = [component for component in asked if component.ecosystem == "PyPI"]
+    answers: list[tuple[Component, list[Vulnerability] | NotKnown]] = _audited(python, source) if python else []
+    answers += [(c, group(c, _matches(c, source))) for c in asked if c.ecosystem != "PyPI"]
+    found = [v for _, answer in answers if not isinstance(answer, NotKnown) for v in answer]
+    unanswered = [Unanswered(c, str(answer)) for c, answer in answers if isinstance(answer, NotKnown)]
+    unanswered += [Unanswered(c, why) for c in asked if (why := _impossible(c))]
+    return Lookup(
+        found=tuple(sorted(found, key=lambda v: (_ORDER[v.severity], v.component.name, v.component.version, v.id))),
+        uncovered=Counter(c.ecosystem for c in packages if not covered[c.ecosystem]),
+        unanswered=tuple(unanswered),
+    )
+
+
+def lacking(source: AdvisorySource, components: Sequence[Component], wanted: Sequence[str] | None) -> list[str]:
+    """Ecosystems (without release) that must be spoken of and are not; without `wanted`, all there are must be."""
+    present = {base_ecosystem(component.ecosystem) for component in components if component.ecosystem}
+    needed = present if wanted is None else {base_ecosystem(name) for name in wanted}
+    return sorted(name for name in needed if not _covers(source, name))
+
+
+def _covers(source: AdvisorySource, ecosystem: str) -> bool:
+    return known_ecosystem(ecosystem) and source.covering(ecosystem) is not None
+
+
+def _audited(
+    components: Sequence[Component], source: AdvisorySource
+) -> list[tuple[Component, list[Vulnerability] | NotKnown]]:
+    from checks.vulnerabilities.python_audit import audit
+
+    return audit(components, source)
+
+
+def _matches(component: Component, source: AdvisorySource) -> list[Match]:
+    """By the name that advisories speak of; records of RPM packages name the source, the binary or both."""
+    found = source.matches(component.ecosystem, *component.asked)
+    itself = component.name, component.version
+    if is_rpm(component.ecosystem) and itself != component.asked:
+        found = found + source.matches(component.ecosystem, *itself)
+    return found
+
+
+def _impossible(component: Component) -> str:
+    """Why no advisory can speak of the component; empty where one can."""
+    for name in dict.fromkeys((component.name, component.asked[0])):
+        if not possible_name(component.ecosystem, name):
+            return f"{base_ecosystem(component.ecosystem)} has no package called {name[:80]!r}"
+    return ""
