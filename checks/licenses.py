@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from checks.interface import CheckResult, Finding, Level, Measurement, Status, status_of
 from checks.sbom.model import Component
-from checks.sbom.spdx import joined
+from checks.sbom.spdx import joined, parse
 
 if TYPE_CHECKING:
     from license_expression import LicenseExpression
 
 CHECK = "licenses"
-VERSION = "1"
+VERSION = "2"
 _RISKS = ("G9",)
 _SHOWN = 8
 _MAX_FINDINGS = 200
@@ -46,17 +46,16 @@ def _listed(key: str, names: tuple[str, ...]) -> bool:
 def check_licenses(components: Sequence[Component], lists: LicenseLists) -> CheckResult:
     """Do the licences of the components let the node run them?
 
-    Failed where one has a licence that the lists do not permit, taking the better side of every OR. Components that
-    state none, or one that SPDX does not know, are warnings and make the answer inconclusive unless the lists accept
-    them. Measurements: `licensed`, `not_permitted`, `unknown`.
+    Failed where one has a licence that the lists do not permit, taking the better side of every OR. Of several licences
+    of one component those that are understood count, whatever stands beside them. Components that state none, or one
+    that SPDX does not know, are warnings and make the answer inconclusive unless the lists accept them. Measurements:
+    `licensed`, `not_permitted`, `unknown`.
     """
     started = time.monotonic()
     judged = [c for c in components if c.purl]
-    read = [(component, joined(component.licences)) for component in judged]
-    known = [(component, expression) for component, expression in read if expression is not None]
-    refused = [(c, keys, e) for c, e in known if (keys := _not_permitted(e, lists))]
-    unknown = [component for component, expression in read if expression is None]
-    findings = [_refusal(component, keys, str(e)) for component, keys, e in refused[:_MAX_FINDINGS]]
+    unknown = [component for component in judged if joined(component.licences) is None]
+    refused = [(component, keys) for component in judged if (keys := _refused(component, lists))]
+    findings = [_refusal(component, keys) for component, keys in refused[:_MAX_FINDINGS]]
     if len(refused) > _MAX_FINDINGS:
         message = f"{len(refused) - _MAX_FINDINGS} more components are not listed"
         findings.append(Finding(rule_id=f"{CHECK}/more", level=Level.NOTE, message=message))
@@ -68,15 +67,26 @@ def check_licenses(components: Sequence[Component], lists: LicenseLists) -> Chec
         check=CHECK,
         version=VERSION,
         status=Status.NOT_APPLICABLE if not judged else status,
-        summary=_summary(len(known), len(refused), len(unknown)),
+        summary=_summary(len(judged) - len(unknown), len(refused), len(unknown)),
         findings=tuple(findings),
         measurements=(
-            Measurement(name="licensed", value=len(known), unit="components", method="SPDX expression of the package"),
+            Measurement(
+                name="licensed",
+                value=len(judged) - len(unknown),
+                unit="components",
+                method="SPDX expression of the package",
+            ),
             Measurement(name="not_permitted", value=len(refused), unit="components", method="policy lists"),
             Measurement(name="unknown", value=len(unknown), unit="components", method="no SPDX expression"),
         ),
         seconds=time.monotonic() - started,
     )
+
+
+def _refused(component: Component, lists: LicenseLists) -> tuple[str, ...]:
+    """Licences of the component that stand in the way, of those that are understood."""
+    known = (expression for licence in component.licences if (expression := parse(licence)) is not None)
+    return tuple(dict.fromkeys(key for expression in known for key in _not_permitted(expression, lists)))
 
 
 def _not_permitted(expression: LicenseExpression, lists: LicenseLists) -> tuple[str, ...]:
@@ -91,11 +101,12 @@ def _not_permitted(expression: LicenseExpression, lists: LicenseLists) -> tuple[
     return () if lists.permits(base) or (exception and key in lists.allowed) else (key,)
 
 
-def _refusal(component: Component, keys: tuple[str, ...], expression: str) -> Finding:
+def _refusal(component: Component, keys: tuple[str, ...]) -> Finding:
+    stated = " AND ".join(component.licences)[:300]
     return Finding(
         rule_id=f"{CHECK}/not-permitted",
         level=Level.ERROR,
-        message=f"{component.name} {component.version} is licensed under {expression[:300]}: this node does not permit "
+        message=f"{component.name} {component.version} is licensed under {stated}: this node does not permit "
         f"{', '.join(keys)}",
         where=component.purl,
         fix=f"Replace {component.name}, or show the node that you may hand it on under another licence.",

@@ -21,7 +21,7 @@ from checks.sbom.nested import read_nested
 from checks.sbom.node import read_node
 from checks.sbom.python import read_python
 from checks.sbom.record import Lie, is_package_test
-from checks.sbom.system import SystemPackages, read_system
+from checks.sbom.system import SystemPackages, read_others, read_system, unowned_programs
 from pratique.clock import Clock
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import CouldNotDecide, InvalidInput
@@ -30,7 +30,7 @@ from pratique.intake.image.model import FileClass, Image, Inventory
 __all__ = ["Bom", "Component", "Origin", "check_sbom", "make_bom"]
 
 CHECK = "sbom"
-VERSION = "4"
+VERSION = "5"
 _RISKS = ("G2",)
 _MAX_SHOWN = 50
 _MEDIA_TYPE = "application/vnd.cyclonedx+json; version=1.6"
@@ -46,6 +46,9 @@ _FIXES = {
     "version-contradicted": "Install the package unchanged: metadata and directory must name the same version.",
     "metadata-unreadable": "Install the package again, so that its metadata are whole.",
     "unowned-module": "Install the module as a package, or put the tool's own code outside site-packages.",
+    "status-contradicted": "Remove packages with the package manager; never edit its database.",
+    "system-file-changed": "Install the package unchanged; put programs of the tool's own below /opt or /usr/local.",
+    "system-file-unowned": "Install programs as packages, or put the tool's own below /opt or /usr/local.",
     "unowned-file": "Remove the file, or install the package that it belongs to.",
     "startup-file": "Remove the .pth file: its lines run whenever Python starts.",
     "archive-unreadable": "Leave the archive out of the image, or pack it again so that it can be read to its end.",
@@ -65,8 +68,10 @@ def make_bom(
     `CouldNotDecide` where metadata were too large to be kept.
     """
     system = read_system(inventory)
+    if system.unread:
+        read_others(inventory, system)
     python = read_python(inventory, system.owned)
-    lies = python.lies
+    lies = [*python.lies, *system.lies, *unowned_programs(inventory, system)]
     node = sorted(read_node(inventory, lies), key=lambda c: (c.purl, c.path))
     nested = read_nested(inventory, lies)
     components = (*python.components, *system.components, *node, *nested, *_models(inventory))
@@ -183,23 +188,24 @@ def _finding(rule: str, message: str, where: str) -> Finding:
 
 def _unknown_packages(system: SystemPackages) -> list[Finding]:
     """Why packages of the system may be unknown; empty where they are all listed."""
+    fix = "Build on an image whose package database (dpkg, apk or RPM) is in it, or on none at all."
     found = [
-        ("database-not-read", f"the package database {path} is of a kind that is not read here", path)
-        for path in system.unread
+        ("database-not-read", f"the package database {unread.path} was not read: {unread.why}", unread.path, unread.fix)
+        for unread in system.unread
     ]
     if system.lost:
         name = system.release.name or system.release.identifier
-        found.append(("database-missing", f"the image says that it is {name}, but has no package database", ""))
+        found.append(("database-missing", f"the image says that it is {name}, but has no package database", "", fix))
     return [
         Finding(
             rule_id=f"sbom/{rule}",
             level=Level.WARNING,
             message=f"{message}: its packages are not known",
             where=where,
-            fix="Build on an image whose package database (dpkg or apk) is in it, or on none at all.",
+            fix=advice or fix,
             risks=_RISKS,
         )
-        for rule, message, where in found
+        for rule, message, where, advice in found
     ]
 
 

@@ -101,16 +101,29 @@ def _licences(stated: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def _dependencies(components: Sequence[Component], references: Sequence[str], root: str) -> list[dict[str, Any]]:
-    by_name: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for component, reference in zip(components, references, strict=True):
-        by_name[component.ecosystem, canonical(component.name)].append(reference)
+    """Edges by path where a component says so, else by name: to a neighbour, or to all of that name."""
+    by_name: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    by_path: dict[tuple[str, str], str] = {}
+    for place, component in enumerate(components):
+        by_name[component.ecosystem, _comparable(component.ecosystem, component.name)].append(place)
+        by_path.setdefault((component.ecosystem, component.path), references[place])
     edges: list[dict[str, Any]] = [{"ref": root, "dependsOn": sorted(references)}]
     for component, reference in zip(components, references, strict=True):
-        wanted = {
-            target
-            for name in component.requires
-            for target in by_name.get((component.ecosystem, canonical(name)), ())
-            if target != reference
-        }
+        space = component.ecosystem
+        wanted = {by_path[space, path] for path in component.requires_paths if (space, path) in by_path}
+        for name in component.requires:
+            candidates = by_name.get((space, _comparable(space, name)), [])
+            near = [place for place in candidates if _folder(components[place]) == _folder(component)]
+            wanted.update(references[place] for place in near or candidates)
+        wanted.discard(reference)
         edges.append({"ref": reference, **({"dependsOn": sorted(wanted)} if wanted else {})})
     return edges
+
+
+def _comparable(ecosystem: str, name: str) -> str:
+    return canonical(name) if ecosystem == "PyPI" else name
+
+
+def _folder(component: Component) -> str:
+    """Where a Python package is installed; packages of the system share their database."""
+    return component.path.rpartition("/")[0]

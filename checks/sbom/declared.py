@@ -9,6 +9,7 @@ from typing import Any
 
 from checks.sbom.model import Component, Origin, text_of
 from checks.sbom.python import canonical
+from checks.sbom.spdx import MAX_TEXT
 from pratique.bounds import strict_json
 from pratique.errors import InvalidInput
 
@@ -87,7 +88,7 @@ def _stated_licences(entry: dict[str, Any]) -> tuple[str, ...]:
         stated = item.get("expression") if isinstance(item, dict) else None
         if isinstance(licence, dict):
             stated = licence.get("id") or licence.get("name")
-        found += [text_of(stated)] if text_of(stated) else []
+        found += [text_of(stated, MAX_TEXT + 1)] if text_of(stated) else []
     return tuple(found)
 
 
@@ -121,7 +122,7 @@ def _spdx_urls(document: dict[str, Any], where: str) -> list[tuple[Any, tuple[st
         urls = [
             r.get("referenceLocator") for r in references if isinstance(r, dict) and r.get("referenceType") == "purl"
         ]
-        stated = text_of(package.get("licenseDeclared"))
+        stated = text_of(package.get("licenseDeclared"), MAX_TEXT + 1)
         licences = (stated,) if stated not in ("", "NOASSERTION", "NONE") else ()
         found += [(url, licences) for url in urls] or [(None, licences)]
     return found

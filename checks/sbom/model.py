@@ -26,7 +26,8 @@ class Component:
     """Name and version as the ecosystem writes them; `ecosystem` is OSV's word (`PyPI`, `Debian:12`), empty for none.
 
     `advisory_name` and `advisory_version` are what advisories speak of where that differs (Debian: the source
-    package). `version` is empty where it is not known. `requires` holds names within the ecosystem.
+    package). `version` is empty where it is not known. `requires` holds names within the ecosystem, `requires_paths`
+    the `path` of components within it, where these are resolved already.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Component:
     advisory_name: str = ""
     advisory_version: str = ""
     requires: tuple[str, ...] = ()
+    requires_paths: tuple[str, ...] = ()
 
     @property
     def asked(self) -> tuple[str, str]:

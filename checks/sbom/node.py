@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from checks.sbom.model import Component, package_url, text_of
 from checks.sbom.record import Lie
@@ -11,13 +12,21 @@ from pratique.bounds import strict_json
 from pratique.errors import InvalidInput
 from pratique.intake.image.model import FileClass, Inventory
 
-_PLACE = re.compile(r"(?:.*/)?node_modules/((?:@[^/]+/)?[^/]+)/package\.json")
+_PLACE = re.compile(r"(?P<folder>(?:.*/)?node_modules)/(?P<name>(?:@[^/]+/)?[^/]+)/package\.json")
 _NAME = re.compile(r"(?:@[a-z0-9~._-]{1,100}/)?[A-Za-z0-9~._-]{1,200}", re.ASCII)
 _MAX_SIZE = 2 * 1024**2
+_MAX_NEEDS = 2000
+_NEEDS = ("dependencies", "optionalDependencies", "peerDependencies")
 
 
-def read_node(inventory: Inventory, lies: list[Lie]) -> Iterator[Component]:
+def read_node(inventory: Inventory, lies: list[Lie]) -> list[Component]:
     """Installed npm packages; what their metadata get wrong goes into `lies`."""
+    found = dict(_documents(inventory, lies))
+    return [_component(folder, document, found) for folder, document in found.items()]
+
+
+def _documents(inventory: Inventory, lies: list[Lie]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Folder of each package, and its `package.json`."""
     for entry in inventory.of_class(FileClass.NODE_METADATA):
         place = _PLACE.fullmatch(entry.path)
         if place is None:
@@ -27,19 +36,55 @@ def read_node(inventory: Inventory, lies: list[Lie]) -> Iterator[Component]:
         except InvalidInput as error:
             lies.append(Lie("metadata-unreadable", f"package metadata that cannot be read: {error}"[:300], entry.path))
             continue
-        name = text_of(document.get("name")) if isinstance(document, dict) else ""
-        version = text_of(document.get("version")) if isinstance(document, dict) else ""
+        name, version = _text(document, "name"), _text(document, "version")
         if not _NAME.fullmatch(name) or not version:
             continue  # package.json without a name marks a folder of ES modules, not a package
-        if name != place[1]:
-            lies.append(Lie("name-contradicted", f"node_modules/{place[1]} says that it is {name}", entry.path))
-        scope, _, last = name.rpartition("/")
-        licence = document.get("license")
-        yield Component(
-            name=name,
-            version=version,
-            purl=package_url("npm", last, version, namespace=scope),
-            ecosystem="npm",
-            path=entry.path.rpartition("/")[0],
-            licences=(text_of(licence),) if isinstance(licence, str) and licence else (),
-        )
+        if name != place["name"]:
+            lies.append(Lie("name-contradicted", f"node_modules/{place['name']} says that it is {name}", entry.path))
+        yield entry.path.rpartition("/")[0], document
+
+
+def _component(folder: str, document: Mapping[str, Any], found: Mapping[str, Any]) -> Component:
+    name, version = _text(document, "name"), _text(document, "version")
+    scope, _, last = name.rpartition("/")
+    return Component(
+        name=name,
+        version=version,
+        purl=package_url("npm", last, version, namespace=scope),
+        ecosystem="npm",
+        path=folder,
+        licences=_licences(document),
+        requires_paths=tuple(sorted({path for need in _needs(document) if (path := _resolve(folder, need, found))})),
+    )
+
+
+def _text(document: Any, key: str) -> str:
+    return text_of(document.get(key)) if isinstance(document, dict) else ""
+
+
+def _licences(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """`license` as an expression or in its old forms, `{type}` and (to choose from) `licenses: [{type}]`."""
+    stated = document.get("license") or document.get("licenses")
+    items = stated if isinstance(stated, list) else [stated]
+    names = [text_of(item.get("type") if isinstance(item, dict) else item) for item in items[:20]]
+    names = [name for name in names if name]
+    return (" OR ".join(f"({name})" for name in names) if len(names) > 1 else names[0],) if names else ()
+
+
+def _needs(document: Mapping[str, Any]) -> Iterator[str]:
+    for key in _NEEDS:
+        listed = document.get(key)
+        yield from list(listed)[:_MAX_NEEDS] if isinstance(listed, dict) else ()
+
+
+def _resolve(folder: str, name: str, found: Mapping[str, Any]) -> str | None:
+    """The folder that Node takes for `name` when code in `folder` asks for it: the nearest `node_modules` upwards."""
+    here = folder
+    while True:
+        if not here.endswith("node_modules"):
+            path = f"{here}/node_modules/{name}" if here else f"node_modules/{name}"
+            if path in found:
+                return path
+        if not here:
+            return None
+        here = here.rpartition("/")[0]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from license_expression import LicenseExpression
 
-_MAX_TEXT = 400
+MAX_TEXT = 4000
+"""Longest text that is read as an expression."""
 _SPELLINGS = {
     "mit license": "MIT",
     "the mit license": "MIT",
@@ -49,35 +50,75 @@ _SPELLINGS = {
     "gnu general public license v2 or later (gplv2+)": "GPL-2.0-or-later",
     "gnu general public license v3 (gplv3)": "GPL-3.0-only",
     "gnu general public license v3 or later (gplv3+)": "GPL-3.0-or-later",
-    "gplv2": "GPL-2.0-only",
-    "gplv3": "GPL-3.0-only",
     "gnu lesser general public license v2 or later (lgplv2+)": "LGPL-2.0-or-later",
     "gnu lesser general public license v3 (lgplv3)": "LGPL-3.0-only",
     "gnu lesser general public license v3 or later (lgplv3+)": "LGPL-3.0-or-later",
     "gnu affero general public license v3": "AGPL-3.0-only",
     "gnu affero general public license v3 or later (agplv3+)": "AGPL-3.0-or-later",
+    # Debian's short names (DEP 5); the Artistic licence without a version is that of Perl
+    "artistic": "Artistic-1.0-Perl",
+    "cc0": "CC0-1.0",
+    "gpl": "GPL-1.0-or-later",
+    "lgpl": "LGPL-2.0-or-later",
+    "mpl-1.1": "MPL-1.1",
+    "gfdl-1.2+": "GFDL-1.2-or-later",
+    "gfdl-1.3+": "GFDL-1.3-or-later",
+    "gfdl-niv-1.2+": "GFDL-1.2-no-invariants-or-later",
+    "gfdl-niv-1.3+": "GFDL-1.3-no-invariants-or-later",
+    # Fedora's names before it took SPDX's
+    "asl 2.0": "Apache-2.0",
+    "artistic 2.0": "Artistic-2.0",
+    "boost": "BSL-1.0",
+    "gpl+": "GPL-1.0-or-later",
+    "mplv1.1": "MPL-1.1",
+    "mplv2.0": "MPL-2.0",
+    "ofl": "OFL-1.1",
+    "python": "PSF-2.0",
 }
-"""PyPI's classifiers and what people write instead of an identifier, in lower case."""
-_OLD_GNU = re.compile(r"\b([AL]?GPL)-([123])(?:\.([0-9]))?(\+?)(?![-\w.+])")
-"""Identifiers that SPDX gave up (`GPL-2.0+`), and Debian's (`GPL-2+`)."""
+"""PyPI's classifiers, what distributions and people write instead of an identifier, in lower case."""
+_OLD_GNU = re.compile(r"\b([AL]?GPL)[-v]([123])(?:\.([0-9]))?(\+?)(?![-\w.+])")
+"""Identifiers that SPDX gave up (`GPL-2.0+`), Debian's (`GPL-2+`) and Fedora's (`GPLv2+`)."""
+_OPERATOR = re.compile(r"(\(|\)|(?<![\w-])(?:and|or|with)(?![\w-]))", re.IGNORECASE)
+_COMMA = re.compile(r",\s*(and|or)\b", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4096)
 def parse(text: str) -> LicenseExpression | None:
     """The expression that `text` means; None where it names a licence that SPDX does not list, or is none."""
+    text = " ".join(text[: MAX_TEXT + 1].split())
+    if not text or len(text) > MAX_TEXT:
+        return None
+    parsed = _parsed(_OLD_GNU.sub(_present, _SPELLINGS.get(text.lower(), text)))
+    return parsed if parsed is not None else _parsed(_translated(text))
+
+
+def _parsed(text: str) -> LicenseExpression | None:
     from license_expression import ExpressionError, ParseError
 
-    text = " ".join(text[: _MAX_TEXT + 1].split())
-    if not text or len(text) > _MAX_TEXT:
-        return None
     licensing = _licensing()
     try:
-        parsed = licensing.parse(_OLD_GNU.sub(_present, _SPELLINGS.get(text.lower(), text)), simple=True)
+        parsed: LicenseExpression | None = licensing.parse(text, simple=True)
         known = parsed is not None and not licensing.unknown_license_keys(parsed)
     except (ExpressionError, ParseError, AttributeError, TypeError, ValueError, RecursionError):
         # the library lets a few errors of its parser through on odd text
         return None
     return parsed if known else None
+
+
+def _translated(text: str) -> str:
+    """An expression whose licences are called otherwise than SPDX does, operator by operator; empty where unclear.
+
+    A comma before `and` or `or` binds weaker than they do (DEP 5).
+    """
+    if _COMMA.search(text):
+        if "(" in text:
+            return ""
+        text = "(" + _COMMA.sub(r") \1 (", text) + ")"
+    pieces = [piece.strip() for piece in _OPERATOR.split(text)]
+    return " ".join(
+        f"({_SPELLINGS[piece.lower()]})" if piece.lower() in _SPELLINGS else _OLD_GNU.sub(_present, piece)
+        for piece in pieces
+    )
 
 
 def joined(texts: tuple[str, ...]) -> LicenseExpression | None:

@@ -25,8 +25,11 @@ _SYSTEM = _words(
 _PACKAGE_DATABASES = _words(
     """var/lib/dpkg/status lib/apk/db/installed usr/lib/apk/db/installed var/lib/rpm/Packages var/lib/rpm/Packages.db
     var/lib/rpm/rpmdb.sqlite usr/lib/sysimage/rpm/Packages usr/lib/sysimage/rpm/Packages.db
-    usr/lib/sysimage/rpm/rpmdb.sqlite usr/share/rpm/rpmdb.sqlite"""
+    usr/lib/sysimage/rpm/rpmdb.sqlite usr/share/rpm/rpmdb.sqlite var/lib/rpm/rpmdb.sqlite-wal
+    usr/lib/sysimage/rpm/rpmdb.sqlite-wal usr/share/rpm/rpmdb.sqlite-wal"""
 )
+_COPYRIGHT = re.compile(r"usr/share/doc/[^/]+/copyright")
+_COPYRIGHT_FORM = re.compile(rb"\s*Format(?:-Specification)?:", re.IGNORECASE)
 _DPKG_FOLDERS = ("var/lib/dpkg/status.d/", "var/lib/dpkg/info/")
 _PYTHON_METADATA = re.compile(
     r"\.(?:dist-info/(?:METADATA|RECORD|WHEEL|INSTALLER|top_level\.txt|entry_points\.txt|direct_url\.json)"
@@ -134,6 +137,8 @@ def classify(path: str, head: bytes, size: int = 0) -> FileClass | None:
     if path in _PACKAGE_DATABASES or (path.startswith(_DPKG_FOLDERS) and name.endswith((".list", ".md5sums"))):
         return FileClass.PACKAGE_DATABASE
     if path.startswith("var/lib/dpkg/status.d/"):
+        return FileClass.PACKAGE_DATABASE
+    if _COPYRIGHT.fullmatch(path) and _COPYRIGHT_FORM.match(head):  # free text is of no use to anybody here
         return FileClass.PACKAGE_DATABASE
     if _PYTHON_METADATA.search(path):
         return FileClass.PYTHON_METADATA

@@ -36,7 +36,7 @@ def class_of(path: str) -> FileClass | None:
     name = path.rpartition("/")[2]
     if name in _BY_NAME:
         return _BY_NAME[name]
-    if "var/lib/dpkg/" in path or path.endswith("lib/apk/db/installed") or "rpmdb" in path:
+    if "var/lib/dpkg/" in path or name == "copyright" or path.endswith("lib/apk/db/installed") or "/rpm/" in path:
         return FileClass.PACKAGE_DATABASE
     return FileClass.MODEL if path.endswith(_MODELS) else None
 

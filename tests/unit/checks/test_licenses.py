@@ -121,3 +121,80 @@ def test_a_licence_text_folded_over_blank_lines_does_not_hide_what_follows() -> 
     assert (bom.components[0].licences, bom.components[0].requires) == (("BSD License",), ("gadget",))
     written = json.loads(bom.document)["components"][0]["licenses"]
     assert written == [{"expression": "BSD-2-Clause AND BSD-3-Clause"}]
+
+
+@pytest.mark.parametrize(
+    ("stated", "meant"),
+    [
+        ("GPLv2+ and MIT", "GPL-2.0-or-later AND MIT"),
+        ("(LGPLv2+ or ASL 2.0) and BSD", "(LGPL-2.0-or-later OR Apache-2.0) AND (BSD-2-Clause AND BSD-3-Clause)"),
+        ("GPL-1+ or Artistic", "GPL-1.0-or-later OR Artistic-1.0-Perl"),
+        ("GPL-2+ or Artistic, and Expat", "(GPL-2.0-or-later OR Artistic-1.0-Perl) AND MIT"),
+        ("LGPL-2.1+", "LGPL-2.1-or-later"),
+        ("GFDL-NIV-1.3+ and CC0", "GFDL-1.3-no-invariants-or-later AND CC0-1.0"),
+    ],
+)
+def test_what_distributions_write_is_understood(stated: str, meant: str) -> None:
+    assert str(parse(stated)) == meant
+
+
+@pytest.mark.parametrize(
+    "stated", ["public-domain", "GPL-2+ with OpenSSL exception", "(A, or B) and C", "GPL v2 or later"]
+)
+def test_what_distributions_write_without_a_name_is_unknown(stated: str) -> None:
+    assert parse(stated) is None
+
+
+def test_a_licence_that_nobody_knows_does_not_hide_a_denied_one_beside_it() -> None:
+    result = check_licenses([component("AGPL-3.0-only", "my-own-1.0")], NODE)
+    assert result.status is Status.FAILED
+    assert {f.rule_id for f in result.findings} == {"licenses/not-permitted", "licenses/unknown"}
+
+
+DEP5 = b"""Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: widget
+License: Expat
+
+Files: *
+Copyright: 2001 Somebody
+License: GPL-2+
+ On Debian systems the text is in /usr/share/common-licenses/GPL-2.
+
+Files: debian/*
+License: AGPL-3
+
+License: GPL-2+
+ the text
+"""
+STATUS = b"Package: widget\nStatus: install ok installed\nVersion: 1\n"
+
+
+def test_debian_copyright_files_give_the_licences_of_all_files() -> None:
+    files = {"var/lib/dpkg/status": STATUS, "usr/share/doc/widget/copyright": DEP5}
+    bom, _, _ = make_bom(inventory_of(files), image_of())
+    assert bom.components[0].licences == ("Expat", "GPL-2+", "AGPL-3")
+    assert check_licenses(bom.components, NODE).status is Status.FAILED
+
+
+def test_free_text_copyright_files_are_one_finding() -> None:
+    status = b"".join(b"Package: p%d\nStatus: install ok installed\nVersion: 1\n\n" % n for n in range(30))
+    free = {f"usr/share/doc/p{n}/copyright": b"This package was debianized by somebody." for n in range(30)}
+    bom, _, _ = make_bom(inventory_of({"var/lib/dpkg/status": status, **free}), image_of())
+    assert [f.rule_id for f in check_licenses(bom.components, NODE).findings] == ["licenses/unknown"]
+
+
+@pytest.mark.parametrize(
+    ("document", "licences"),
+    [
+        ({"license": "MIT"}, ("MIT",)),
+        ({"license": {"type": "ISC", "url": "x"}}, ("ISC",)),
+        ({"licenses": [{"type": "MIT"}, {"type": "AGPL-3.0-only"}]}, ("(MIT) OR (AGPL-3.0-only)",)),
+        ({"license": "SEE LICENSE IN LICENSE.md"}, ("SEE LICENSE IN LICENSE.md",)),
+        ({"license": 7}, ()),
+        ({}, ()),
+    ],
+)
+def test_npm_states_licences_in_old_and_new_forms(document: dict[str, object], licences: tuple[str, ...]) -> None:
+    data = json.dumps({"name": "a", "version": "1.0.0", **document}).encode()
+    bom, _, _ = make_bom(inventory_of({"node_modules/a/package.json": data}), image_of())
+    assert bom.components[0].licences == licences

@@ -191,6 +191,7 @@ def test_what_the_system_owns_has_an_owner() -> None:
     folder = "usr/lib/python3/dist-packages"
     files = {
         f"{folder}/apt.py": b"",
+        "var/lib/dpkg/status": b"Package: python3-apt\nStatus: install ok installed\nVersion: 2.6\n",
         "var/lib/dpkg/info/python3-apt.list": f"/.\n/{folder}\n/{folder}/apt.py\n".encode(),
     }
     assert rules(check(files)[0]) == {}
@@ -200,6 +201,7 @@ def test_what_the_system_owns_has_an_owner() -> None:
     ("files", "rule"),
     [
         ({"etc/os-release": RELEASE}, "database-missing"),
+        ({"etc/os-release": b"ID=fedora"}, "database-missing"),
         ({"var/lib/rpm/rpmdb.sqlite": b"x", "etc/os-release": b"ID=fedora"}, "database-not-read"),
     ],
 )
