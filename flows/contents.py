@@ -133,8 +133,10 @@ def inspect_contents(contents: Contents, progress: Progress) -> ContentsReport:
     )
 
 
-def ask_vulnerabilities(node: Node, components: Sequence[Component], image: Digest | None = None) -> CheckResult:
-    """Known vulnerabilities of `components` (of `image`), under the node's policy and by its snapshots.
+def ask_vulnerabilities(
+    node: Node, components: Sequence[Component], image: Digest | None = None, source: str | None = None
+) -> CheckResult:
+    """Known vulnerabilities of `components` (of `image`), under the node's policy, of whom that (or `source`) says.
 
     Raises `CouldNotDecide` where a VEX document that the policy adopts is not the one that it pins, or none.
     """
@@ -142,6 +144,8 @@ def ask_vulnerabilities(node: Node, components: Sequence[Component], image: Dige
     from checks.vulnerabilities import check_vulnerabilities
 
     section = node.policy.policy.advisories
+    if source is not None and source != section.source:
+        section = section.model_copy(update={"source": source, "service_url": ""})
     try:
         waivers = node.policy.waivers()
     except InvalidInput as error:
@@ -158,6 +162,7 @@ def ask_vulnerabilities(node: Node, components: Sequence[Component], image: Dige
         ecosystems=section.ecosystems,
         fail_at=Severity(section.fail_at),
         image=image,
+        service=section.service(),
     )
 
 

@@ -109,7 +109,7 @@ def _rescan(node: Node, one: ValidatedVersion, remembered: _Remembered | None, *
     if sbom is None:
         raise CouldNotDecide("its inspection left no SBOM", next_step="Onboard the tool again.")
     listing = read_listing(node.store.get(sbom), where="sbom.cdx.json")
-    answer = look_up_listing(node, listing, f"{one.name} {one.version}", one.image_digest, of_image=True)
+    answer = look_up_listing(node, listing, f"{one.name} {one.version}", one.image_digest)
     known = remembered.known if remembered.asked_again else _known_then(node, remembered.results)
     new = tuple(dict.fromkeys(f["id"] for f in _counted(answer.document) if not _names(f) & known))
     withdraw = answer.status is Status.FAILED and node.policy.policy.advisories.rescan == "withdraw"

@@ -39,23 +39,24 @@ class LookedUp:
         return Status.INCONCLUSIVE if self.result.status is Status.PASSED and left_out else self.result.status
 
 
-def look_up(node: Node, subject: str) -> LookedUp:
-    """Vulnerabilities of the SBOM file or the image that `subject` names.
+def look_up(node: Node, subject: str, source: str | None = None) -> LookedUp:
+    """Vulnerabilities of the SBOM file or the image that `subject` names; `source` as in the policy, before that.
 
     Raises `InvalidInput` for an SBOM that cannot be read and as opening an image does, and `UsageError`.
     """
     path = Path(subject)
     if path.is_file() and _is_json(path):
         data = read_bounded(path, MAX_SIZE)
-        return look_up_listing(node, read_listing(data, where=str(path)), path.name, sha256_bytes(data))
+        listing, digest = read_listing(data, where=str(path)), sha256_bytes(data)
+        return _asked(node, listing.components, listing.unidentified, path.name, digest, source=source)
     with open_contents(node, subject) as contents:
-        components = contents.components
-        return _asked(node, components, 0, contents.image.name, contents.image.manifest_digest, of_image=True)
+        image = contents.image
+        return _asked(node, contents.components, 0, image.name, image.manifest_digest, of_image=True, source=source)
 
 
-def look_up_listing(node: Node, listing: Listing, name: str, digest: Digest, *, of_image: bool = False) -> LookedUp:
-    """Vulnerabilities of what an SBOM lists; with `of_image`, `digest` is that of the image and not of the SBOM."""
-    return _asked(node, listing.components, listing.unidentified, name, digest, of_image=of_image)
+def look_up_listing(node: Node, listing: Listing, name: str, image: Digest) -> LookedUp:
+    """Vulnerabilities of what the SBOM of an image lists."""
+    return _asked(node, listing.components, listing.unidentified, name, image, of_image=True)
 
 
 def _asked(
@@ -66,9 +67,10 @@ def _asked(
     digest: Digest,
     *,
     of_image: bool = False,
+    source: str | None = None,
 ) -> LookedUp:
     moment = node.clock()
-    result = ask_vulnerabilities(node, components, digest if of_image else None)
+    result = ask_vulnerabilities(node, components, digest if of_image else None, source)
     evidence = next((e for e in result.evidence if e.name == "vulnerabilities.json"), None)
     data = node.store.get(evidence.digest) if evidence else b"{}"
     document = strict_json(data, where="vulnerabilities.json", max_bytes=_MAX_DOCUMENT)

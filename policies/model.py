@@ -6,6 +6,7 @@ know a policy.
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,6 +21,7 @@ from pratique.errors import InvalidInput
 from pratique.intake.document import ProfileName
 
 if TYPE_CHECKING:
+    import checks.advisories.online
     import checks.vulnerabilities.waivers
     from checks.licenses import LicenseLists
     from checks.membership.limits import PrivacyLimits
@@ -157,19 +159,35 @@ class ImageSection(_Section):
     unpacked: Size = 8 << 30
     entries: Annotated[int, Field(gt=0, le=200_000)] = 200_000
     layers: Annotated[int, Field(gt=0, le=128)] = 128
+    ratio: Annotated[int, Field(ge=10, le=100_000)] = 100
+    """How often its stored size an image may unpack to, once that is more than 512 MiB."""
 
     def limits(self) -> ImageLimits:
         """These limits as intake has them."""
         from pratique.intake.image.model import ImageLimits
 
-        return ImageLimits(bytes_=self.unpacked, entries=self.entries, layers=self.layers)
+        return ImageLimits(bytes_=self.unpacked, entries=self.entries, layers=self.layers, ratio=self.ratio)
+
+
+def _package_url(value: str) -> str:
+    from packageurl import PackageURL
+
+    if value:
+        PackageURL.from_string(value)
+    return value
 
 
 class Waiver(_Section):
-    """An advisory that is accepted until a day (inclusive), by whom and why; of one package only where it is named."""
+    """An advisory that is accepted until a day (inclusive), by whom and why.
+
+    Only in what is named: a `package` by its name, a `product` by its package URL (one without a version means all), an
+    `image` by its digest.
+    """
 
     id: Text
     package: str = ""
+    product: Annotated[str, AfterValidator(_package_url)] = ""
+    image: PinnedDigest | None = None
     until: date
     by: Text
     reason: Text
@@ -184,24 +202,46 @@ class VexFile(_Section):
     by: Text
 
 
+def _service_url(value: str) -> str:
+    if value and not re.fullmatch(
+        r"https://[^/\s?#]+(?:/[^\s?#]*)?|http://(?:localhost|127\.0\.0\.1)(?::\d+)?(?:/.*)?", value
+    ):
+        raise ValueError("a service is an address that starts with https://")
+    return value
+
+
 class AdvisorySection(_Section):
     """How old a snapshot may be, which ecosystems need one (none named: all found), and what is accepted or not.
 
-    `rescan` says what happens to an admitted tool that fails on newer advisories.
+    `source` says who is asked: the imported snapshots, or on the network OSV's service or PyPI's (at `service_url`
+    where that is not their own). `rescan` says what happens to an admitted tool that fails on newer advisories,
+    `rescan_every` how often `pratique up` has that done, and `fetch` whether it fetches fresh snapshots before.
     """
 
     max_age: Duration = Field(default="7d", validate_default=True)
+    source: Literal["local", "osv", "pypi"] = "local"
+    service_url: Annotated[str, AfterValidator(_service_url)] = ""
     ecosystems: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     fail_at: Literal["critical", "high", "medium", "low"] = "high"
     waivers: tuple[Waiver, ...] = ()
     vex: Annotated[tuple[VexFile, ...], Field(max_length=100)] = ()
     rescan: Literal["report", "withdraw"] = "report"
+    rescan_every: Duration | None = None
+    fetch: bool = False
 
     def accepted(self) -> tuple[checks.vulnerabilities.waivers.Waiver, ...]:
         """The waivers as the vulnerabilities check has them."""
         from checks.vulnerabilities import waivers
 
-        return tuple(waivers.Waiver(w.id, w.until, w.by, w.reason, w.package) for w in self.waivers)
+        return tuple(waivers.Waiver(w.id, w.until, w.by, w.reason, w.package, w.product, w.image) for w in self.waivers)
+
+    def service(self) -> checks.advisories.online.Service | None:
+        """The service that is asked, None where the imported snapshots are."""
+        if self.source == "local":
+            return None
+        from checks.advisories.online import Service
+
+        return Service(self.source, self.service_url)
 
 
 class LicenseSection(_Section):
@@ -284,6 +324,40 @@ class AdmissionSection(_Section):
     also_under: tuple[PinnedDigest, ...] = ()
 
 
+class FederationHub(_Section):
+    """Another verifier whose admissions count here: its id (`verifier.id` of its statements), its key (a verifier line),
+    the places that it may admit to, and its policies (by digest) that count.
+
+    A `place` that ends in `/` or `:` stands for all that begin with it. `list_max_age` is how old the hub's newest
+    withdrawal list may be: without a fresh one nobody knows what was taken back.
+    """
+
+    verifier: Text
+    key: Text
+    place: Text
+    policies: Annotated[tuple[PinnedDigest, ...], Field(min_length=1)]
+    list_max_age: Duration = Field(default="7d", validate_default=True)
+
+
+class FederationSection(_Section):
+    """Others whose admissions (`hubs`) and withdrawal lists (theirs, and of the keys in `withdrawals`) count here.
+
+    `place` is what this node's own admissions are to, where it is a hub (without it: this node). Images under
+    `overruled` may be admitted here although they stand in another's withdrawal list.
+    """
+
+    place: Text | None = None
+    hubs: Annotated[tuple[FederationHub, ...], Field(max_length=20)] = ()
+    withdrawals: Annotated[tuple[Text, ...], Field(max_length=1000)] = ()
+    overruled: tuple[PinnedDigest, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_entry_each(self) -> FederationSection:
+        if len({hub.verifier for hub in self.hubs}) != len(self.hubs):
+            raise ValueError("a hub is named twice")
+        return self
+
+
 def _known_risks(risks: tuple[str, ...]) -> tuple[str, ...]:
     unknown = sorted(set(risks) - RISKS)
     if unknown:
@@ -320,6 +394,7 @@ class Policy(_Section):
     privacy: PrivacySection = PrivacySection()
     approvals: ApprovalSection = ApprovalSection()
     admissions: AdmissionSection = Field(default_factory=AdmissionSection)
+    federation: FederationSection = FederationSection()
     rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=500)]
 
     @model_validator(mode="after")

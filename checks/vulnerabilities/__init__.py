@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -79,7 +79,10 @@ def check_vulnerabilities(
             if problem:
                 return inconclusive(CHECK, VERSION, problem, fix=IMPORT, risks=RISKS)
             lookup = look_up(components, source)
-            judged = [_judge(v, waivers, exploitation, moment, image) for v in lookup.found]
+            by_id: dict[str, list[Waiver]] = {}
+            for waiver in waivers:
+                by_id.setdefault(waiver.id, []).append(waiver)
+            judged = [_judge(v, by_id, exploitation, moment, image) for v in lookup.found]
             answer = Answer(judged, lookup, source, exploitation, waivers, moment, max_age, fail_at)
             return _result(answer, store, started)
     except CouldNotDecide as error:
@@ -126,12 +129,15 @@ def _unusable(
 
 def _judge(
     vulnerability: Vulnerability,
-    waivers: Sequence[Waiver],
+    waivers: Mapping[str, Sequence[Waiver]],
     exploitation: Exploitation,
     moment: datetime,
     image: Digest | None,
 ) -> Judged:
-    waiver, holds = find_waiver(waivers, vulnerability.identifiers, vulnerability.component, moment.date(), image)
+    speaking_of_it = [waiver for name in vulnerability.identifiers for waiver in waivers.get(name, ())]
+    waiver, holds = find_waiver(
+        speaking_of_it, vulnerability.identifiers, vulnerability.component, moment.date(), image
+    )
     exploited = exploitation.about((*vulnerability.identifiers, *vulnerability.upstream))
     return Judged(vulnerability, waiver, holds, exploited)
 

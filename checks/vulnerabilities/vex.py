@@ -1,19 +1,19 @@
 """VEX: somebody says of a vulnerability that a product is not affected by it. OpenVEX 0.2 and CycloneDX 1.4 to 1.6.
 
 A statement counts only where the node's policy adopts the document, by its digest, for a time and in a person's name;
-the statement then is a waiver for exactly the product that it names. What the statement leaves open (under
-investigation, in triage) or confirms waives nothing.
+the statement then is a waiver for exactly the product that it names. What a statement leaves open (under investigation,
+in triage) or confirms waives nothing, and takes back what an earlier one of the same document says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from checks.sbom.model import text_of
-from checks.vulnerabilities.waivers import Waiver
+from checks.vulnerabilities.waivers import Waiver, same_package, with_version
 from pratique.bounds import strict_json
 from pratique.digests import Digest, parse_digest
 from pratique.errors import InvalidInput
@@ -23,7 +23,37 @@ _MAX_STATEMENTS = 20_000
 _MAX_PRODUCTS = 20_000
 _OPENVEX = "https://openvex.dev/ns"
 _CLEARING = {"not_affected": "not affected", "fixed": "fixed"}
-_CLEARING_STATES = {"not_affected": "not affected", "false_positive": "not affected", "resolved": "fixed"}
+_OPEN = frozenset(("affected", "under_investigation"))
+_JUSTIFICATIONS = frozenset(
+    (
+        "component_not_present",
+        "vulnerable_code_not_present",
+        "vulnerable_code_not_in_execute_path",
+        "vulnerable_code_cannot_be_controlled_by_adversary",
+        "inline_mitigations_already_exist",
+    )
+)
+_CLEARING_STATES = {
+    "not_affected": "not affected",
+    "false_positive": "not affected",
+    "resolved": "fixed",
+    "resolved_with_pedigree": "fixed",
+}
+_OPEN_STATES = frozenset(("exploitable", "in_triage"))
+_STATE_JUSTIFICATIONS = frozenset(
+    (
+        "code_not_present",
+        "code_not_reachable",
+        "requires_configuration",
+        "requires_dependency",
+        "requires_environment",
+        "protected_by_compiler",
+        "protected_at_runtime",
+        "protected_at_perimeter",
+        "protected_by_mitigating_control",
+    )
+)
+_FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -33,6 +63,17 @@ class Adoption:
     by: str
     until: date
     name: str
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a document says of a vulnerability in a product at a time; without a waiver it clears nothing."""
+
+    name: str
+    product: str
+    image: Digest | None
+    at: datetime
+    waiver: Waiver | None
 
 
 def read_vex(data: bytes, adoption: Adoption) -> tuple[Waiver, ...]:
@@ -47,24 +88,46 @@ def read_vex(data: bytes, adoption: Adoption) -> tuple[Waiver, ...]:
         found = list(_cyclonedx(document, adoption))
     else:
         raise _refuse("format", adoption.name, "neither OpenVEX nor CycloneDX")
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(_standing(found)))
+
+
+def _standing(said: list[_Said]) -> Iterator[Waiver]:
+    """The waivers that nothing said at the same time or later, of the same thing or a part of it, takes back."""
+    against: dict[str, list[_Said]] = {}
+    for one in said:
+        if one.waiver is None:
+            against.setdefault(one.name, []).append(one)
+    for one in said:
+        if one.waiver is not None and not any(_takes_back(other, one) for other in against.get(one.name, ())):
+            yield one.waiver
+
+
+def _takes_back(other: _Said, one: _Said) -> bool:
+    same_image = other.image is None or one.image is None or other.image == one.image
+    return other.at >= one.at and same_image and same_package(other.product, one.product)
 
 
 # --- OpenVEX (https://github.com/openvex/spec) -----------------------------------------------------------------------
 
 
-def _openvex(document: dict[str, Any], adoption: Adoption) -> Iterator[Waiver]:
+def _openvex(document: dict[str, Any], adoption: Adoption) -> Iterator[_Said]:
     author = text_of(document.get("author"), 120) or "its author"
+    written = _moment(document.get("timestamp")) or _FIRST
     for statement in _dicts(document, "statements", _MAX_STATEMENTS, adoption.name):
-        status = _CLEARING.get(str(statement.get("status")))
-        why = text_of(statement.get("justification"), 80) or text_of(statement.get("impact_statement"), 300)
-        if status is None or (status == "not affected" and not why):
-            continue  # the specification asks for a justification or an impact statement
+        stated = str(statement.get("status"))
+        status = _CLEARING.get(stated)
+        justification = text_of(statement.get("justification"), 80)
+        why = justification if justification in _JUSTIFICATIONS else text_of(statement.get("impact_statement"), 300)
+        unexplained = status == "not affected" and not why  # the specification asks for one of the two
+        if (status is None and stated not in _OPEN) or unexplained:
+            continue
         names = _openvex_names(statement, adoption.name)
+        at = _moment(statement.get("last_updated")) or _moment(statement.get("timestamp")) or written
+        reason = f"{author} says {status}{f': {why}' if why else ''}"
         for product, image in _openvex_products(statement, adoption.name):
-            reason = f"{author} says {status}{f': {why}' if why else ''}"
             for name in names:
-                yield Waiver(name, adoption.until, adoption.by, reason, "", product, image, adoption.name)
+                waiver = Waiver(name, adoption.until, adoption.by, reason, "", product, image, adoption.name)
+                yield _Said(name, product, image, at, waiver if status else None)
 
 
 def _openvex_names(statement: dict[str, Any], where: str) -> list[str]:
@@ -126,7 +189,7 @@ def _image_digest(url: str) -> Digest | None:
 # --- CycloneDX (ECMA-424, vulnerabilities with analysis) -------------------------------------------------------------
 
 
-def _cyclonedx(document: dict[str, Any], adoption: Adoption) -> Iterator[Waiver]:
+def _cyclonedx(document: dict[str, Any], adoption: Adoption) -> Iterator[_Said]:
     urls = {
         entry["bom-ref"]: text_of(entry.get("purl"), 2000)
         for entry in _dicts(document, "components", _MAX_PRODUCTS, adoption.name)
@@ -134,22 +197,48 @@ def _cyclonedx(document: dict[str, Any], adoption: Adoption) -> Iterator[Waiver]
     }
     for entry in _dicts(document, "vulnerabilities", _MAX_STATEMENTS, adoption.name):
         analysis = entry.get("analysis")
-        state = _CLEARING_STATES.get(str(analysis.get("state"))) if isinstance(analysis, dict) else None
-        if state is None or not isinstance(analysis, dict):
+        stated = str(analysis.get("state")) if isinstance(analysis, dict) else ""
+        state = _CLEARING_STATES.get(stated)
+        if not isinstance(analysis, dict) or (state is None and stated not in _OPEN_STATES):
             continue
-        why = text_of(analysis.get("justification"), 80) or text_of(analysis.get("detail"), 300)
+        justification = text_of(analysis.get("justification"), 80)
+        why = justification if justification in _STATE_JUSTIFICATIONS else text_of(analysis.get("detail"), 300)
         if state == "not affected" and not why:
             continue
         references = _dicts(entry, "references", _MAX_PRODUCTS, adoption.name)
         names = [n for n in (entry.get("id"), *(r.get("id") for r in references)) if isinstance(n, str) and n]
-        for target in _dicts(entry, "affects", _MAX_PRODUCTS, adoption.name):
-            reference = text_of(target.get("ref"), 2000)
-            url = urls.get(reference.rpartition("#")[2]) or urls.get(reference) or reference
-            if not url.startswith("pkg:"):
-                continue
-            reason = f"{adoption.name} says {state}{f': {why}' if why else ''}"
+        at = _moment(analysis.get("lastUpdated")) or _moment(analysis.get("firstIssued")) or _FIRST
+        reason = f"{adoption.name} says {state}{f': {why}' if why else ''}"
+        for url in _targets(entry, urls, adoption.name):
             for name in names:
-                yield Waiver(name, adoption.until, adoption.by, reason, "", url, None, adoption.name)
+                waiver = Waiver(name, adoption.until, adoption.by, reason, "", url, None, adoption.name)
+                yield _Said(name, url, None, at, waiver if state else None)
+
+
+def _targets(entry: dict[str, Any], urls: dict[str, str], where: str) -> Iterator[str]:
+    """Package URLs that the analysis speaks of; where versions are listed, those alone (no ranges of them)."""
+    for target in _dicts(entry, "affects", _MAX_PRODUCTS, where):
+        reference = text_of(target.get("ref"), 2000)
+        url = urls.get(reference.rpartition("#")[2]) or urls.get(reference) or reference
+        if not url.startswith("pkg:"):
+            continue
+        if "versions" not in target:
+            yield url
+            continue
+        for item in _dicts(target, "versions", _MAX_PRODUCTS, where):
+            version = text_of(item.get("version"), 200)
+            exact = with_version(url, version) if version else ""
+            if exact:
+                yield exact
+
+
+def _moment(value: Any) -> datetime | None:
+    """A time with its zone; None for anything else."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return found if found is not None and found.tzinfo is not None else None
 
 
 def _dicts(document: dict[str, Any], key: str, limit: int, where: str) -> list[dict[str, Any]]:

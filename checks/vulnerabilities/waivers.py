@@ -37,7 +37,8 @@ class Waiver:
     @property
     def statement(self) -> tuple[str, ...]:
         """What is the same for all waivers of one statement, which may name a vulnerability in several ways."""
-        return (self.origin, self.product, self.image or "", self.reason if self.product else self.id)
+        told_apart_by = self.id if self.origin == POLICY else self.reason
+        return (self.origin, self.product, self.image or "", self.package, told_apart_by)
 
     def covers(self, identifiers: Iterable[str], component: Component, image: Digest | None = None) -> bool:
         """Whether it speaks of this advisory in this component (of this image)."""
@@ -45,7 +46,7 @@ class Waiver:
             return False
         if self.product:
             return _is_product(self.product, component.purl)
-        return self.package.lower() in ("", component.name.lower())
+        return not self.package or canonical(self.package) == canonical(component.name)
 
 
 def find_waiver(
@@ -62,6 +63,23 @@ def find_waiver(
         return None, False
     longest = max(covering, key=lambda waiver: waiver.until)
     return longest, longest.until >= today
+
+
+def same_package(one: str, two: str) -> bool:
+    """Whether two package URLs may mean one package, whichever versions they name; careful, not exact."""
+    first, second = _parsed(one), _parsed(two)
+    if first is None or second is None:
+        return one == two
+    versions = {first.version, second.version} - {None}
+    return (first.type, canonical(first.name)) == (second.type, canonical(second.name)) and len(versions) <= 1
+
+
+def with_version(url: str, version: str) -> str:
+    """The package URL for one version; empty where it is of another one, or none."""
+    parsed = _parsed(url)
+    if parsed is None or parsed.version not in (None, version):
+        return ""
+    return parsed._replace(version=version).to_string()
 
 
 def _is_product(stated: str, found: str) -> bool:

@@ -39,6 +39,14 @@ class VulnerabilityFormat(StrEnum):
     IN_TOTO = "in-toto"
 
 
+class AdvisorySource(StrEnum):
+    """Who is asked about vulnerabilities."""
+
+    LOCAL = "local"
+    OSV = "osv"
+    PYPI = "pypi"
+
+
 class ModelFormat(StrEnum):
     """How lists of verdicts are shown."""
 
@@ -112,18 +120,24 @@ def vulns(
         typer.Option("--format", help="Form of the result; in-toto is the statement vulns/v0.2, unsigned."),
     ] = VulnerabilityFormat.HUMAN,
     output: OutputOption = None,
+    advisories: Annotated[
+        AdvisorySource | None,
+        typer.Option(
+            "--advisories", help="Whom to ask: the imported ones, or a service (default: as the policy says)."
+        ),
+    ] = None,
 ) -> None:
     """Look up known vulnerabilities in the imported advisories, as the node's policy says.
 
-    Exits with 0 when none counts, 1 when one does, 3 when the advisories are missing or stale or a part could not be
-    looked up.
+    Exits with 0 when none counts, 1 when one does, 3 when the advisories are missing or stale, a service does not
+    answer, or a part could not be looked up.
     """
     from console.report.vulnerabilities import render_vulnerabilities
     from flows.node import Node
     from flows.opened import EXIT_CODES
     from flows.vulnerabilities import look_up
 
-    answer = look_up(Node.open(settings_from(home, policy)), subject)
+    answer = look_up(Node.open(settings_from(home, policy)), subject, advisories.value if advisories else None)
     deliver(render_vulnerabilities(answer, output_format.value), output)
     raise typer.Exit(EXIT_CODES[answer.status])
 
