@@ -117,6 +117,7 @@ from console.terminal.app import app
 from policies.load import load_policy
 from policies.risks import load_register
 from console.report.html import TEMPLATES
+import checks.interface, flows.node
 assert load_policy().policy.rules and len(load_register().risks) == 28
 assert (TEMPLATES / "report.html").is_file()
 assert all("site" in sys.modules[name].__file__ for name in ("console", "policies", "flows", "checks"))
