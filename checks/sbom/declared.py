@@ -1,4 +1,4 @@
-"""The provider's SBOM (CycloneDX or SPDX, JSON): read with bounds and compared with what was found."""
+"""The provider's SBOM (CycloneDX or SPDX): read with bounds and compared with what was found."""
 
 from __future__ import annotations
 
@@ -7,17 +7,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from checks.sbom.cyclonedx_xml import read_xml
+from checks.sbom.limits import MAX_COMPONENTS, MAX_DEPTH, MAX_SIZE, MAX_TEXT, refuse
 from checks.sbom.model import Component, Origin, text_of
 from checks.sbom.python import canonical
-from checks.sbom.spdx import MAX_TEXT
+from checks.sbom.rpm_packages import source_package
+from checks.sbom.spdx_tag_value import read_tag_value
 from pratique.bounds import strict_json
-from pratique.errors import InvalidInput
 
-MAX_SIZE = 64 * 1024**2
-MAX_COMPONENTS = 100_000
-_MAX_TEXT = 2000
-_ECOSYSTEMS = {"pypi": "PyPI", "npm": "npm", "deb": "Debian", "apk": "Alpine"}
-_DISTRIBUTIONS = {("deb", "ubuntu"): "Ubuntu", ("apk", "wolfi"): "Wolfi", ("apk", "chainguard"): "Chainguard"}
+__all__ = ["MAX_SIZE", "Difference", "Listing", "compare", "is_document", "read_declared", "read_listing"]
+
+_READ = frozenset(
+    [
+        "PyPI",
+        "npm",
+        "Debian",
+        "Ubuntu",
+        "Alpine",
+        "Wolfi",
+        "Chainguard",
+        "Red Hat",
+        "Rocky Linux",
+        "AlmaLinux",
+        "SUSE",
+        "openSUSE",
+        "rpm",
+    ]
+)
+"""Ecosystems that are read from images, so that what is declared and not found is not there."""
+_MARK = b"\xef\xbb\xbf"
+_BLANK = _MARK + b" \t\r\n"
+_STARTS = (b"{", b"<", b"SPDXVersion:")
+_MAX_URL = 2000
 _NOT_PACKAGES = frozenset(("file", "machine-learning-model", "data", "operating-system", "cryptographic-asset"))
 """Kinds of CycloneDX components that no package URL is expected of."""
 
@@ -49,26 +70,48 @@ def read_declared(data: bytes, *, where: str = "sbom") -> tuple[Component, ...]:
 def read_listing(data: bytes, *, where: str = "sbom") -> Listing:
     """What a CycloneDX or SPDX document lists.
 
-    Raises `InvalidInput` (`json/…`, `sbom/format`, `sbom/too-many`, `sbom/component`).
+    Raises `InvalidInput` (`json/…`, `sbom/…`).
     """
-    document = strict_json(data, where=where, max_bytes=MAX_SIZE, max_depth=128)
-    if not isinstance(document, dict):
-        raise _refuse("format", where, "neither CycloneDX nor SPDX in JSON")
+    document = _document(data, where)
     if document.get("bomFormat") == "CycloneDX":
         entries = _cyclonedx_entries(document, where)
         urls = [entry.get("purl") for entry in entries]
         nameless = sum(entry.get("purl") is None and entry.get("type") not in _NOT_PACKAGES for entry in entries)
         licences = [_stated_licences(entry) for entry in entries]
-    elif isinstance(document.get("spdxVersion"), str):
+    elif str(document.get("spdxVersion", "")).startswith("SPDX-2."):
         found = _spdx_urls(document, where)
         urls, nameless = [url for url, _ in found], sum(url is None for url, _ in found)
         licences = [stated for _, stated in found]
+    elif "@context" in document:
+        raise refuse("format", where, "SPDX 3, which is not read here")
     else:
-        raise _refuse("format", where, "neither CycloneDX nor SPDX in JSON")
+        raise refuse("format", where, "neither CycloneDX nor SPDX 2")
     listed = tuple(
         _component(url, stated, where) for url, stated in zip(urls, licences, strict=True) if url is not None
     )
     return Listing(listed, nameless, _subject(document))
+
+
+def is_document(start: bytes) -> bool:
+    """Whether bytes that begin with `start` may be an SBOM in one of the forms that are read."""
+    return start.lstrip(_BLANK).startswith(_STARTS)
+
+
+def _document(data: bytes, where: str) -> dict[str, Any]:
+    """The document in the shape of its JSON form, whatever form it has."""
+    if len(data) > MAX_SIZE:
+        raise refuse("too-large", where, f"larger than the {MAX_SIZE:,} bytes allowed here")
+    start = data[:4096].lstrip(_BLANK)
+    if start.startswith(b"SPDXVersion:"):
+        return read_tag_value(data, where=where)
+    if b"<rdf:RDF" in start:
+        raise refuse("format", where, "SPDX in RDF/XML, which is not read here")
+    if start.startswith(b"<"):
+        return read_xml(data, where=where)
+    document = strict_json(data.removeprefix(_MARK), where=where, max_bytes=MAX_SIZE, max_depth=MAX_DEPTH)
+    if not isinstance(document, dict):
+        raise refuse("format", where, "neither CycloneDX nor SPDX 2")
+    return document
 
 
 def _subject(document: dict[str, Any]) -> str:
@@ -88,23 +131,23 @@ def _stated_licences(entry: dict[str, Any]) -> tuple[str, ...]:
         stated = item.get("expression") if isinstance(item, dict) else None
         if isinstance(licence, dict):
             stated = licence.get("id") or licence.get("name")
-        found += [text_of(stated, MAX_TEXT + 1)] if text_of(stated) else []
+        found += [text_of(stated, MAX_TEXT)] if text_of(stated) else []
     return tuple(found)
 
 
 def _cyclonedx_entries(document: dict[str, Any], where: str) -> list[dict[str, Any]]:
     """Components of all levels."""
     if not str(document.get("specVersion", "")).startswith("1."):
-        raise _refuse("format", where, "an unknown version of CycloneDX")
+        raise refuse("format", where, "an unknown version of CycloneDX")
     entries: list[dict[str, Any]] = []
     pending = [document.get("components", [])]
     while pending:
         listed = pending.pop()
         if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
-            raise _refuse("component", where, "components are not a list of objects")
+            raise refuse("component", where, "components are not a list of objects")
         entries += listed
         if len(entries) > MAX_COMPONENTS:
-            raise _refuse("too-many", where, f"more than {MAX_COMPONENTS:,} components")
+            raise refuse("too-many", where, f"more than {MAX_COMPONENTS:,} components")
         pending += [entry["components"] for entry in listed if "components" in entry]
     return entries
 
@@ -113,16 +156,16 @@ def _spdx_urls(document: dict[str, Any], where: str) -> list[tuple[Any, tuple[st
     """Package URL (None where a package has none) and licences of each package."""
     packages = document.get("packages", [])
     if not isinstance(packages, list) or len(packages) > MAX_COMPONENTS:
-        raise _refuse("too-many", where, f"packages are not a list of at most {MAX_COMPONENTS:,}")
+        raise refuse("too-many", where, f"packages are not a list of at most {MAX_COMPONENTS:,}")
     found: list[tuple[Any, tuple[str, ...]]] = []
     for package in packages:
         references = package.get("externalRefs", []) if isinstance(package, dict) else None
         if not isinstance(references, list):
-            raise _refuse("component", where, "a package that is no object")
+            raise refuse("component", where, "a package that is no object")
         urls = [
             r.get("referenceLocator") for r in references if isinstance(r, dict) and r.get("referenceType") == "purl"
         ]
-        stated = text_of(package.get("licenseDeclared"), MAX_TEXT + 1)
+        stated = text_of(package.get("licenseDeclared"), MAX_TEXT)
         licences = (stated,) if stated not in ("", "NOASSERTION", "NONE") else ()
         found += [(url, licences) for url in urls] or [(None, licences)]
     return found
@@ -131,20 +174,22 @@ def _spdx_urls(document: dict[str, Any], where: str) -> list[tuple[Any, tuple[st
 def _component(url: Any, licences: tuple[str, ...], where: str) -> Component:
     from packageurl import PackageURL
 
+    from checks.advisories.ecosystems import of_package
+
     try:
-        if not isinstance(url, str) or len(url) > _MAX_TEXT:
+        if not isinstance(url, str) or len(url) > _MAX_URL:
             raise ValueError("not a package URL")
         parsed = PackageURL.from_string(url)
     except ValueError as error:
-        raise _refuse("component", where, f"{text_of(str(url), 120)!r} is not a package URL") from error
+        raise refuse("component", where, f"{text_of(str(url), 120)!r} is not a package URL") from error
     namespace = f"{parsed.namespace}/" if parsed.namespace and parsed.type == "npm" else ""
     qualifiers = parsed.qualifiers if isinstance(parsed.qualifiers, dict) else {}
-    source, _, source_version = str(qualifiers.get("upstream", "")).partition("@")
+    source, source_version = _source(parsed.type, qualifiers)
     return Component(
         name=namespace + parsed.name,
         version=_with_epoch(parsed.version or "", str(qualifiers.get("epoch", ""))),
         purl=url,
-        ecosystem=_ecosystem(parsed.type, parsed.namespace or "", str(qualifiers.get("distro", ""))),
+        ecosystem=of_package(parsed.type, parsed.namespace or "", str(qualifiers.get("distro", ""))),
         origin=Origin.DECLARED,
         licences=licences,
         advisory_name=source,
@@ -152,18 +197,18 @@ def _component(url: Any, licences: tuple[str, ...], where: str) -> Component:
     )
 
 
+def _source(kind: str, qualifiers: dict[str, Any]) -> tuple[str, str]:
+    """Name and version of the source package, which generators write under `upstream`; empty where they do not."""
+    upstream = str(qualifiers.get("upstream", ""))
+    if kind == "rpm":
+        return source_package(upstream, str(qualifiers.get("epoch", "")))
+    name, _, version = upstream.partition("@")
+    return name, version
+
+
 def _with_epoch(version: str, epoch: str) -> str:
     """Some generators write a Debian or RPM epoch beside the version instead of in it."""
     return f"{epoch}:{version}" if epoch.isdecimal() and epoch != "0" and ":" not in version else version
-
-
-def _ecosystem(kind: str, namespace: str, distro: str) -> str:
-    """OSV's word for the ecosystem, with the release where the package URL tells it (`distro=debian-12`)."""
-    base = _DISTRIBUTIONS.get((kind, namespace), _ECOSYSTEMS.get(kind, kind))
-    release = distro.rpartition("-")[2]
-    if base == "Alpine" and release.count("."):
-        return f"Alpine:v{'.'.join(release.split('.')[:2])}"
-    return f"{base}:{release}" if base in ("Debian", "Ubuntu") and release[:1].isdigit() else base
 
 
 def compare(found: Sequence[Component], declared: Sequence[Component]) -> list[Difference]:
@@ -177,7 +222,7 @@ def compare(found: Sequence[Component], declared: Sequence[Component]) -> list[D
         if key not in there:
             message = f"{name} {_join(here[key])} ({ecosystem}) is in the image but not in the declared SBOM"
             differences.append(Difference("undeclared", message, name))
-        elif key not in here and ecosystem in _ECOSYSTEMS.values():
+        elif key not in here and ecosystem in _READ:
             message = f"{name} {_join(there[key])} ({ecosystem}) is declared but not in the image"
             differences.append(Difference("not-found", message, name))
         elif key in here and not _agree(here[key], there[key]):
@@ -205,12 +250,3 @@ def _agree(one: set[str], two: set[str]) -> bool:
 
 def _join(versions: set[str]) -> str:
     return ", ".join(sorted(versions - {""})) or "of unknown version"
-
-
-def _refuse(rule: str, where: str, message: str) -> InvalidInput:
-    return InvalidInput(
-        message,
-        rule=f"sbom/{rule}",
-        where=where,
-        next_step="Write the SBOM again as CycloneDX 1.4 to 1.6 or SPDX 2.3 JSON, with package URLs.",
-    )

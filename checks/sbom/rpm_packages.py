@@ -24,6 +24,15 @@ def components_of(packages: Sequence[RpmPackage], path: str, release: Release) -
     return [_component(package, path, release, offers) for package in packages]
 
 
+def source_package(file_name: str, epoch: str) -> tuple[str, str]:
+    """Name and version (`epoch:version-release`) of a source package; empty where `file_name` is not that of one."""
+    source = _SOURCE.fullmatch(file_name)
+    if source is None:
+        return "", ""
+    before = f"{epoch}:" if epoch not in ("", "0") else ""
+    return source["name"], f"{before}{source['version']}-{source['release']}"
+
+
 def changed_files(packages: Sequence[RpmPackage], inventory: Inventory) -> Iterator[Lie]:
     """Packages of which files are not those whose digests the database has; a file that is gone is none of them."""
     for package in packages:
@@ -43,8 +52,8 @@ def _differs(inventory: Inventory, path: str, sha256: str) -> bool:
 
 def _component(package: RpmPackage, path: str, release: Release, offers: Offers) -> Component:
     plain = f"{package.version}-{package.release}" if package.release else package.version
-    source = _SOURCE.fullmatch(package.source)
     epoch = f"{package.epoch}:" if package.epoch else ""
+    source, source_version = source_package(package.source, str(package.epoch))
     qualifiers = {
         "arch": package.architecture,
         "distro": release.distro,
@@ -64,7 +73,7 @@ def _component(package: RpmPackage, path: str, release: Release, offers: Offers)
         ecosystem=release.ecosystem or "rpm",
         path=path,
         licences=(package.licence,) if package.licence else (),
-        advisory_name=source["name"] if source else "",
-        advisory_version=f"{epoch}{source['version']}-{source['release']}" if source else "",
+        advisory_name=source,
+        advisory_version=source_version,
         requires=offers.needed(package.name, ([name] for name in package.requires)),
     )

@@ -1,0 +1,70 @@
+"""SPDX 2 in its tag-value form, read into the shape that its JSON form has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from checks.sbom.limits import MAX_COMPONENTS, MAX_TEXT, refuse
+
+_TAG = re.compile(r"([A-Za-z]{1,60}):[ \t]*(.*)")
+_PURL = re.compile(r"PACKAGE[-_]MANAGER\s+purl\s+(\S+)", re.IGNORECASE)
+_SECTIONS = frozenset(("PackageName", "FileName", "SnippetSPDXID", "LicenseID"))
+
+
+def read_tag_value(data: bytes, *, where: str) -> dict[str, Any]:
+    """The document's packages as `spdxVersion` in JSON has them.
+
+    Raises `InvalidInput`: `sbom/encoding`, `sbom/format`, `sbom/too-many`, `sbom/component`.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise refuse("encoding", where, "not UTF-8 text") from error
+    packages: list[dict[str, Any]] = []
+    version = ""
+    inside = False
+    for tag, value in _tags(text, where):
+        if tag == "SPDXVersion":
+            version = version or value
+        if tag == "PackageName":
+            packages.append({"name": value, "externalRefs": []})
+            if len(packages) > MAX_COMPONENTS:
+                raise refuse("too-many", where, f"more than {MAX_COMPONENTS:,} packages")
+        inside = tag == "PackageName" if tag in _SECTIONS else inside
+        if inside:
+            _note(packages[-1], tag, value)
+    if not version.startswith("SPDX-2."):
+        raise refuse("format", where, "not SPDX 2 in its tag-value form")
+    return {"spdxVersion": version, "packages": packages}
+
+
+def _note(package: dict[str, Any], tag: str, value: str) -> None:
+    if tag == "ExternalRef":
+        found = _PURL.fullmatch(value)
+        if found:
+            package["externalRefs"].append({"referenceType": "purl", "referenceLocator": found[1]})
+    elif tag == "PackageLicenseDeclared":
+        package.setdefault("licenseDeclared", value)
+
+
+def _tags(text: str, where: str) -> Iterator[tuple[str, str]]:
+    """Tags with their values; what stands in `<text>…</text>` is none."""
+    in_text = False
+    for line in text.splitlines():
+        if in_text:
+            in_text = "</text>" not in line
+            continue
+        match = _TAG.fullmatch(line)
+        if match is None:
+            continue
+        value = match[2].strip()
+        if value.startswith("<text>"):
+            in_text = "</text>" not in value
+            continue
+        if len(value) > MAX_TEXT:
+            raise refuse("component", where, f"a value of more than {MAX_TEXT:,} characters")
+        yield match[1], value
+    if in_text:
+        raise refuse("format", where, "a <text> that never ends")
