@@ -128,6 +128,14 @@ def _model_files(case: Case) -> CheckResult:
     return check_model_files(case.inventory)
 
 
+def _model_signatures(case: Case) -> CheckResult:
+    from checks.model_signatures import check_model_signatures
+
+    limits = case.node.policy.policy.image.limits()
+    trust = case.node.policy.model_trust()
+    return check_model_signatures(case.image, case.inventory, trust, clock=case.node.clock, limits=limits)
+
+
 def _code(case: Case) -> CheckResult:
     from checks.code import check_code
 
@@ -252,6 +260,7 @@ STEPS = (
     Step("vulnerabilities", "checks.vulnerabilities", Stage.BEFORE, _now, _vulnerabilities, keeps=False),
     Step("licenses", "checks.licenses", Stage.BEFORE, _now, _licenses, keeps=False),
     Step("model_files", "checks.model_files", Stage.BEFORE, _of_image, _model_files),
+    Step("model_signatures", "checks.model_signatures", Stage.BEFORE, _now, _model_signatures, keeps=False),
     Step("code", "checks.code", Stage.BEFORE, _of_image_and_command, _code),
     Step("conformance", "checks.sandboxed.conformance", Stage.AFTER, _of_run, _conformance),
     Step("containment", "checks.sandboxed.containment", Stage.AFTER, _of_run, _containment),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from policies.model import Policy, TrustKey
+from policies.model import Policy, TrustCertificate, TrustIdentity, TrustKey
 from pratique.bounds import load_yaml, read_bounded
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from checks.provenance.trust import Trust, TrustedRootFile
+    from checks.model_signatures import ModelTrust
+    from checks.provenance.trust import Identity, ManagedKey, Trust, TrustedRootFile
     from checks.vulnerabilities.waivers import Waiver
 
 DEFAULT_POLICY = Path(__file__).with_name("node.yaml")
@@ -44,24 +45,36 @@ class LoadedPolicy:
 
         Raises `InvalidInput` (`policy/key-digest`, `file/…`, `provenance/identity-form`) where a pinned key is another.
         """
-        from checks.provenance.trust import Identity, ManagedKey, Trust
+        from checks.provenance.trust import Trust
 
         section = self.policy.trust
-        identities = [
-            Identity(item.subject, item.issuer, item.regexp, tuple(sorted(item.claims.items())))
-            for item in section.identities
-        ]
-        keys = [ManagedKey(key.name, self._pinned(key), key.not_before, key.not_after) for key in section.keys]
         return Trust(
             roots=self.trusted_roots(),
-            identities=tuple(identities),
-            keys=tuple(keys),
+            identities=_identities(section.identities),
+            keys=self._keys(section.keys),
             require_log_entry=section.require_log_entry,
             require_timestamp=section.require_timestamp,
             need=section.need,
             attestations=section.attestations,
             refuse_broken=section.refuse_broken,
         )
+
+    def model_trust(self) -> ModelTrust:
+        """Who may sign models, in the words of the check; where the section names nobody, those who may sign images.
+
+        Raises `InvalidInput` as `trust` does, and for certificates (`policy/certificate-digest`,
+        `provenance/certificate-form`).
+        """
+        from checks.model_signatures import ModelTrust
+        from checks.model_signatures.certificates import ModelAuthority
+
+        section, trust = self.policy.trust.models, self.trust()
+        if section.identities or section.keys or section.certificates:
+            trust = replace(trust, identities=_identities(section.identities), keys=self._keys(section.keys))
+        authorities = [
+            ModelAuthority(one.name, self._pinned_certificates(one), one.subject) for one in section.certificates
+        ]
+        return ModelTrust(trust, tuple(authorities), section.required)
 
     def waivers(self) -> tuple[Waiver, ...]:
         """What the policy waives, itself and by the VEX documents that it adopts.
@@ -76,6 +89,15 @@ class LoadedPolicy:
             data = self._read_pinned(vex.file, vex.sha256, MAX_SIZE, "VEX document", "policy/vex-digest")
             found += read_vex(data, Adoption(vex.by, vex.until, vex.file))
         return tuple(found)
+
+    def _keys(self, keys: tuple[TrustKey, ...]) -> tuple[ManagedKey, ...]:
+        from checks.provenance.trust import ManagedKey
+
+        return tuple(ManagedKey(key.name, self._pinned(key), key.not_before, key.not_after) for key in keys)
+
+    def _pinned_certificates(self, one: TrustCertificate) -> bytes:
+        what, rule = f"authority {one.name}", "policy/certificate-digest"
+        return self._read_pinned(one.file, one.sha256, _MAX_KEY_BYTES, what, rule)
 
     def _pinned(self, key: TrustKey) -> bytes:
         return self._read_pinned(key.file, key.sha256, _MAX_KEY_BYTES, f"key {key.name}", "policy/key-digest")
@@ -116,6 +138,12 @@ def load_policy(path: Path | None = None) -> LoadedPolicy:
             next_step="Correct these fields; `policies/node.yaml` shows them all.",
         ) from error
     return LoadedPolicy(policy, sha256_bytes(data), place)
+
+
+def _identities(items: tuple[TrustIdentity, ...]) -> tuple[Identity, ...]:
+    from checks.provenance.trust import Identity
+
+    return tuple(Identity(one.subject, one.issuer, one.regexp, tuple(sorted(one.claims.items()))) for one in items)
 
 
 def _explained(error: ValidationError) -> str:

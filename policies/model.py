@@ -90,6 +90,27 @@ class TrustKey(_Section):
     not_after: datetime | None = None
 
 
+class TrustCertificate(_Section):
+    """An authority of one's own whose certificates may sign models: its roots (PEM file, relative to the policy).
+
+    `sha256` is the file's; `subject`, where not everybody whom it certifies may sign, the one who may.
+    """
+
+    name: Text
+    file: Text
+    sha256: PinnedDigest
+    subject: str = ""
+
+
+class ModelTrustSection(_Section):
+    """Whose signatures of models count, without anybody named those of images; and whether each model needs one."""
+
+    required: bool = False
+    identities: tuple[TrustIdentity, ...] = ()
+    keys: tuple[TrustKey, ...] = ()
+    certificates: tuple[TrustCertificate, ...] = ()
+
+
 class TrustSection(_Section):
     """Whose signatures count. An empty one refuses every image."""
 
@@ -101,6 +122,7 @@ class TrustSection(_Section):
     need: Annotated[int, Field(ge=1)] | Literal["all"] = 1
     attestations: tuple[Text, ...] = ()
     refuse_broken: bool = True
+    models: ModelTrustSection = ModelTrustSection()
 
 
 class Ceilings(_Section):
@@ -325,7 +347,7 @@ class AdmissionSection(_Section):
 
 
 class FederationHub(_Section):
-    """Another verifier whose admissions count here: its id (`verifier.id` of its statements), its key (a verifier line),
+    """Another verifier whose admissions count here: its id (`verifier.id` of its statements), key (a verifier line),
     the places that it may admit to, and its policies (by digest) that count.
 
     A `place` that ends in `/` or `:` stands for all that begin with it. `list_max_age` is how old the hub's newest

@@ -29,6 +29,7 @@ _STATIC = (
     "vulnerabilities",
     "licenses",
     "model_files",
+    "model_signatures",
     "code",
 )
 _RUN = ("conformance", "containment", "canaries", "determinism", "membership", "dp_claim")

@@ -87,7 +87,7 @@ def _check(
             "too-many-files", f"More than {MAX_FILES} signature files.", "Submit only the signatures that count."
         )
     try:
-        materials = _materials(trust)
+        materials = load_materials(trust)
     except CouldNotDecide as error:
         return _undecided(error)
 
@@ -125,15 +125,17 @@ def verify_file(
             for material in materials
             for demand in demands
         ]
-        reports.append(max(tried, key=_how_far))
+        reports.append(max(tried, key=how_far))
     return reports
 
 
-def _how_far(report: SignatureReport) -> tuple[bool, int]:
+def how_far(report: SignatureReport) -> tuple[bool, int]:
+    """Order of reports on one signature: verified ones last, then by the steps that passed."""
     return report.verified, sum(step.outcome is Outcome.PASSED for step in report.steps)
 
 
-def _materials(trust: Trust) -> list[TrustMaterial]:
+def load_materials(trust: Trust) -> list[TrustMaterial]:
+    """The trusted roots that `trust` names, or the one that believes nobody; raises `CouldNotDecide`."""
     from checks.provenance.library import load_trusted_root
     from checks.provenance.material import NO_ROOT
 

@@ -74,6 +74,11 @@ def spki(key: PublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
+def pem_of(key: PublicKey) -> bytes:
+    """`key` as PEM SubjectPublicKeyInfo."""
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 def is_signed(key: PublicKey, signature: bytes, message: bytes) -> bool:
     """Whether `signature` is `key`'s over `message`."""
     if isinstance(key, ed25519.Ed25519PublicKey):

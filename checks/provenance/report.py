@@ -90,7 +90,7 @@ def _findings(report: SignatureReport, *, tolerated: bool, enough: bool) -> list
     ]
     if not failed and not report.verified:
         told.append(_incomplete(report, level))
-    steps = "; ".join(f"{step.name} {_words(step)}" for step in report.steps)
+    steps = "; ".join(f"{step.name} {words(step)}" for step in report.steps)
     verdict = "verified" if report.verified else "not verified"
     message = f"{report.form}, {verdict}. {steps}."
     return [*told, Finding(rule_id=f"{CHECK}/steps", level=Level.NOTE, message=message, where=report.name, risks=RISKS)]
@@ -113,7 +113,8 @@ def _is_harmless(failed: Sequence[Step]) -> bool:
     return bool(failed) and {step.name for step in failed} <= {StepName.IDENTITY, StepName.STATEMENT}
 
 
-def _words(step: Step) -> str:
+def words(step: Step) -> str:
+    """How a step ended, and what was seen."""
     return f"{step.outcome}: {step.detail}" if step.outcome is not Outcome.PASSED else f"passed ({step.detail})"
 
 

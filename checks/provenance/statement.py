@@ -23,11 +23,12 @@ _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 @dataclass(frozen=True)
 class Statement:
-    """An in-toto statement v1: the SHA-256 of its subjects (hex), its predicate type and predicate."""
+    """An in-toto statement v1: the SHA-256 of its subjects (hex), its predicate type and predicate; their names."""
 
     subjects: tuple[str, ...]
     predicate_type: str
     predicate: Any
+    names: tuple[str, ...] = ()
 
 
 def parse_statement(payload_type: str, payload: bytes) -> Statement:
@@ -45,7 +46,10 @@ def parse_statement(payload_type: str, payload: bytes) -> Statement:
     predicate_type = document.get("predicateType")
     if not isinstance(predicate_type, str) or not predicate_type:
         raise StepFailed("the statement has no predicate type")
-    return Statement(_subjects(document.get("subject")), predicate_type, document.get("predicate"))
+    subjects: Any = document.get("subject")
+    digests = _subjects(subjects)
+    names = tuple(subject["name"] for subject in subjects if isinstance(subject.get("name"), str))
+    return Statement(digests, predicate_type, document.get("predicate"), names)
 
 
 def require_predicate(statement: Statement, allowed: frozenset[str]) -> str:

@@ -1,0 +1,499 @@
+"""Model signatures: what real ones look like, and everything that was thought of to get a model past one."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from checks.interface import CheckResult, Level, Status
+from checks.model_signatures import ModelTrust
+from checks.model_signatures.certificates import ModelAuthority
+from checks.model_signatures.signed import read_signed
+from checks.provenance import Identity, Trust
+from checks.provenance.statement import Statement
+from checks.provenance.steps import StepFailed
+from examples.signing.services import new_key, pem
+from pratique.errors import InvalidInput
+from pratique.intake.image import ImageLimits
+from tests.unit.checks.model_signatures.conftest import FILES, HASHINGS, NOW, HashingConfig, Models, SigningConfig, link
+
+Asked = Callable[[Models], CheckResult]
+STRANGER = "mallory@elsewhere.example"
+EVIL = b"\x93NUMPY" + b"\2" * 90
+
+
+def rules(result: CheckResult, level: Level = Level.ERROR) -> set[str]:
+    return {finding.rule_id.partition("/")[2] for finding in result.findings if finding.level is level}
+
+
+# --- what holds ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", HASHINGS)
+@pytest.mark.parametrize("method", ["key", "keyless"])
+def test_a_signed_model_passes(models: Models, how: str, method: str) -> None:
+    """By key and keyless, whole files and pieces, every hash; all its files are covered."""
+    folder, config = models.write(FILES), HASHINGS[how]()
+    signature = models.by_key(folder, config) if method == "key" else models.keyless(models.payload(folder, config))
+    result = models.ask({**FILES, "model.sig": signature})
+    assert result.status is Status.PASSED, [finding.message for finding in result.findings]
+    assert result.measured("verified") == 1
+    assert result.measured("covered") in (3, 4)  # pieces leave the empty file out
+    assert rules(result, Level.NOTE) == {"steps"}
+
+
+def test_the_signature_may_lie_beside_the_directory_that_it_names(models: Models) -> None:
+    """`model.sig` in the folder above, where other things lie that it does not speak of."""
+    signature = models.by_key(models.write(FILES, "resnet"))
+    files = {**{f"resnet/{path}": data for path, data in FILES.items()}, "model.sig": signature, "other.txt": b"x"}
+    assert models.ask(files).status is Status.PASSED
+
+
+def test_a_model_of_one_file_passes(models: Models) -> None:
+    """Its one resource is `.`, its name the file's."""
+    folder = models.write({"net.npy": EVIL, "readme": b"x"})
+    signature = models.by_key(folder / "net.npy")
+    assert models.ask({"net.npy": EVIL, "readme": b"x", "net.npy.sig": signature}).status is Status.PASSED
+    changed = models.ask({"net.npy": EVIL + b"\0", "net.npy.sig": signature})
+    assert rules(changed) == {"changed-file"}
+
+
+def test_no_signature_is_no_question_unless_the_policy_asks(models: Models) -> None:
+    """Not applicable; with `required` every model of the tool's own is named."""
+    assert models.ask(FILES).status is Status.NOT_APPLICABLE
+    result = models.ask(FILES, trust=ModelTrust(models.trust, required=True))
+    assert (result.status, rules(result), result.measured("unsigned")) == (Status.FAILED, {"unsigned-model"}, 2)
+    assert set(result.findings[0].fix.split()) >= SIGNERS_NAMED
+    assert models.ask({"readme.txt": b"x"}, trust=ModelTrust(models.trust, required=True)).status is (
+        Status.NOT_APPLICABLE
+    )
+
+
+SIGNERS_NAMED = {"models@provider.example", "model-key:"}
+
+
+def test_every_required_model_must_be_covered(models: Models) -> None:
+    """One signed model does not vouch for another."""
+    signature = models.by_key(models.write(FILES))
+    trust = ModelTrust(models.trust, required=True)
+    assert models.ask({**FILES, "model.sig": signature}, trust=trust).status is Status.PASSED
+    result = models.ask({**FILES, "model.sig": signature}, trust=trust, extra=[("srv/other.npy", EVIL)])
+    assert [finding.where for finding in result.findings if finding.rule_id.endswith("unsigned-model")] == [
+        "srv/other.npy"
+    ]
+
+
+@pytest.mark.parametrize("by", ["key", "keyless", "certificate"])
+def test_a_signer_whom_the_policy_does_not_name_only_warns(models: Models, tmp_path: Path, by: str) -> None:
+    """It vouches for nothing; where signatures are required it fails."""
+    folder = models.write(FILES)
+    if by == "certificate":
+        signature = certified(models, tmp_path)[0]
+    else:
+        signature = models.by_key(folder) if by == "key" else models.keyless(models.payload(folder), STRANGER)
+    root = models.trust.roots
+    nobody = Trust(root, (Identity("somebody@else.example", "https://idp.example"),))
+    result = models.ask({**FILES, "model.sig": signature}, trust=ModelTrust(nobody))
+    assert result.status is Status.PASSED
+    assert result.measured("verified") == 0
+    assert rules(result, Level.WARNING)
+    assert models.ask({**FILES, "model.sig": signature}, trust=ModelTrust(nobody, required=True)).status is (
+        Status.FAILED
+    )
+
+
+def test_links_are_followed_only_where_the_signer_said_so(models: Models) -> None:
+    """`allow_symlinks` of model-signing: inside the table of the image, never on a disk."""
+    folder = models.write({"a.npy": EVIL})
+    (folder / "b.npy").symlink_to("a.npy")
+    config = HashingConfig().set_allow_symlinks(True)
+    signature = models.by_key(folder, config)
+    extra = [link("opt/model/b.npy", "a.npy")]
+    assert models.ask({"a.npy": EVIL, "model.sig": signature}, extra=extra).status is Status.PASSED
+    plain = models.by_key(models.write({"a.npy": EVIL, "b.npy": EVIL}))
+    result = models.ask({"a.npy": EVIL, "model.sig": plain}, extra=extra)
+    assert rules(result) == {"missing-file"}
+
+
+# --- certificates of one's own ---------------------------------------------------------------------------------------
+
+
+def certified(
+    models: Models,
+    tmp_path: Path,
+    *,
+    until: datetime = NOW + timedelta(days=30),
+    usage: Any = None,
+    name: str = "Model signing of the provider",
+) -> tuple[bytes, bytes, str]:
+    """A signature with a certificate of a two-level authority: bundle, root in PEM, subject."""
+    root_key, middle_key = new_key(), new_key()
+    root = _certificate("Provider root", root_key, "Provider root", root_key, ca=True)
+    middle = _certificate("Provider issuing", middle_key, "Provider root", root_key, ca=True, parent=root)
+    leaf = _certificate(
+        name, models.key, "Provider issuing", middle_key, ca=False, parent=middle, until=until, usage=usage
+    )
+    for file, certificate in (("leaf", leaf), ("middle", middle), ("root", root)):
+        (tmp_path / f"{file}.pem").write_bytes(pem(certificate))
+    config = SigningConfig().use_certificate_signer(
+        private_key=models.key_file(),
+        signing_certificate=tmp_path / "leaf.pem",
+        certificate_chain=[tmp_path / "middle.pem", tmp_path / "root.pem"],
+    )
+    config.sign(models.write(FILES), tmp_path / "certified.sig")
+    return (tmp_path / "certified.sig").read_bytes(), pem(root), leaf.subject.rfc4514_string()
+
+
+def _certificate(
+    subject: str,
+    key: Any,
+    issuer: str,
+    signing_key: Any,
+    *,
+    ca: bool,
+    parent: x509.Certificate | None = None,
+    until: datetime = NOW + timedelta(days=3650),
+    usage: Any = None,
+) -> x509.Certificate:
+    def name(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name(subject))
+        .issuer_name(name(issuer))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(until)
+        .add_extension(x509.BasicConstraints(ca, None), critical=True)
+        .add_extension(x509.KeyUsage(not ca, False, False, False, False, ca, ca, False, False), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()), critical=False)
+    )
+    if usage:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+    return builder.sign(signing_key, hashes.SHA256())
+
+
+def test_a_certificate_of_ones_own_authority_passes_while_it_is_valid(models: Models, tmp_path: Path) -> None:
+    """Nothing proves when it was signed, so an expired one is refused; another subject and root too."""
+    signature, root, subject = certified(models, tmp_path)
+    files = {**FILES, "model.sig": signature}
+
+    def ask(authority: ModelAuthority, **more: Any) -> CheckResult:
+        return models.ask(files, trust=ModelTrust(Trust(), (authority,)), **more)
+
+    result = ask(ModelAuthority("provider", root, subject))
+    assert result.status is Status.PASSED, [finding.message for finding in result.findings]
+    assert result.measured("signers") == subject
+    assert ask(ModelAuthority("provider", root)).status is Status.PASSED
+    assert rules(ask(ModelAuthority("provider", root, "CN=Somebody else"))) == {"identity"}
+    assert rules(ask(ModelAuthority("provider", root), now=NOW + timedelta(days=31))) == {"chain"}
+    other = pem(_certificate("Provider root", key := new_key(), "Provider root", key, ca=True))
+    assert "chain" in rules(ask(ModelAuthority("provider", other)))
+    wrong, its_root, _ = certified(models, tmp_path, usage=ExtendedKeyUsageOID.SERVER_AUTH)
+    files["model.sig"] = wrong
+    assert rules(ask(ModelAuthority("provider", its_root))) == {"chain"}
+    with pytest.raises(InvalidInput):
+        ModelAuthority("provider", b"no certificate")
+
+
+# --- forgeries -------------------------------------------------------------------------------------------------------
+
+FORGERIES: dict[str, tuple[Asked, set[str]]] = {}
+
+
+def forgery(name: str, *expected: str) -> Callable[[Asked], Asked]:
+    """Enter a forgery with the rules that must catch it."""
+
+    def enter(make: Asked) -> Asked:
+        assert name not in FORGERIES
+        FORGERIES[name] = (make, set(expected))
+        return make
+
+    return enter
+
+
+def with_files(change: dict[str, bytes | None], *, how: str = "files", **more: Any) -> Asked:
+    """A real signature, and files of the model added, changed or (None) removed."""
+
+    def ask(models: Models) -> CheckResult:
+        files = {**FILES, "model.sig": models.by_key(models.write(FILES), HASHINGS[how]())}
+        return models.ask({k: v for k, v in {**files, **change}.items() if v is not None}, **more)
+
+    return ask
+
+
+for _how in HASHINGS:
+    forgery(f"one byte of the weights changed ({_how})", "changed-file")(
+        with_files({"weights.npy": b"\x93NUMPY" + bytes(199) + b"\1"}, how=_how)
+    )
+    forgery(f"bytes added at the end ({_how})", "changed-file")(
+        with_files({"parts/second.npy": FILES["parts/second.npy"] + b"\0"}, how=_how)
+    )
+    forgery(f"the end cut off at a piece's border ({_how})", "changed-file")(
+        with_files({"parts/second.npy": FILES["parts/second.npy"][:3000]}, how=_how)
+    )
+forgery("a small file changed", "changed-file")(with_files({"config.json": b'{"layers": 4}'}))
+forgery("a file removed", "missing-file")(with_files({"config.json": None}))
+forgery("a model added", "unlisted-file")(with_files({"third.npy": EVIL}))
+forgery("code added", "unlisted-file")(with_files({"loader.py": b"import os"}))
+forgery("a model hidden in a directory that the signer left out", "unlisted-file")(with_files({".git/x.npy": EVIL}))
+forgery("a link added that leads out of the directory", "unlisted-file")(
+    with_files({}, extra=[link("opt/model/third.npy", "/srv/evil.npy")])
+)
+forgery("a file replaced by a link to its like", "missing-file")(
+    with_files({"weights.npy": None}, extra=[link("opt/model/weights.npy", "/srv/w.npy"), ("srv/w.npy", EVIL)])
+)
+forgery("a file replaced by a later layer", "changed-file")(with_files({}, later=[("opt/model/weights.npy", EVIL)]))
+forgery("a file removed by a later layer", "missing-file")(with_files({}, later=[("opt/model/.wh.weights.npy", b"")]))
+forgery("a file replaced by a directory", "missing-file", "unlisted-file")(
+    with_files({"config.json": None, "config.json/x.npy": EVIL})
+)
+
+
+@forgery("the signature of another model", "missing-file", "unlisted-file")
+def _(models: Models) -> CheckResult:
+    return models.ask({**FILES, "model.sig": models.by_key(models.write({"other.npy": EVIL}))})
+
+
+@forgery("the signature of an older version of the model", "changed-file")
+def _(models: Models) -> CheckResult:
+    old = {**FILES, "weights.npy": EVIL}
+    return models.ask({**FILES, "model.sig": models.by_key(models.write(old))})
+
+
+def _edited(models: Models, change: Callable[[dict[str, Any]], object]) -> bytes:
+    """The statement after `change`, signed again by nobody."""
+    bundle = json.loads(models.by_key(models.write(FILES)))
+    statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+    change(statement)
+    bundle["dsseEnvelope"]["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
+    return json.dumps(bundle).encode()
+
+
+@forgery("a list rewritten for changed files, the signature kept", "signature")
+def _(models: Models) -> CheckResult:
+    other = json.loads(models.payload(models.write({**FILES, "weights.npy": EVIL})))
+    return models.ask({**FILES, "weights.npy": EVIL, "model.sig": _edited(models, lambda s: s.update(other))})
+
+
+def statement(change: Callable[[dict[str, Any]], object], *, digest: bool = True, **files: bytes) -> Asked:
+    """A statement that `change` worked on, truly signed by the trusted signer, who may be tricked or tired."""
+
+    def ask(models: Models) -> CheckResult:
+        document = json.loads(models.payload(models.write(FILES)))
+        change(document)
+        if digest:
+            import hashlib
+
+            resources = document["predicate"]["resources"]
+            hashed = b"".join(bytes.fromhex(one["digest"]) for one in resources)
+            document["subject"] = [{"name": "model", "digest": {"sha256": hashlib.sha256(hashed).hexdigest()}}]
+        signature = models.keyless(json.dumps(document).encode())
+        return models.ask({**FILES, **files, "model.sig": signature}, extra=[("etc/evil.npy", EVIL)])
+
+    return ask
+
+
+def _rename(name: str) -> Callable[[dict[str, Any]], object]:
+    return lambda s: s["predicate"]["resources"][0].update(name=name)
+
+
+for _path in ("../../etc/evil.npy", "/etc/evil.npy", "parts/../weights.npy", "parts//second.npy", "./weights.npy", ""):
+    forgery(f"a name that is no plain path: {_path!r}", "parsed")(statement(_rename(_path)))
+forgery("a name with a backslash", "parsed")(statement(_rename("parts\\second.npy")))
+forgery("a name with a zero byte", "parsed")(statement(_rename("weights.npy\0")))
+forgery("a name twice", "parsed")(
+    statement(lambda s: s["predicate"]["resources"].append(dict(s["predicate"]["resources"][0])))
+)
+forgery("a root digest of other files", "subject-digest")(
+    statement(lambda s: s["subject"][0]["digest"].update(sha256="0" * 64), digest=False)
+)
+forgery("another predicate type", "parsed")(
+    statement(lambda s: s.update(predicateType="https://model_signing/Digests/v0.1"))
+)
+forgery("a hash that nobody knows", "parsed")(
+    statement(lambda s: s["predicate"]["serialization"].update(hash_type="md5"))
+)
+forgery("a method that nobody knows", "parsed")(statement(lambda s: s["predicate"]["serialization"].update(method="x")))
+forgery("a resource by another hash than the list's", "parsed")(
+    statement(lambda s: s["predicate"]["resources"][0].update(algorithm="blake2b"))
+)
+forgery("a short hash", "parsed")(statement(lambda s: s["predicate"]["resources"][0].update(digest="ab")))
+forgery("resources that are no list", "parsed")(
+    statement(lambda s: s["predicate"].update(resources={"a": 1}), digest=False)
+)
+forgery("no resource at all", "parsed")(statement(lambda s: s["predicate"].update(resources=[])))
+forgery("a list of everything ignored", "unlisted-file")(
+    statement(lambda s: s["predicate"]["serialization"].update(ignore_paths=[".", "", "..", "/"]), loader_py=b"x")
+)
+forgery("an image signature put where the model's belongs", "unsigned-model")(
+    lambda models: models.ask(
+        {**FILES, "model.sig": models.sigstore.sign_image("sha256:" + "0" * 64, "models@provider.example").encode()},
+        trust=ModelTrust(models.trust, required=True),
+    )
+)
+
+
+def _shards(change: Callable[[list[dict[str, Any]]], object]) -> Asked:
+    def ask(models: Models) -> CheckResult:
+        document = json.loads(models.payload(models.write(FILES), HASHINGS["shards"]()))
+        change(document["predicate"]["resources"])
+        return models.ask({**FILES, "model.sig": models.keyless(json.dumps(document).encode())})
+
+    return ask
+
+
+forgery("a piece left out", "parsed")(_shards(lambda pieces: pieces.pop(2)))
+forgery("a piece twice", "parsed")(_shards(lambda pieces: pieces.append(dict(pieces[1]))))
+forgery("a piece that starts late", "parsed")(_shards(lambda pieces: pieces[0].update(name="config.json:1:13")))
+forgery("a piece of negative length", "parsed")(_shards(lambda pieces: pieces[0].update(name="config.json:0:0")))
+forgery("a piece in foreign digits", "parsed")(_shards(lambda pieces: pieces[0].update(name="config.json:0:١٣")))
+forgery("a piece without its ends", "parsed")(_shards(lambda pieces: pieces[0].update(name="config.json")))
+
+
+@forgery("a stranger's signature where one is required", "identity", "unsigned-model")
+def _(models: Models) -> CheckResult:
+    signature = models.keyless(models.payload(models.write(FILES)), STRANGER)
+    return models.ask({**FILES, "model.sig": signature}, trust=ModelTrust(models.trust, required=True))
+
+
+@forgery("a stranger's key that takes the hint of a trusted one", "signature", "identity")
+def _(models: Models) -> CheckResult:
+    good = json.loads(models.by_key(models.write(FILES)))
+    theirs = json.loads(Models(models.directory, models.sigstore, new_key()).by_key(models.write(FILES)))
+    theirs["verificationMaterial"] = good["verificationMaterial"]
+    return models.ask({**FILES, "model.sig": json.dumps(theirs).encode()})
+
+
+@forgery("a keyless signature without a log entry", "log-entry")
+def _(models: Models) -> CheckResult:
+    return models.ask({**FILES, "model.sig": models.keyless(models.payload(models.write(FILES)), log=False)})
+
+
+@forgery("a keyless signature after its certificate's end", "chain")
+def _(models: Models) -> CheckResult:
+    late = models.keyless(models.payload(models.write(FILES)), stamped_at=NOW + timedelta(minutes=20))
+    return models.ask({**FILES, "model.sig": late}, now=NOW + timedelta(hours=1))
+
+
+@forgery("duplicate keys in the bundle", "parsed")
+def _(models: Models) -> CheckResult:
+    good = models.by_key(models.write(FILES))
+    return models.ask({**FILES, "model.sig": good.rstrip()[:-1] + b',"dsseEnvelope":{}}'})
+
+
+@forgery("a bundle cut in half", "parsed")
+def _(models: Models) -> CheckResult:
+    good = models.by_key(models.write(FILES))
+    return models.ask({**FILES, "model.sig": good[: len(good) // 2]})
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forgery_fails_and_says_why(models: Models, name: str) -> None:
+    """Failed, by the rules that were expected; every error says what to do."""
+    ask, expected = FORGERIES[name]
+    result = ask(models)
+    assert result.status is Status.FAILED, result.summary
+    assert expected <= rules(result), rules(result)
+    assert all(finding.fix for finding in result.findings if finding.level is Level.ERROR)
+
+
+def test_a_huge_list_is_refused_before_it_is_read() -> None:
+    """One resource too many."""
+    one = {"name": "a", "algorithm": "sha256", "digest": "0" * 64}
+    predicate = {
+        "serialization": {"method": "files", "hash_type": "sha256", "allow_symlinks": False},
+        "resources": [one] * 100_001,
+    }
+    with pytest.raises(StepFailed, match="100,000"):
+        read_signed(Statement(("0" * 64,), "https://model_signing/signature/v1.0", predicate))
+
+
+def test_many_wrong_files_are_counted_and_not_all_listed(models: Models) -> None:
+    """A directory of strangers' files."""
+    result = with_files({f"x{number}.npy": EVIL for number in range(50)})(models)
+    assert len(result.findings) < 15
+    assert "50 files" in result.summary
+    assert any("42 more" in finding.message for finding in result.findings)
+
+
+def test_more_signatures_than_anybody_has_are_inconclusive(models: Models) -> None:
+    """65 bundles: somebody plays for time."""
+    good = models.by_key(models.write(FILES))
+    result = models.ask({f"{number}.sig": good for number in range(65)})
+    assert result.status is Status.INCONCLUSIVE
+
+
+def test_content_beyond_the_bounds_is_inconclusive(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that no inventory kept and that is too large to be read again for its BLAKE2."""
+    monkeypatch.setattr("checks.model_signatures.contents.MAX_REREAD_BYTES", 10)
+    files = {"table.dat": b"x" * 4000}
+    signature = models.by_key(models.write(files), HASHINGS["files, BLAKE2"]())
+    assert models.ask({**files, "model.sig": signature}).status is Status.INCONCLUSIVE
+
+
+def test_blake3_without_its_package_is_inconclusive(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core does not bring it."""
+    signature = models.by_key(models.write(FILES), HASHINGS["files, BLAKE3"]())
+    monkeypatch.setattr("checks.model_signatures.contents.find_spec", lambda name: None)
+    result = models.ask({**FILES, "model.sig": signature})
+    assert result.status is Status.INCONCLUSIVE
+    assert "blake3" in result.findings[0].fix
+
+
+def test_a_large_model_is_hashed_from_the_work_directory(models: Models) -> None:
+    """Spooled by the inventory, not held in memory."""
+    big = {"weights.npy": b"\x93NUMPY" + bytes(300_000), "config.json": b"{}"}
+    limits = replace(ImageLimits(), kept_file_bytes=1000)
+    signature = models.by_key(models.write(big), HASHINGS["shards"]())
+    assert models.ask({**big, "model.sig": signature}, limits=limits).status is Status.PASSED
+    big["weights.npy"] = big["weights.npy"][:-1] + b"\1"
+    assert rules(models.ask({**big, "model.sig": signature}, limits=limits)) == {"changed-file"}
+
+
+def test_a_root_that_cannot_be_believed_is_inconclusive(models: Models) -> None:
+    """As for images."""
+    trust = models.trust
+    signature = models.by_key(models.write(FILES))
+    trust.roots[0].path.write_bytes(b"{}")
+    assert models.ask({**FILES, "model.sig": signature}, trust=ModelTrust(trust)).status is Status.INCONCLUSIVE
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(VALUES, VALUES, VALUES)
+def test_any_predicate_is_read_or_refused(how: Any, resources: Any, name: Any) -> None:
+    """The reader raises `StepFailed` and nothing else."""
+    listed = [{"name": name, "algorithm": "sha256", "digest": "0" * 64}, resources]
+    for predicate in ({"serialization": how, "resources": listed}, {"resources": resources}, how):
+        with pytest.raises(StepFailed):
+            read_signed(Statement(("0" * 64,), "https://model_signing/signature/v1.0", predicate))
+
+
+def test_p384_keys_sign_models_too(models: Models) -> None:
+    """With SHA-384, as model-signing pairs them."""
+    other = Models(models.directory, models.sigstore, ec.generate_private_key(ec.SECP384R1()))
+    assert other.ask({**FILES, "model.sig": other.by_key(other.write(FILES))}).status is Status.PASSED
+    assert serialization.load_pem_public_key(other.public_key)
