@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import zstandard
+
 from pratique.digests import Digest, sha256_bytes
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -18,6 +20,7 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 GZIP_LAYER = LAYER + "+gzip"
+ZSTD_LAYER = LAYER + "+zstd"
 
 Item = tarfile.TarInfo | tuple[str, bytes]
 
@@ -72,6 +75,8 @@ class MadeImage:
 
     def stored(self, layer: bytes) -> bytes:
         """The layer as its media type says."""
+        if self.media_type.endswith("zstd"):
+            return zstandard.ZstdCompressor().compress(layer)
         return gzip.compress(layer, 1, mtime=0) if self.media_type == GZIP_LAYER else layer
 
     def config(self) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import chain
 
 from pratique.digests import sha256_bytes
-from pratique.intake.image.documents import GZIP_LAYERS
+from pratique.intake.image.documents import LAYER_PACKING
 from pratique.intake.image.guards import clean_path
 from pratique.intake.image.model import FileEntry, Image, ImageLimits, Inventory, Kind
 from pratique.intake.image.streams import Budget, UnpackedLayer
@@ -60,8 +60,8 @@ def _read_layer(
     layer = image.layers[number]
     with image.open_layer(layer) as blob:
         budget = Budget(limits.bytes_, limits.entries)
-        gzipped = layer.media_type in GZIP_LAYERS
-        unpacked = UnpackedLayer(blob, gzipped=gzipped, budget=budget, where=layer.digest)
+        packing = LAYER_PACKING[layer.media_type]
+        unpacked = UnpackedLayer(blob, packing=packing, budget=budget, where=layer.digest)
         reader = TarReader(unpacked, where=layer.digest)
         missing = len(names)
         for entry in reader:

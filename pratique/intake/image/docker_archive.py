@@ -28,6 +28,7 @@ from pratique.intake.image.documents import (
 from pratique.intake.image.guards import clean_path
 from pratique.intake.image.model import KIB, ImageLimits, Kind
 from pratique.intake.image.oci_layout import check_layout_version
+from pratique.intake.image.packing import Packing, packing_of_bytes
 from pratique.intake.image.shelf import LocalShelf, missing_blob, open_regular
 from pratique.intake.image.streams import Budget, UnpackedLayer
 from pratique.intake.image.tar import TarReader
@@ -94,7 +95,7 @@ class _Slice(io.RawIOBase):
 
 
 class ArchiveShelf(LocalShelf):
-    """Blobs in the tar file at `path`; a gzipped archive is unpacked to `workdir` first, within the limits.
+    """Blobs in the tar file at `path`; a compressed archive is unpacked to `workdir` first, within the limits.
 
     `synthesised` is the digest of the manifest made for an archive of the older form, else None.
     Raises `InvalidInput`: `image/archive`, `image/archive-members`, `image/duplicate-member`,
@@ -200,10 +201,10 @@ class ArchiveShelf(LocalShelf):
         descriptors: list[dict[str, str | int]] = []
         for name, diff_id in zip(item.layers, diff_ids, strict=True):
             member = self._find(name)
-            gzipped = self._head(member) == b"\x1f\x8b"
-            digest = self._hash(member) if gzipped else diff_id
+            packing = packing_of_bytes(self._head(member))
+            digest = diff_id if packing is Packing.NONE else self._hash(member)
             self._blobs[digest] = member
-            media_type = OCI_LAYER + "+gzip" if gzipped else OCI_LAYER
+            media_type = OCI_LAYER if packing is Packing.NONE else f"{OCI_LAYER}+{packing.value}"
             descriptors.append({"mediaType": media_type, "digest": digest, "size": member.size})
         return descriptors
 
@@ -224,7 +225,7 @@ class ArchiveShelf(LocalShelf):
 
     def _head(self, member: _Member) -> bytes:
         with open_regular(self._path) as stream:
-            return _Slice(stream, member).read(2)
+            return _Slice(stream, member).read(4)
 
     def _hash(self, member: _Member) -> Digest:
         digest = hashlib.sha256()
@@ -244,13 +245,15 @@ class ArchiveShelf(LocalShelf):
 
 
 def _plain_tar(path: Path, limits: ImageLimits, workdir: Path) -> Path:
-    """`path`, or what it unpacks to when it is gzipped."""
+    """`path`, or what it unpacks to when it is compressed."""
     with open_regular(path) as stream:
-        if stream.read(2) != b"\x1f\x8b":
+        packing = packing_of_bytes(stream.read(4))
+        if packing is Packing.NONE:
             return path
         stream.seek(0)
-        budget = Budget(limits.bytes_, limits.entries)
-        unpacked = UnpackedLayer(stream, gzipped=True, budget=budget, where=str(path))
+        plausible = limits.plausible(os.fstat(stream.fileno()).st_size)
+        budget = Budget(limits.bytes_, limits.entries, plausible=plausible)
+        unpacked = UnpackedLayer(stream, packing=packing, budget=budget, where=str(path))
         target = workdir / f"archive-{hex_of(sha256_bytes(os.fsencode(path)))[:16]}.tar"
         try:
             with target.open("wb") as out:

@@ -14,6 +14,7 @@ from pratique.bounds import strict_json
 from pratique.digests import Digest
 from pratique.errors import InvalidInput
 from pratique.intake.image.model import History, ImageConfig, ImageLimits, Platform
+from pratique.intake.image.packing import Packing
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -26,7 +27,14 @@ INDEXES = frozenset((OCI_INDEX, DOCKER_INDEX))
 MANIFESTS = frozenset((OCI_MANIFEST, DOCKER_MANIFEST))
 CONFIGS = frozenset((OCI_CONFIG, DOCKER_CONFIG))
 PLAIN_LAYERS = frozenset((OCI_LAYER, "application/vnd.docker.image.rootfs.diff.tar"))
-GZIP_LAYERS = frozenset((OCI_LAYER + "+gzip", "application/vnd.docker.image.rootfs.diff.tar.gzip"))
+LAYER_PACKING = {
+    **dict.fromkeys(PLAIN_LAYERS, Packing.NONE),
+    OCI_LAYER + "+gzip": Packing.GZIP,
+    "application/vnd.docker.image.rootfs.diff.tar.gzip": Packing.GZIP,
+    OCI_LAYER + "+zstd": Packing.ZSTD,
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": Packing.ZSTD,
+}
+"""Media types of layers that are read, and how each is packed."""
 
 _Text = Annotated[str, Field(max_length=65_536)]
 _Texts = Annotated[tuple[_Text, ...], Field(max_length=10_000)]

@@ -12,7 +12,7 @@ from pratique.digests import Digest, sha256_bytes
 from pratique.errors import CouldNotDecide, InvalidInput
 from pratique.intake.image.ahead import read_ahead
 from pratique.intake.image.classify import HEAD, classify
-from pratique.intake.image.documents import GZIP_LAYERS
+from pratique.intake.image.documents import LAYER_PACKING
 from pratique.intake.image.layers import Tree
 from pratique.intake.image.model import FileClass, FileEntry, Image, ImageLimits, Inventory, Kind, Layer
 from pratique.intake.image.streams import Budget, UnpackedLayer
@@ -36,7 +36,8 @@ def read_inventory(image: Image, limits: ImageLimits = _DEFAULT_LIMITS) -> Inven
 class _Reader:
     def __init__(self, image: Image, limits: ImageLimits) -> None:
         self._image = image
-        self._budget = Budget(limits.bytes_, limits.entries)
+        stored = sum({layer.digest: layer.size for layer in image.layers}.values())
+        self._budget = Budget(limits.bytes_, limits.entries, plausible=limits.plausible(stored))
         self._tree = Tree(limits, self._budget)
         self._kept = _Keeper(image.workdir, limits)
 
@@ -56,9 +57,9 @@ class _Reader:
         )
 
     def _read_layer(self, layer: Layer) -> None:
-        gzipped = layer.media_type in GZIP_LAYERS
+        packing = LAYER_PACKING[layer.media_type]
         with self._image.open_layer(layer) as blob:
-            unpacked = UnpackedLayer(blob, gzipped=gzipped, budget=self._budget, where=layer.digest)
+            unpacked = UnpackedLayer(blob, packing=packing, budget=self._budget, where=layer.digest)
             with read_ahead(unpacked) as stream:
                 self._read_tar(TarReader(stream, where=layer.digest), layer)
                 found = stream.finish()

@@ -13,7 +13,7 @@ from pratique.errors import InvalidInput
 from pratique.intake.image.docker_archive import ArchiveShelf
 from pratique.intake.image.documents import (
     CONFIGS,
-    GZIP_LAYERS,
+    LAYER_PACKING,
     OCI_MANIFEST,
     PLAIN_LAYERS,
     Descriptor,
@@ -59,7 +59,7 @@ def open_image(
     disk or registry fail.
     """
     shelf, origin, wanted = _shelf(source, expected, limits, workdir)
-    index_digest, manifest_digest, manifest_bytes, manifest = _manifest(shelf, wanted, limits, platform)
+    indexes, manifest_digest, manifest_bytes, manifest = _manifest(shelf, wanted, limits, platform)
     config_bytes, config = _config(shelf, manifest, limits, platform)
     layers = _layers(manifest, config, limits)
     for layer in layers:
@@ -67,7 +67,8 @@ def open_image(
     return Image(
         name=source.reference if not isinstance(source, LayoutImage | ArchiveImage) else str(source.path),
         manifest_digest=manifest_digest,
-        index_digest=index_digest,
+        index_digest=wanted if indexes else None,
+        indexes=indexes,
         config_digest=manifest.config.digest,
         config=config,
         layers=layers,
@@ -101,16 +102,18 @@ def _shelf(
 
 def _manifest(
     shelf: Shelf, expected: Digest, limits: ImageLimits, platform: Platform
-) -> tuple[Digest | None, Digest, bytes, Manifest]:
-    """Index digest (when one was expected), manifest digest, its bytes, the manifest."""
+) -> tuple[tuple[bytes, ...], Digest, bytes, Manifest]:
+    """The indexes passed through, manifest digest, its bytes, the manifest."""
     digest, media_type, size = expected, "", None
+    indexes: tuple[bytes, ...] = ()
     for _ in range(_MAX_NESTED_INDEXES + 1):
         data = _pinned(shelf, digest, limits) if digest == expected else shelf.document(digest, limits.manifest_bytes)
         if size is not None and size != len(data):
             raise _refusal("blob-size", "a manifest is not as long as its descriptor says", digest)
         document = parse_index_or_manifest(data, media_type, limits, where=digest)
         if isinstance(document, Manifest):
-            return (expected if digest != expected else None), digest, data, document
+            return indexes, digest, data, document
+        indexes = (*indexes, data)
         chosen = _choose(document, platform, where=digest)
         digest, media_type, size = chosen.digest, chosen.media_type, chosen.size
     raise _refusal("nested-indexes", f"more than {_MAX_NESTED_INDEXES} indexes inside each other", expected)
@@ -182,7 +185,7 @@ def _layers(manifest: Manifest, config: ImageConfig, limits: ImageLimits) -> tup
 
 def _layer(descriptor: Descriptor, diff_id: Digest) -> Layer:
     media_type = descriptor.media_type
-    if media_type not in PLAIN_LAYERS | GZIP_LAYERS:
+    if media_type not in LAYER_PACKING:
         raise InvalidInput(
             "a layer of a kind that is not read here",
             rule="image/layer-type",

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zlib
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, BinaryIO
 
 from pratique.digests import Digest
 from pratique.errors import InvalidInput
+from pratique.intake.image.packing import Packing, packing_of_bytes, unpacking
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _CHUNK = 1 << 20
-_COMPRESSED_CHUNK = 1 << 16
-_GZIP = b"\x1f\x8b"
 _AGAIN = "Export the image again; do not edit the files of a layout or an archive."
 
 
@@ -99,17 +97,29 @@ class VerifiedStream(io.RawIOBase):
 
 
 class Budget:
-    """What is left of an image's unpacked bytes and entries, shared by all its layers."""
+    """What is left of an image's unpacked bytes and entries, shared by all its layers.
 
-    def __init__(self, bytes_: int, entries: int) -> None:
+    `plausible` is what the stored bytes may unpack to: a bomb is refused there, long before the ceiling.
+    """
+
+    def __init__(self, bytes_: int, entries: int, *, plausible: int | None = None) -> None:
         self.bytes_left = bytes_
         self.entries_left = entries
         self._bytes = bytes_
         self._entries = entries
+        self._plausible = bytes_ if plausible is None else plausible
 
     def take_bytes(self, count: int, *, where: str) -> None:
-        """Count unpacked bytes; raises `InvalidInput` (`image/too-many-bytes`) beyond the ceiling."""
+        """Count unpacked bytes; raises `InvalidInput` (`image/too-many-bytes`, `image/compression-ratio`)."""
         self.bytes_left -= count
+        if self.bytes_left >= 0 and self.bytes_taken > self._plausible:
+            raise InvalidInput(
+                f"the image unpacks to more than {self._plausible:,} bytes, which so few stored bytes never do",
+                rule="image/compression-ratio",
+                where=where,
+                next_step="Remove large files of zeros or of one repeated pattern and let the tool make them, or ask "
+                "the node to raise `image.ratio` in its policy.",
+            )
         if self.bytes_left < 0:
             raise InvalidInput(
                 f"the image unpacks to more than the {self._bytes:,} bytes allowed",
@@ -167,28 +177,28 @@ class Steps(ABC):
 
 
 class UnpackedLayer(Steps):
-    """The tar inside a layer's blob, decompressed in steps of at most 1 MiB, hashed and counted on the way.
+    """The tar inside a layer's blob, unpacked in bounded steps, hashed and counted on the way.
 
-    Nothing is produced beyond the budget: a bomb stops at the ceiling. Raises `InvalidInput`: `image/gzip-damaged`,
-    `image/media-type`, `image/truncated`, `image/too-many-bytes` and what the stored blob's stream raises.
+    Nothing is produced beyond the budget: a bomb stops at the ceiling. Raises `InvalidInput`: `image/media-type`,
+    `image/too-many-bytes`, `image/compression-ratio`, what `unpacking` and the stored blob's stream raise.
     """
 
-    def __init__(self, blob: BinaryIO, *, gzipped: bool, budget: Budget, where: str) -> None:
-        self._blob = blob
-        self._inflate = zlib.decompressobj(wbits=31) if gzipped else None
+    def __init__(self, blob: BinaryIO, *, packing: Packing, budget: Budget, where: str) -> None:
+        self._unpacking = unpacking(blob, packing, where=where)
         self._budget = budget
         self._where = where
         self._hash = hashlib.sha256()
         self._buffer = b""
         self._at = 0
-        self._ended = False
         self._refill()
-        if self._buffer.startswith(_GZIP):
-            raise self._refusal(
-                "media-type",
+        if packing_of_bytes(self._buffer[:4]) is not Packing.NONE:
+            raise InvalidInput(
                 "the layer is compressed although its media type says it is a plain tar"
-                if not gzipped
+                if packing is Packing.NONE
                 else "the layer is compressed twice",
+                rule="image/media-type",
+                where=where,
+                next_step=_AGAIN,
             )
 
     def some(self, limit: int) -> bytes:
@@ -207,38 +217,7 @@ class UnpackedLayer(Steps):
 
     def _refill(self) -> None:
         self._buffer, self._at = b"", 0
-        while not self._buffer and not self._ended:
-            self._buffer = self._inflated() if self._inflate else self._blob.read(_CHUNK)
-            if not self._buffer and self._inflate is None:
-                self._ended = True
+        while not self._buffer and not self._unpacking.ended:
+            self._buffer = self._unpacking.next()
         self._budget.take_bytes(len(self._buffer), where=self._where)
         self._hash.update(self._buffer)
-
-    def _inflated(self) -> bytes:
-        """The next step of decompression; may be empty before the end."""
-        inflate = self._inflate
-        if inflate is None or inflate.eof:
-            return self._next_member()
-        packed = inflate.unconsumed_tail or self._blob.read(_COMPRESSED_CHUNK)
-        if not packed:
-            raise self._refusal("truncated", "the compressed layer ends in the middle")
-        try:
-            return inflate.decompress(packed, _CHUNK)
-        except zlib.error as error:
-            raise self._refusal("gzip-damaged", "the layer cannot be decompressed", str(error)) from error
-
-    def _next_member(self) -> bytes:
-        """A gzip file may be several members in a row, as engines accept it; anything else after one is refused."""
-        rest = self._inflate.unused_data if self._inflate else b""
-        packed = rest or self._blob.read(_COMPRESSED_CHUNK)
-        if not packed:
-            self._ended = True
-            return b""
-        self._inflate = zlib.decompressobj(wbits=31)
-        try:
-            return self._inflate.decompress(packed, _CHUNK)
-        except zlib.error as error:
-            raise self._refusal("gzip-damaged", "the layer has bytes after its compressed end", str(error)) from error
-
-    def _refusal(self, rule: str, message: str, cause: str = "") -> InvalidInput:
-        return InvalidInput(message, rule=f"image/{rule}", where=self._where, cause=cause, next_step=_AGAIN)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import platform
+import tarfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from sandbox.engine import Engine, connect
 from sandbox.launcher import Launcher
 from sandbox.observe.helper_image import build_archive, python_closure
 from sandbox.record import EndedBy, SandboxRun
+from tests.assets.images import LAYER, MadeImage
 from tests.integration.engine_proxy import Proxy
 from tests.integration.sandbox.conftest import assert_nothing_left
 
@@ -299,3 +303,21 @@ def test_in_words(engine: Engine, home: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def _write(out: Any, data: bytes) -> None:
     out.write(data)
+
+
+@pytest.mark.parametrize("packing", ["plain", "gzip", "zstd"])
+def test_a_layout_is_run_however_its_layers_are_packed(command: Command, tmp_path: Path, packing: str) -> None:
+    """Also on an engine that does not know zstd: it is handed the plain tar, by the digest that the config names."""
+    archive, _, _ = build_archive(python_closure(("sys",)))
+    with tarfile.open(fileobj=io.BytesIO(archive)) as outer:
+        layer = outer.extractfile("layer.tar")
+        assert layer is not None
+        tar = layer.read()
+    label = {"Labels": {"packing": packing}, "Entrypoint": ["/usr/bin/python3", "-S"]}
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    media_type = LAYER if packing == "plain" else f"{LAYER}+{packing}"
+    image = MadeImage([tar], media_type=media_type, run=label, architecture=machine)
+    layout = image.write_layout(tmp_path / "layout", [image.manifest()])
+    answer = command(None, "--", "-c", "print('from a layout')", image=str(layout))
+    assert answer.code == 0, answer.complaint
+    assert answer.run.log_head.endswith("from a layout\n")

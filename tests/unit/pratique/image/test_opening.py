@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -120,7 +121,7 @@ BAD_DOCUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "wrong architecture": ({"architecture": "arm64"}, "image/wrong-architecture"),
     "another operating system": ({"config_changes": {"os": "windows"}}, "image/wrong-architecture"),
-    "zstd layer": ({"media_type": LAYER + "+zstd"}, "image/layer-type"),
+    "xz layer": ({"media_type": LAYER + "+xz"}, "image/layer-type"),
     "encrypted layer": ({"media_type": LAYER + "+encrypted"}, "image/layer-type"),
     "foreign layer": (
         {"media_type": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"},
@@ -297,10 +298,11 @@ def _archive(data: bytes, tmp_path: Path) -> ArchiveImage:
     return ArchiveImage(path)
 
 
+@pytest.mark.parametrize("media_type", [LAYER, LAYER + "+gzip", LAYER + "+zstd"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_the_engine_archive_reads_back_as_the_same_image(tmp_path: Path, packed: bool) -> None:
+def test_the_engine_archive_reads_back_as_the_same_image(tmp_path: Path, packed: bool, media_type: str) -> None:
     """What goes to the engine is this image, byte for byte the same every time, also when gzipped on the way."""
-    source, digest = _layout(MadeImage([TAR, make_tar([("b", b"2")]), TAR]), tmp_path)
+    source, digest = _layout(MadeImage([TAR, make_tar([("b", b"2")]), TAR], media_type=media_type), tmp_path)
     image = _open(source, digest, tmp_path)
     first, second = io.BytesIO(), io.BytesIO()
     write_engine_archive(image, first)
@@ -317,7 +319,29 @@ def test_the_engine_archive_reads_back_as_the_same_image(tmp_path: Path, packed:
     assert read_inventory(again).files == read_inventory(image).files
 
 
-@pytest.mark.parametrize("media_type", [LAYER, LAYER + "+gzip"])
+def test_old_engines_find_layers_of_zstd_unpacked(tmp_path: Path) -> None:
+    """`manifest.json` leads to the plain tars, the layout to the blobs that the manifest names."""
+    layers = [TAR, make_tar([("b", b"2")])]
+    source, digest = _layout(MadeImage(layers, media_type=LAYER + "+zstd"), tmp_path)
+    out = io.BytesIO()
+    write_engine_archive(_open(source, digest, tmp_path), out)
+    out.seek(0)
+    with tarfile.open(fileobj=out) as archive:
+        (listed,) = json.loads(archive.extractfile("manifest.json").read())  # type: ignore[union-attr]
+        found = [archive.extractfile(name).read() for name in listed["Layers"]]  # type: ignore[union-attr]
+    assert found == layers
+
+
+def test_a_layer_of_zstd_that_is_not_the_configs_is_not_handed_over(tmp_path: Path) -> None:
+    """Its plain form is compared once more on the way to the engine."""
+    image = MadeImage([TAR], media_type=LAYER + "+zstd")
+    image.config_changes = {"rootfs": {"type": "layers", "diff_ids": [sha256_bytes(b"another")]}}
+    source, digest = _layout(image, tmp_path)
+    opened = _open(source, digest, tmp_path)
+    assert _rule(lambda: write_engine_archive(opened, io.BytesIO())) == "image/diff-id"
+
+
+@pytest.mark.parametrize("media_type", [LAYER, LAYER + "+gzip", LAYER + "+zstd"])
 def test_an_old_docker_archive_gets_a_synthesised_manifest(tmp_path: Path, media_type: str) -> None:
     """It can be expected by its config digest, and by the synthesised digest, which says where it comes from."""
     made_image = MadeImage([TAR, make_tar([("b", b"2")]), TAR], media_type=media_type)

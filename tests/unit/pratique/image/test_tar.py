@@ -18,6 +18,7 @@ from pratique.intake.image.classify import classify
 from pratique.intake.image.documents import parse_config, parse_index_or_manifest
 from pratique.intake.image.guards import clean_path
 from pratique.intake.image.layers import Tree
+from pratique.intake.image.packing import Packing
 from pratique.intake.image.reference import parse_reference
 from pratique.intake.image.streams import Budget, UnpackedLayer
 from pratique.intake.image.tar import TarReader
@@ -34,7 +35,8 @@ FILES = st.lists(st.tuples(NAMES, st.binary(max_size=1500)), max_size=6)
 
 
 def _reader(data: bytes, *, gzipped: bool = False, budget: Budget | None = None) -> TarReader:
-    stream = UnpackedLayer(io.BytesIO(data), gzipped=gzipped, budget=budget or Budget(1 << 24, 1000), where="t")
+    packing = Packing.GZIP if gzipped else Packing.NONE
+    stream = UnpackedLayer(io.BytesIO(data), packing=packing, budget=budget or Budget(1 << 24, 1000), where="t")
     return TarReader(stream, where="t")
 
 
