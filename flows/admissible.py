@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from flows.federation import require_not_withdrawn_elsewhere
 from flows.inspected import Decided, History
 from flows.node import Node
 from flows.roles import authorise, folded, same
@@ -48,10 +49,11 @@ def require_admissible(node: Node, history: History) -> None:
         raise Refused(
             f"{name} was withdrawn after this inspection (entry {history.withdrawn})", next_step="onboard it again"
         )
-    _require_same_image(node, inspected.tool)
+    require_same_image(node, inspected.tool)
+    require_not_withdrawn_elsewhere(node, inspected.tool.image_digest)
 
 
-def _require_same_image(node: Node, tool: ToolIdentity) -> None:
+def require_same_image(node: Node, tool: ToolIdentity) -> None:
     """What the pinning check asked, asked again now: another run of this version may have been admitted since."""
     for known in node.validated():
         if (folded(known.name), folded(known.version)) != (folded(tool.name), folded(tool.version)):

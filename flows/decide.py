@@ -199,7 +199,7 @@ def _summary(
     return vsa(
         inspected.tool,
         verifier_id=node.uri,
-        resource_uri=node.uri,
+        resource_uri=node.place,
         time_verified=moment,
         policy=PolicyReference(f"urn:pratique:policy:{node.policy.policy.name}", node.policy.digest),
         input_attestations=[_named_inspection(inspected), *named],

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flows.federation import accepted_admission, check_accepted, own_demand
 from flows.node import Node
+from flows.pinned import kept
 from flows.tools import ToolName
 from pratique.digests import Digest
 from pratique.errors import CouldNotDecide, UsageError
-from records.standing import Admitted, Demand, NotAdmitted, check_admission
+from records.standing import Admitted, NotAdmitted, check_admission
 
 if TYPE_CHECKING:
-    from pratique.intake.image import ImageConfig
     from pratique.intake.manifest.model import Manifest
     from records.admissions import AdmittedVersion
 
@@ -43,20 +45,8 @@ def entitlement(node: Node, tool: ToolName) -> Entitlement:
         raise _not("not-admitted", f"{tool} is not admitted here: this node has no ledger yet")
     node.head()
     chosen = _chosen(node, tool)
+    admitted = holding(node, chosen)
     policy = node.policy
-    demand = Demand(
-        verifiers=(node.key.verifier,),
-        resource_uri=node.uri,
-        policies=frozenset({policy.digest, *policy.policy.admissions.also_under}),
-        valid_for=policy.policy.admissions.valid_for,
-    )
-    admitted = check_admission(node.ledger.entry(chosen.entry), demand, node.clock())
-    found = admitted.tool
-    if (found.name, found.version, found.image_digest) != (chosen.name, chosen.version, chosen.image_digest):
-        raise CouldNotDecide(
-            f"the index of admissions names entry {chosen.entry} for {tool}, and it is another tool's",
-            next_step=f"delete {node.settings.admissions} (it is made anew) and try again",
-        )
     if admitted.profile not in policy.policy.sandbox.profiles:
         raise _not(
             "profile",
@@ -71,27 +61,46 @@ def manifest_of(node: Node, entitled: Entitlement) -> Manifest:
     """The manifest that was admitted; raises `NotAdmitted` (`run/manifest`) where it is not there whole."""
     from pratique.intake.manifest import parse_manifest
 
-    return parse_manifest(_kept(node, entitled.admitted.manifest, "manifest"), where="manifest")
+    return parse_manifest(kept(node, entitled.admitted.manifest, "manifest"), where="manifest")
 
 
-def config_of(node: Node, entitled: Entitlement) -> ImageConfig:
-    """The config of the admitted image; raises `NotAdmitted` (`run/config`) where it is not there whole."""
-    from pratique.intake.image.documents import parse_config
+def holding(node: Node, chosen: AdmittedVersion) -> Admitted:
+    """The admission in the entry of `chosen`, the node's own or one of a hub, checked as a whole for here and now.
 
-    limits = node.policy.policy.image.limits()
-    return parse_config(_kept(node, entitled.config_digest, "config"), limits, where="image config")
+    Raises `NotAdmitted` (`admission/…`) and `CouldNotDecide`.
+    """
+    data = node.ledger.entry(chosen.entry)
+    accepted = accepted_admission(node, data)
+    if accepted is not None:
+        admitted = check_accepted(node, accepted)
+    else:
+        admitted = check_admission(data, own_demand(node), node.clock())
+    found = admitted.tool
+    if (found.name, found.version, found.image_digest) != (chosen.name, chosen.version, chosen.image_digest):
+        raise CouldNotDecide(
+            f"the index of admissions names entry {chosen.entry} for {chosen.name}, and it is another tool's",
+            next_step=f"delete {node.settings.admissions} (it is made anew) and try again",
+        )
+    return admitted
 
 
-def _kept(node: Node, digest: Digest, what: str) -> bytes:
-    try:
-        return node.store.get(digest)
-    except CouldNotDecide as error:
-        raise _not(
-            what,
-            f"the {what} that was admitted is not in the store as it was, and nothing is run in its place",
-            error.cause,
-            "restore the store from its backup, or onboard the tool again",
-        ) from error
+def candidates(node: Node) -> list[AdmittedVersion]:
+    """The admission that a run of each tool and version would rest on, of those that nobody took back."""
+    by_version: dict[tuple[str, str], list[AdmittedVersion]] = {}
+    for one in node.admissions.everything():
+        if one.taken_back is None:
+            by_version.setdefault((one.name, one.version), []).append(one)
+    return [_preferred(node, by_version[key])[-1] for key in sorted(by_version)]
+
+
+def _preferred(node: Node, versions: Sequence[AdmittedVersion]) -> list[AdmittedVersion]:
+    """Those to this node before others, those that last before those that have expired; the newest last."""
+    moment = node.clock()
+    places = own_demand(node)
+    lasting = [one for one in versions if one.expires is None or one.expires > moment]
+    here = [one for one in lasting if places.is_for(one.resource_uri)] or lasting
+    found = here or [one for one in versions if places.is_for(one.resource_uri)] or versions
+    return sorted(found, key=lambda one: one.entry)
 
 
 def _chosen(node: Node, tool: ToolName) -> AdmittedVersion:
@@ -105,12 +114,11 @@ def _chosen(node: Node, tool: ToolName) -> AdmittedVersion:
     if not there:
         entries = ", ".join(str(one.taken_back) for one in meant)
         raise _not("withdrawn", f"the admission of {tool} was taken back", f"ledger entry {entries}")
-    here = [one for one in there if one.resource_uri == node.uri] or there
-    lasting = [one for one in here if one.expires is None or one.expires > node.clock()] or here
-    if len({one.version for one in lasting}) > 1:
-        versions = ", ".join(sorted(one.version for one in lasting))
+    preferred = _preferred(node, there)
+    if len({one.version for one in preferred}) > 1:
+        versions = ", ".join(sorted({one.version for one in preferred}))
         raise UsageError(f"several versions of {tool} are admitted: {versions}", next_step="name one: NAME@VERSION")
-    return max(lasting, key=lambda one: one.entry)
+    return preferred[-1]
 
 
 def _not(rule: str, message: str, cause: str = "", next_step: str = "") -> NotAdmitted:

@@ -182,8 +182,8 @@ def _append(
 
 def _image(execution: Execution) -> Descriptor:
     tool = execution.entitled.admitted.tool
-    annotations = {"version": tool.version, "configDigest": tool.config_digest, "imageId": execution.image_id}
-    return descriptor(name=tool.name, digest=tool.image_digest, annotations=annotations)
+    named = tool.subject()
+    return {**named, "annotations": {**named["annotations"], "imageId": execution.image_id}}
 
 
 def _admission(execution: Execution) -> Descriptor:

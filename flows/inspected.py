@@ -147,6 +147,7 @@ def _inspected(signed: _Signed, extension: dict[str, Any]) -> Inspected:
         str(annotations["version"]),
         _image(signed.statement),
         parse_digest(annotations["configDigest"]) if "configDigest" in annotations else None,
+        parse_digest(annotations["indexDigest"]) if "indexDigest" in annotations else None,
     )
     verdict, manifest = extension.get("verdict", {}), extension.get("toolManifest")
     named = None

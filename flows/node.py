@@ -54,6 +54,11 @@ class Node:
         """What tools are admitted to: this node, by the name of its ledger."""
         return f"urn:pratique:node:{self.settings.origin}"
 
+    @property
+    def place(self) -> str:
+        """What this node's own admissions are to: itself, or the federation whose hub it is."""
+        return self.policy.policy.federation.place or self.uri
+
     @cached_property
     def store(self) -> Store:
         """Where evidence goes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flows.acceptance import papers_at
 from flows.decide import Admission
 from flows.images import remembered_image
 from flows.node import Node
@@ -9,11 +10,11 @@ from pratique.digests import Digest
 from pratique.errors import UsageError
 from pratique.intake.image import RegistryImage
 from pratique.intake.image.attach import attach
-from records.dsse import ENVELOPE_MEDIA_TYPE, PAYLOAD_TYPE
+from records.dsse import PAYLOAD_TYPE
 
 
 def publish(node: Node, admission: Admission) -> Digest:
-    """Push the signed admission as a referrer of the image; the digest of what was pushed.
+    """Push the signed admission, and the documents that it names, as a referrer of the image; its digest.
 
     Raises `UsageError` where the image was not submitted from a registry, or the tool is not admitted yet, and what
     `attach` raises.
@@ -26,5 +27,4 @@ def publish(node: Node, admission: Admission) -> Digest:
             "the image was not submitted from a registry, so there is nowhere to push the admission to",
             next_step="push the image, and onboard a submission that names it by `reference`",
         )
-    envelope = node.ledger.entry(admission.entry)
-    return attach(source, {ENVELOPE_MEDIA_TYPE: envelope}, artifact_type=PAYLOAD_TYPE)
+    return attach(source, papers_at(node, admission.entry).attachments(), artifact_type=PAYLOAD_TYPE)

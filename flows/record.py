@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from checks.interface import Evidence
 from flows.images import remember_image, source_of
@@ -13,6 +14,11 @@ from pratique.digests import canonical_json, sha256_bytes
 from pratique.intake.manifest import MAX_BYTES
 from records.dsse import sign_statement
 from records.statements import PolicyReference, ToolIdentity, inspection_statement
+
+if TYPE_CHECKING:
+    from flows.case import Case
+    from pratique.intake.image import Image
+    from records.store import Store
 
 MANIFEST_TYPE = "application/yaml"
 
@@ -45,8 +51,9 @@ def _append(inspection: Inspection) -> LedgerPosition:
     document, store = case.submission.document, case.node.store
     manifest = case.submission.read(document.manifest, MAX_BYTES)
     remember_image(case.node.settings, case.image.manifest_digest, source_of(case.submission))
+    keep_image(store, case.image)
     statement = inspection_statement(
-        ToolIdentity(document.tool.name, document.tool.version, case.image.manifest_digest, case.image.config_digest),
+        _identity(case),
         results,
         stored={
             name: _put(inspection, f"{name}.json", result.model_dump(mode="json")) for name, result in results.items()
@@ -73,6 +80,17 @@ def _append(inspection: Inspection) -> LedgerPosition:
         root_hash=checkpoint.root_hash.hex(),
         statement_digest=sha256_bytes(envelope),
     )
+
+
+def keep_image(store: Store, image: Image) -> None:
+    """Keep what ties the digests of an image to each other: a run follows them from what was admitted, every time."""
+    for document in (*image.indexes, image.manifest_bytes):
+        store.put(document, name="image.json", media_type=image.manifest_media_type)
+
+
+def _identity(case: Case) -> ToolIdentity:
+    tool, image = case.submission.document.tool, case.image
+    return ToolIdentity(tool.name, tool.version, image.manifest_digest, image.config_digest, image.index_digest)
 
 
 def _put(inspection: Inspection, name: str, value: object, media_type: str = RESULT_TYPE) -> Evidence:

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.case import new_run_id
-from flows.entitlement import Entitlement, config_of, entitlement, manifest_of
+from flows.entitlement import Entitlement, entitlement, manifest_of
 from flows.executions import Execution, record_execution, record_interruption, record_refusal, record_start
 from flows.images import remembered_image
 from flows.machine import Machine
 from flows.node import Node
+from flows.pinned import pinned_config
 from flows.supplied import supplied
 from flows.tools import ToolName
 from pratique.errors import CouldNotDecide, PratiqueError, Refused, UsageError
@@ -97,7 +98,7 @@ def run(node: Node, order: Order, connect: Connect) -> Finished:
 def _admitted(node: Node, order: Order, connect: Connect, run_id: str, staging: Path) -> Execution:
     """The run, over, with its outputs in `staging`; nothing of it is recorded yet."""
     entitled = entitlement(node, order.tool)
-    manifest, config = manifest_of(node, entitled), config_of(node, entitled)
+    manifest, config = manifest_of(node, entitled), pinned_config(node, entitled.admitted.tool)
     values = supplied(manifest, order.inputs)
     with connect() as machine:
         image_id = _image(node, order, entitled, config, machine)
@@ -108,11 +109,7 @@ def _admitted(node: Node, order: Order, connect: Connect, run_id: str, staging: 
 def _image(node: Node, order: Order, entitled: Entitlement, config: ImageConfig, machine: Machine) -> str:
     """The id under which the engine holds the admitted image, loaded where it does not yet."""
     tool = entitled.admitted.tool
-    ids = (entitled.config_digest, tool.image_digest)
-    try:
-        held = machine.held(ids, config.diff_ids)
-    except Refused as error:
-        raise _other_image(error) from error
+    held = _held(machine, entitled, config)
     if held is not None:
         return held
     source = order.image or remembered_image(node.settings, tool.image_digest)
@@ -132,6 +129,14 @@ def _image(node: Node, order: Order, entitled: Entitlement, config: ImageConfig,
             raise _other_image(error) from error
 
 
+def _held(machine: Machine, entitled: Entitlement, config: ImageConfig) -> str | None:
+    """The id under which the engine holds the admitted image now; raises `NotAdmitted` where it holds another."""
+    try:
+        return machine.held((entitled.config_digest, entitled.admitted.tool.image_digest), config.diff_ids)
+    except Refused as error:
+        raise _other_image(error) from error
+
+
 def _opened(node: Node, source: ImageSource, digest: Digest, directory: Path) -> Image:
     from pratique.intake.image import open_image
 
@@ -145,6 +150,8 @@ def _carried_out(node: Node, order: Order, execution: Execution, machine: Machin
 
     def before_start() -> None:
         _require_still(node, order.tool, execution.entitled)
+        if _held(machine, execution.entitled, execution.config) != execution.image_id:
+            raise _other_image(Refused("it is not there any more", cause=execution.image_id))
         record_start(node, order, execution)
 
     try:

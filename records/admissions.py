@@ -1,6 +1,7 @@
 """Which versions are admitted, as the ledger says: the last admission of a name and version counts.
 
 Only statements signed by the node (or by the verifiers given) count; anything else in the ledger admits nothing.
+Another verifier's admission or withdrawal list counts from the entry on with which the node took it in.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from checks.pinning import ValidatedVersion
 from pratique.digests import Digest, parse_digest
 from pratique.errors import InvalidInput
 from records.dsse import verify_envelope
-from records.keys import Verifier
+from records.keys import Verifier, strict_base64
 from records.reader import LedgerReader
-from records.statements import ADMISSION_EXTENSION, DECISION, VSA, Action
+from records.statements import ACCEPTANCE, ADMISSION_EXTENSION, DECISION, VSA, WITHDRAWAL_LIST, Action
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 """The end of an admission whose own words about its end cannot be read."""
@@ -41,39 +42,72 @@ class AdmittedVersion:
         return self.name, self.version, self.resource_uri
 
 
+@dataclass(frozen=True)
+class KnownList:
+    """The newest withdrawal list of one origin that this node took in; `digest` is that of the note in the store."""
+
+    origin: str
+    size: int
+    root: bytes
+    issued: datetime
+    digest: Digest
+
+
 class Admissions:
     """What the entries of a ledger, taken in one after the other, leave admitted."""
 
-    def __init__(self, known: Sequence[AdmittedVersion] = (), withdrawals: int = 0) -> None:
+    def __init__(
+        self, known: Sequence[AdmittedVersion] = (), withdrawals: int = 0, lists: Sequence[KnownList] = ()
+    ) -> None:
         self._known = {version.key: version for version in known}
         self.withdrawals = withdrawals
         """How many withdrawals there have been; it never gets less."""
+        self.lists = {one.origin: one for one in lists}
+        """The newest withdrawal list of each origin."""
 
-    def take_in(self, entry: int, statement: dict[str, Any]) -> None:
-        """Take in the signed statement at `entry`; what is neither admission nor withdrawal changes nothing."""
-        predicate = statement["predicate"]
-        if statement["predicateType"] == DECISION and predicate.get("decision") == Action.WITHDRAW:
+    def take_in(self, entry: int, statement: dict[str, Any]) -> tuple[AdmittedVersion, ...]:
+        """Take in the signed statement at `entry`; what it takes back (what is no withdrawal takes back nothing)."""
+        kind, predicate = statement["predicateType"], statement["predicate"]
+        if kind == DECISION and predicate.get("decision") == Action.WITHDRAW:
             self.withdrawals += 1
-            self._take_back(entry, statement)
-        if statement["predicateType"] != VSA:
-            return
-        if predicate.get("verificationResult") != "PASSED":
-            self._take_back(entry, statement)
-            return
-        place, expires = str(predicate.get("resourceUri")), expiry_of(predicate)
+            return self._take_back(entry, statement)
+        if kind == VSA and predicate.get("verificationResult") != "PASSED":
+            return self._take_back(entry, statement)
+        if kind == WITHDRAWAL_LIST:
+            return self._take_in_list(entry, statement)
+        if kind == VSA:
+            self._admit(entry, statement, expiry_of(predicate))
+        elif kind == ACCEPTANCE:
+            self._admit(entry, statement, moment_of(predicate.get("expires")))
+        return ()
+
+    def _admit(self, entry: int, statement: dict[str, Any], expires: datetime | None) -> None:
+        place = str(statement["predicate"].get("resourceUri"))
         for name, version, digest in _subjects(statement):
             admitted = AdmittedVersion(name, version, digest, entry, place, expires)
             self._known[admitted.key] = admitted
+
+    def _take_in_list(self, entry: int, statement: dict[str, Any]) -> tuple[AdmittedVersion, ...]:
+        listed = _known_list(statement["predicate"])
+        if listed is not None:
+            self.lists[listed.origin] = listed
+        images = {digest for _, _, digest in _subjects(statement)}
+        return self._mark(entry, [one for one in self._known.values() if one.image_digest in images])
 
     def all(self) -> list[AdmittedVersion]:
         """Every admission, those taken back too, by name, version and place."""
         return [self._known[key] for key in sorted(self._known)]
 
-    def _take_back(self, entry: int, statement: dict[str, Any]) -> None:
-        for name, version, digest in _subjects(statement):
-            for known in list(self._known.values()):
-                if (known.name, known.version, known.image_digest) == (name, version, digest):
-                    self._known[known.key] = replace(known, taken_back=known.taken_back or entry)
+    def _take_back(self, entry: int, statement: dict[str, Any]) -> tuple[AdmittedVersion, ...]:
+        named = set(_subjects(statement))
+        return self._mark(
+            entry, [one for one in self._known.values() if (one.name, one.version, one.image_digest) in named]
+        )
+
+    def _mark(self, entry: int, found: Sequence[AdmittedVersion]) -> tuple[AdmittedVersion, ...]:
+        marked = tuple(replace(one, taken_back=entry) for one in found if one.taken_back is None)
+        self._known |= {one.key: one for one in marked}
+        return marked
 
 
 def validated_versions(
@@ -138,6 +172,20 @@ def moment_of(text: object) -> datetime:
         return datetime.strptime(str(text), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError:
         return LONG_AGO
+
+
+def _known_list(predicate: dict[str, Any]) -> KnownList | None:
+    """The list that a node took in, as it wrote it down itself; None for anything else."""
+    origin, size, root = predicate.get("origin"), predicate.get("size"), strict_base64(str(predicate.get("root")))
+    listed = predicate.get("list")
+    digests = listed.get("digest") if isinstance(listed, dict) else None
+    if not isinstance(origin, str) or type(size) is not int or root is None or not isinstance(digests, dict):
+        return None
+    try:
+        digest = parse_digest(f"sha256:{digests.get('sha256')}")
+    except InvalidInput:
+        return None
+    return KnownList(origin, size, root, moment_of(predicate.get("issuedOn")), digest)
 
 
 def _subjects(statement: dict[str, Any]) -> Iterator[tuple[str, str, Digest]]:

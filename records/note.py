@@ -48,10 +48,10 @@ class VerifiedNote:
     unknown: tuple[NoteSignature, ...]
 
 
-def parse_note(data: bytes) -> Note:
+def parse_note(data: bytes, *, max_bytes: int = MAX_NOTE_BYTES) -> Note:
     """Take the bytes of a note apart; raises `InvalidInput` (`note/…`)."""
-    if len(data) > MAX_NOTE_BYTES:
-        raise _malformed(f"larger than {MAX_NOTE_BYTES} bytes")
+    if len(data) > max_bytes:
+        raise _malformed(f"larger than {max_bytes} bytes")
     try:
         content = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -67,9 +67,9 @@ def parse_note(data: bytes) -> Note:
     return Note(text + "\n", tuple(_signature(line) for line in signatures))
 
 
-def verify_note(data: bytes, verifiers: Sequence[Verifier]) -> VerifiedNote:
+def verify_note(data: bytes, verifiers: Sequence[Verifier], *, max_bytes: int = MAX_NOTE_BYTES) -> VerifiedNote:
     """Text of the note in `data`, signed by at least one of `verifiers`; raises `InvalidInput` (`note/…`)."""
-    note = parse_note(data)
+    note = parse_note(data, max_bytes=max_bytes)
     known = {(verifier.name, verifier.key_id): verifier for verifier in verifiers}
     signers: dict[Verifier, None] = {}
     unknown: list[NoteSignature] = []
@@ -86,14 +86,14 @@ def verify_note(data: bytes, verifiers: Sequence[Verifier]) -> VerifiedNote:
     return VerifiedNote(note.text, tuple(signers), tuple(unknown))
 
 
-def sign_note(text: str, keys: Sequence[NodeKey]) -> bytes:
+def sign_note(text: str, keys: Sequence[NodeKey], *, max_bytes: int = MAX_NOTE_BYTES) -> bytes:
     """The note of `text` (which ends in a newline) signed by `keys`; raises `InvalidInput` (`note/form`)."""
     if not text.endswith("\n"):
         raise _malformed("the text does not end in a newline")
     message = text.encode()
     lines = [NoteSignature(key.name, key.verifier.key_id, key.sign(message)).line() for key in keys]
     data = message + b"\n" + "".join(lines).encode()
-    if parse_note(data).text != text:
+    if parse_note(data, max_bytes=max_bytes).text != text:
         raise _malformed("the text would be read back otherwise")
     return data
 

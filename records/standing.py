@@ -30,18 +30,29 @@ class NotAdmitted(Refused):
 
 @dataclass(frozen=True)
 class Demand:
-    """What an admission must be to count: signed by one of `verifiers`, for this place, under one of these policies."""
+    """What an admission must be to count: made by `verifier_id` and signed by one of `verifiers`, to one of `places`,
+    under one of these policies, and no older than `valid_for`.
+
+    A place that ends in `/` or `:` stands for all that begin with it.
+    """
 
     verifiers: tuple[Verifier, ...]
-    resource_uri: str
+    verifier_id: str
+    places: tuple[str, ...]
     policies: frozenset[Digest]
     valid_for: timedelta
+
+    def is_for(self, place: object) -> bool:
+        """Whether an admission to `place` counts."""
+        return isinstance(place, str) and any(
+            place == one or (one.endswith(("/", ":")) and place.startswith(one)) for one in self.places
+        )
 
 
 @dataclass(frozen=True)
 class Admitted:
     """An admission that holds: the tool, the manifest it was inspected with, when it ends, the statement's digest, and
-    the sandbox profile that it was inspected under."""
+    the sandbox profile that it was inspected under; who admitted it, to which place, and when."""
 
     tool: ToolIdentity
     manifest: Digest
@@ -49,6 +60,9 @@ class Admitted:
     policy: Digest
     statement: Digest
     profile: ProfileName = "default"
+    verifier_id: str = ""
+    place: str = ""
+    verified: datetime = LONG_AGO
 
 
 def check_admission(envelope: bytes, demand: Demand, moment: datetime) -> Admitted:
@@ -64,11 +78,18 @@ def check_admission(envelope: bytes, demand: Demand, moment: datetime) -> Admitt
         raise _refusal(
             "result", "the statement does not admit the tool", f"{predicate.get('verificationResult')!s:.40}"
         )
-    if predicate.get("resourceUri") != demand.resource_uri:
+    verifier = predicate.get("verifier")
+    if not isinstance(verifier, dict) or verifier.get("id") != demand.verifier_id:
+        raise _refusal(
+            "other-verifier",
+            "the admission says that another verifier made it than the one whose key signed it",
+            f"{verifier!s:.200}, the key is of {demand.verifier_id}",
+        )
+    if not demand.is_for(predicate.get("resourceUri")):
         raise _refusal(
             "other-place",
             "the tool is admitted to another place, not to this node",
-            f"to {predicate.get('resourceUri')!s:.200}, this is {demand.resource_uri}",
+            f"to {predicate.get('resourceUri')!s:.200}, this is {', '.join(demand.places)}",
         )
     policy = _digest(predicate.get("policy"), "policy")
     if policy not in demand.policies:
@@ -80,6 +101,9 @@ def check_admission(envelope: bytes, demand: Demand, moment: datetime) -> Admitt
         policy,
         sha256_bytes(envelope),
         _profile(predicate),
+        demand.verifier_id,
+        str(predicate["resourceUri"]),
+        moment_of(predicate.get("timeVerified")),
     )
 
 
@@ -123,6 +147,7 @@ def _tool(subjects: Sequence[dict[str, Any]]) -> ToolIdentity:
             str(annotations["version"]),
             _digest(subject, "image"),
             parse_digest(annotations["configDigest"]),
+            parse_digest(annotations["indexDigest"]) if "indexDigest" in annotations else None,
         )
     except (KeyError, InvalidInput) as error:
         raise _refusal("form", "the admission does not say which version and image config it is of") from error

@@ -7,6 +7,7 @@
 | execution record | SLSA provenance v1: dependencies are image and inputs, byproducts are logs |
 | decision of a person | `urn:pratique:decision:v1`, ours, since no published predicate says it |
 | a run that starts, one that was refused | `urn:pratique:run-start:v1`, `…:run-refusal:v1`, ours for the same reason |
+| another's admission, or withdrawal list, that counts here now | `…:acceptance:v1`, `…:withdrawal-list:v1` |
 
 What these predicates have no field for stands under a field whose name is a URI, as in-toto asks of extensions. Bulk
 (check results, verdicts, logs) is named by digest and lies in the store; personal data of patients never comes here.
@@ -32,6 +33,8 @@ PROVENANCE = "https://slsa.dev/provenance/v1"
 DECISION = "urn:pratique:decision:v1"
 RUN_START = "urn:pratique:run-start:v1"
 RUN_REFUSAL = "urn:pratique:run-refusal:v1"
+ACCEPTANCE = "urn:pratique:acceptance:v1"
+WITHDRAWAL_LIST = "urn:pratique:withdrawal-list:v1"
 
 INSPECTION_EXTENSION = "urn:pratique:inspection:v1"
 ADMISSION_EXTENSION = "urn:pratique:admission:v1"
@@ -55,18 +58,24 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class ToolIdentity:
-    """Which tool a statement speaks of: name, version, image digest (manifest) and config digest."""
+    """Which tool a statement speaks of: name, version, image digest (manifest) and config digest.
+
+    `index_digest` is that of the multi-platform index through which the image was named, where it was.
+    """
 
     name: str
     version: str
     image_digest: Digest
     config_digest: Digest | None = None
+    index_digest: Digest | None = None
 
     def subject(self) -> Descriptor:
         """This tool as the subject of a statement: what matches is the image digest."""
         annotations = {"version": self.version}
         if self.config_digest is not None:
             annotations["configDigest"] = parse_digest(self.config_digest)
+        if self.index_digest is not None:
+            annotations["indexDigest"] = parse_digest(self.index_digest)
         return descriptor(name=self.name, digest=self.image_digest, annotations=annotations)
 
 
@@ -310,6 +319,52 @@ def run_refusal(
         "asked": dict(asked),
     }
     return statement([request], RUN_REFUSAL, predicate)
+
+
+def acceptance(
+    tool: ToolIdentity,
+    *,
+    admission: Descriptor,
+    verifier_id: str,
+    resource_uri: str,
+    accepted: datetime,
+    expires: datetime,
+    node_id: str,
+) -> Statement:
+    """That an admission of `tool` by another verifier, which the policy believes, counts at this node from now on."""
+    predicate = {
+        "node": {"id": node_id},
+        "admission": dict(admission),
+        "verifier": {"id": verifier_id},
+        "resourceUri": resource_uri,
+        "acceptedOn": rfc3339(accepted),
+        "expires": rfc3339(expires),
+    }
+    return statement([tool.subject()], ACCEPTANCE, predicate)
+
+
+def withdrawal_list(
+    withdrawn: Sequence[Descriptor],
+    *,
+    listed: Descriptor,
+    origin: str,
+    size: int,
+    root: str,
+    issued: datetime,
+    accepted: datetime,
+    node_id: str,
+) -> Statement:
+    """That this node took in another's withdrawal list; its subjects are what is new in it, or the list itself."""
+    predicate = {
+        "node": {"id": node_id},
+        "list": dict(listed),
+        "origin": origin,
+        "size": size,
+        "root": root,
+        "issuedOn": rfc3339(issued),
+        "acceptedOn": rfc3339(accepted),
+    }
+    return statement(withdrawn or [listed], WITHDRAWAL_LIST, predicate)
 
 
 def execution_record(

@@ -6,7 +6,19 @@ import sys
 
 import typer
 
-from console.terminal import advisories, contents, decisions, exports, inspections, node, records, run, sandbox, trust
+from console.terminal import (
+    advisories,
+    contents,
+    decisions,
+    exports,
+    federation,
+    inspections,
+    node,
+    records,
+    run,
+    sandbox,
+    trust,
+)
 from console.terminal.failures import EXIT_CODES, report_crash
 
 app = typer.Typer(
@@ -28,6 +40,8 @@ app.command("admit")(decisions.admit)
 app.command("refuse")(decisions.refuse)
 app.command("withdraw")(decisions.withdraw)
 app.add_typer(decisions.key_app, name="key")
+app.add_typer(federation.admissions_app, name="admissions")
+app.add_typer(federation.withdrawals_app, name="withdrawals")
 app.command("run")(run.run)
 app.command("export")(exports.export)
 app.command("report")(records.report)

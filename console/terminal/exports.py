@@ -81,20 +81,18 @@ def export(
 
 
 def _collected(node: Node, repositories: Sequence[str], manifests: Sequence[Path]) -> Collected:
+    from flows.entitlement import candidates, holding
     from pratique.errors import UsageError
     from records.enforcement.collect import admitted_images
     from records.enforcement.references import quoted
-    from records.standing import Demand
 
     by_name, by_digest = dict(_named(item) for item in repositories), _located(manifests)
     if not node.settings.ledger.is_dir():
         raise UsageError("this node has no ledger yet", next_step="the first `pratique onboard` makes it")
-    section = node.policy.policy.admissions
-    policies = frozenset({node.policy.digest, *section.also_under})
+    node.head()
     collected = admitted_images(
-        node.ledger,
-        Demand((node.key.verifier,), node.uri, policies, section.valid_for),
-        node.clock(),
+        candidates(node),
+        lambda version: holding(node, version),
         lambda name, digest: by_name.get(name) or by_digest.get(digest) or _remembered(node, digest),
     )
     for name in sorted(by_name.keys() - {image.name for image in collected.images}):

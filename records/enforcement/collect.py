@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from checks.pinning import ValidatedVersion
 from pratique.bounds import read_bounded
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import InvalidInput
-from records.admissions import validated_versions
+from records.admissions import AdmittedVersion
 from records.enforcement.model import AdmittedImage, SignatureForm, Signers
 from records.enforcement.references import quoted
 from records.enforcement.roots import MAX_ROOT_BYTES, SigstoreRoot, read_root
-from records.reader import LedgerReader
-from records.standing import Demand, NotAdmitted, check_admission
+from records.standing import Admitted, NotAdmitted
 
 if TYPE_CHECKING:
     from checks.provenance.trust import Trust, TrustedRootFile
 
+Version = TypeVar("Version", bound=ValidatedVersion | AdmittedVersion)
 Locate = Callable[[str, Digest], str | None]
 """The repository of a tool's image, by the tool's name and the digest; None where it is unknown."""
 
@@ -32,15 +33,12 @@ class Collected:
     warnings: tuple[str, ...]
 
 
-def admitted_images(ledger: LedgerReader, demand: Demand, moment: datetime, locate: Locate) -> Collected:
-    """Every tool whose last admission meets `demand` at `moment`: what the node itself would run, and nothing else.
-
-    Raises `CouldNotDecide` where the ledger cannot be trusted.
-    """
+def admitted_images(versions: Sequence[Version], check: Callable[[Version], Admitted], locate: Locate) -> Collected:
+    """Those of `versions` whose admission `check` finds to hold: what the node itself would run, and nothing else."""
     images, warnings = [], []
-    for version in validated_versions(ledger, demand.verifiers, resource_uri=demand.resource_uri):
+    for version in versions:
         try:
-            admitted = check_admission(ledger.entry(version.entry), demand, moment)
+            admitted = check(version)
         except NotAdmitted as refusal:
             warnings.append(f"{quoted(version.name)} {quoted(version.version)} is left out: {refusal}")
             continue

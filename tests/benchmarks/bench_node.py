@@ -5,6 +5,7 @@ Goals: under 150 ms before a run, under 15 ms for a signature, and no difference
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import sys
@@ -19,8 +20,9 @@ sys.path.insert(0, str(ROOT))
 
 from checks.provenance import Identity, SignatureFile, Trust, TrustedRootFile, check_provenance  # noqa: E402 the repository's root must be on the path first
 from examples.signing.private_sigstore import PrivateSigstore  # noqa: E402
-from flows.entitlement import config_of, entitlement, manifest_of  # noqa: E402
+from flows.entitlement import entitlement, manifest_of  # noqa: E402
 from flows.node import Node  # noqa: E402
+from flows.pinned import pinned_config  # noqa: E402
 from flows.tools import parse_tool  # noqa: E402
 from pratique.clock import system_clock  # noqa: E402
 from pratique.digests import Digest, sha256_bytes  # noqa: E402
@@ -45,6 +47,23 @@ metadata: {author: A, version: 1.0.0, orchestrator: {network: bridge}}
 CONFIG = b'{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}'
 
 
+def image_manifest(number: int) -> bytes:
+    """The manifest of an image without layers, one for each number."""
+    config = {
+        "mediaType": "application/vnd.oci.image.config.v1+json",
+        "digest": sha256_bytes(CONFIG),
+        "size": len(CONFIG),
+    }
+    document = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": config,
+        "layers": [],
+        "annotations": {"number": str(number)},
+    }
+    return json.dumps(document).encode()
+
+
 def milliseconds(action: Callable[[], object]) -> tuple[float, float]:
     """Median and worst wall time of `ROUNDS` calls, after one to warm up."""
     action()
@@ -65,7 +84,8 @@ def node_with(admissions: int, home: Path) -> Node:
     policy = PolicyReference("urn:p", node.policy.digest)
     envelopes = []
     for number in range(admissions):
-        tool = ToolIdentity(f"tool-{number}", "1.0.0", sha256_bytes(str(number).encode()), config.digest)
+        image = node.store.put(image_manifest(number), name="image.json", media_type="application/json")
+        tool = ToolIdentity(f"tool-{number}", "1.0.0", image.digest, config.digest)
         statement = statements.vsa(
             tool,
             verifier_id=node.uri,
@@ -86,7 +106,7 @@ def before_a_run(settings: Settings, name: str) -> None:
     node = Node.open(settings)
     entitled = entitlement(node, parse_tool(name))
     manifest_of(node, entitled)
-    config_of(node, entitled)
+    pinned_config(node, entitled.admitted.tool)
 
 
 def signature(directory: Path) -> Callable[[], object]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from pratique.bounds import MIB, strict_json
 from pratique.digests import Digest, canonical_json, hex_of, sha256_bytes
 from pratique.errors import CouldNotDecide
+from pratique.intake.image.attached import Paper
 from pratique.intake.image.documents import INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST
 from pratique.intake.image.model import RegistryImage
 from pratique.intake.image.reference import parse_reference
@@ -19,8 +20,8 @@ _MAX_BYTES = 4 * MIB
 _ATTEMPTS = 4
 
 
-def attach(source: RegistryImage, papers: Mapping[str, bytes], *, artifact_type: str) -> Digest:
-    """Push `papers` (media type to bytes) as one referrer of the image that `source` names; its manifest's digest.
+def attach(source: RegistryImage, papers: Sequence[Paper], *, artifact_type: str) -> Digest:
+    """Push `papers` as one referrer of the image that `source` names; its manifest's digest.
 
     Attaching the same twice changes nothing. Raises `CouldNotDecide` where the registry does not have the image, does
     not let us push, or fails; `InvalidInput` (`image/registry-redirect`) where it sends uploads elsewhere.
@@ -33,7 +34,7 @@ def attach(source: RegistryImage, papers: Mapping[str, bytes], *, artifact_type:
             f"the registry {reference.host} has no image {reference.digest}",
             next_step="Push the image there first, and name it by its digest.",
         )
-    for blob in (*papers.values(), _EMPTY):
+    for blob in (*(paper.data for paper in papers), _EMPTY):
         _push_blob(http, blob)
     manifest = canonical_json(
         {
@@ -41,7 +42,7 @@ def attach(source: RegistryImage, papers: Mapping[str, bytes], *, artifact_type:
             "mediaType": OCI_MANIFEST,
             "artifactType": artifact_type,
             "config": _descriptor(_EMPTY, EMPTY_TYPE),
-            "layers": [_descriptor(data, media_type) for media_type, data in papers.items()],
+            "layers": [_descriptor(paper.data, paper.media_type) for paper in papers],
             "subject": _descriptor(image, _media_type(image, reference.digest)),
         }
     )

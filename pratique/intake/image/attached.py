@@ -22,7 +22,7 @@ from pratique.intake.image.model import ImageLimits, ImageSource, LayoutImage, R
 from pratique.intake.image.reference import parse_reference
 
 MAX_ATTACHED = 64
-_MAX_PAPERS = 8
+MAX_PAPERS = 8
 MAX_DOCUMENT_BYTES = 4 * MIB
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle"
 """Prefix of the types of Sigstore bundles (`….v0.3+json`)."""
@@ -39,6 +39,14 @@ class Attached:
     name: str
     data: bytes = field(repr=False)
     annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One of the blobs that make up what is attached."""
+
+    media_type: str
+    data: bytes = field(repr=False)
 
 
 class _Place(Protocol):
@@ -72,16 +80,14 @@ def attached_to(source: ImageSource, digest: Digest, limits: ImageLimits) -> tup
     return tuple(found[:MAX_ATTACHED])
 
 
-def papers_attached_to(source: RegistryImage, digest: Digest, kind: str) -> tuple[Mapping[str, bytes], ...]:
-    """What others of the artifact type `kind` attached to the image: the blobs of each, by media type.
-
-    Raises as `attached_to`.
-    """
+def papers_attached_to(source: RegistryImage, digest: Digest, kind: str) -> tuple[tuple[Paper, ...], ...]:
+    """What others of the artifact type `kind` attached to the image: the papers of each; raises as `attached_to`."""
     place = _Registry(source)
     found = []
     for name, manifest in _referrers(place, digest, kind):
-        blobs = {str(layer.get("mediaType")): _blob_of(place, layer, name) for layer in _layers(manifest)[:_MAX_PAPERS]}
-        found.append({media_type: data for media_type, data in blobs.items() if data is not None})
+        layers = _layers(manifest)[:MAX_PAPERS]
+        blobs = [(str(layer.get("mediaType")), _blob_of(place, layer, name)) for layer in layers]
+        found.append(tuple(Paper(media_type, data) for media_type, data in blobs if data is not None))
     return tuple(found)
 
 

@@ -18,6 +18,7 @@ from console.terminal.app import app
 from flows.decide import Decision, admit, withdraw
 from flows.images import remember_image
 from flows.node import Node
+from flows.record import keep_image
 from pratique.digests import Digest
 from pratique.intake.image import ArchiveImage, Image, open_image
 from pratique.settings import Settings
@@ -99,6 +100,7 @@ def place(
 def inspected(node: Node, image: Image, archive: Path) -> str:
     tool = ToolIdentity("scorer", "1.0.0", image.manifest_digest, image.config_digest)
     result = CheckResult(check="image", version="1", status=Status.PASSED, summary="")
+    keep_image(node.store, image)
     manifest = MANIFEST.replace("DELAY", "0.0").encode()
     statement = inspection_statement(
         tool,

@@ -19,7 +19,7 @@ from pratique.digests import Digest, hex_of, sha256_bytes
 from pratique.errors import CouldNotDecide, InvalidInput
 from pratique.intake.image import ImageLimits, LayoutImage, RegistryImage
 from pratique.intake.image.attach import attach
-from pratique.intake.image.attached import SIMPLE_SIGNING_TYPE, Attached, attached_to
+from pratique.intake.image.attached import SIMPLE_SIGNING_TYPE, Attached, Paper, attached_to
 from tests.assets.images import INDEX, MANIFEST, MadeImage, made, to_json
 from tests.assets.registries import push, running_registry
 
@@ -119,8 +119,8 @@ def test_an_image_without_signatures(registry: Registry) -> None:
 def test_what_is_attached_is_found_and_verifies(registry: Registry, sigstore: PrivateSigstore, tmp_path: Path) -> None:
     """By the fallback tag, since Debian's registry has no referrers; twice is once."""
     bundle = sigstore.sign_image(registry.digest, SIGNER, ISSUER).encode()
-    first = attach(registry.source, {BUNDLE: bundle}, artifact_type=BUNDLE)
-    assert attach(registry.source, {BUNDLE: bundle}, artifact_type=BUNDLE) == first
+    first = attach(registry.source, [Paper(BUNDLE, bundle)], artifact_type=BUNDLE)
+    assert attach(registry.source, [Paper(BUNDLE, bundle)], artifact_type=BUNDLE) == first
     (found,) = registry.found()
     assert found.data == bundle
     assert judged((found,), registry.digest, sigstore, tmp_path) is Status.PASSED
@@ -128,7 +128,9 @@ def test_what_is_attached_is_found_and_verifies(registry: Registry, sigstore: Pr
 
 def test_statements_are_not_taken_for_signatures(registry: Registry) -> None:
     """An admission attached to the image is no bundle."""
-    attach(registry.source, {"application/vnd.in-toto+json": b"{}"}, artifact_type="application/vnd.in-toto+json")
+    attach(
+        registry.source, [Paper("application/vnd.in-toto+json", b"{}")], artifact_type="application/vnd.in-toto+json"
+    )
     assert registry.found() == ()
 
 
@@ -144,7 +146,7 @@ def test_a_signature_of_another_image(registry: Registry, sigstore: PrivateSigst
     """Listed under the tag of this image, but about another: not counted, or refused by the check."""
     other = sha256_bytes(b"other")
     bundle = sigstore.sign_image(other, SIGNER, ISSUER).encode()
-    attach(registry.source, {BUNDLE: bundle}, artifact_type=BUNDLE)
+    attach(registry.source, [Paper(BUNDLE, bundle)], artifact_type=BUNDLE)
     assert judged(registry.found(), registry.digest, sigstore, tmp_path) is Status.FAILED
     listed = referrer(registry.image, bundle, other)
     index = registry.image.put(to_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [listed]}), INDEX)
@@ -157,7 +159,7 @@ def test_an_image_that_is_not_there(registry: Registry) -> None:
     """Nothing is attached to what the registry does not have."""
     nowhere = RegistryImage(f"{registry.host}/team/tool@{sha256_bytes(b'nothing')}")
     with pytest.raises(CouldNotDecide, match="has no image"):
-        attach(nowhere, {BUNDLE: b"{}"}, artifact_type=BUNDLE)
+        attach(nowhere, [Paper(BUNDLE, b"{}")], artifact_type=BUNDLE)
 
 
 @pytest.mark.parametrize("form", ["index.json", "fallback tag", ".sig tag"])

@@ -12,7 +12,7 @@ from pratique.digests import Digest
 from pratique.errors import CouldNotDecide, InvalidInput
 from pratique.intake.image import Platform, RegistryImage, open_image, read_inventory
 from pratique.intake.image.attach import attach
-from pratique.intake.image.attached import papers_attached_to
+from pratique.intake.image.attached import Paper, papers_attached_to
 from tests.assets.images import MadeImage, make_tar
 from tests.assets.registries import ServerCertificate, push, running_registry
 
@@ -90,8 +90,8 @@ def test_a_registry_with_an_authority_of_its_own(
     digest = Digest(image.reference.partition("@")[2])
     opened = open_image(image, expected=digest, workdir=tmp_path)
     assert read_inventory(opened).files["usr/bin/tool"].size == 1000
-    attach(image, {"text/plain": b"attached"}, artifact_type="text/plain")
-    assert papers_attached_to(image, digest, "text/plain") == ({"text/plain": b"attached"},)
+    attach(image, [Paper("text/plain", b"attached")], artifact_type="text/plain")
+    assert papers_attached_to(image, digest, "text/plain") == ((Paper("text/plain", b"attached"),),)
 
 
 def test_a_registry_with_another_authority(

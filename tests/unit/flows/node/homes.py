@@ -25,6 +25,9 @@ SUBMITTER = "release@provider.example"
 ANNA = Decision("anna@node.example", "North Hospital", "Reviewed the report.")
 BORIS = Decision("boris@other.example", "South Hospital", "Reviewed it too.")
 
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 MANIFEST = b"""cwlVersion: v1.2
 class: FEMTask
 id: scorer
@@ -57,6 +60,15 @@ def image_config(words: str) -> bytes:
     return json.dumps(config).encode()
 
 
+def image_manifest(words: str) -> bytes:
+    """The manifest of that image."""
+    config = image_config(words)
+    descriptor = {"mediaType": CONFIG_TYPE, "digest": sha256_bytes(config), "size": len(config)}
+    layer = {"mediaType": LAYER_TYPE, "digest": sha256_bytes(words.encode()), "size": len(words.encode())}
+    document = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": descriptor, "layers": [layer]}
+    return json.dumps(document).encode()
+
+
 @dataclass
 class Home:
     """A node in a directory; `moment` is what its clock shows."""
@@ -83,8 +95,7 @@ class Home:
         self.moment += timedelta(**span)
 
     def tool(self, image: str = "one", *, name: str = "scorer", version: str = "1.0.0") -> ToolIdentity:
-        config = image_config(image)
-        return ToolIdentity(name, version, sha256_bytes(f"manifest of {image}".encode()), sha256_bytes(config))
+        return ToolIdentity(name, version, sha256_bytes(image_manifest(image)), sha256_bytes(image_config(image)))
 
     def inspected(
         self,
@@ -102,6 +113,7 @@ class Home:
         """Append the signed inspection of a tool, as `onboard` does; the run's id."""
         node = node or self.node()
         self.runs += 1
+        self.keep(node, image)
         run_id = f"20260301T120000-{self.runs:08x}"
         result = CheckResult(check="image", version="1", status=Status.PASSED, summary="")
         statement = inspection_statement(
@@ -116,11 +128,17 @@ class Home:
             verdict=self._evidence("verdict.json", canonical_json({})),
             submitter=submitter,
             manifest=node.store.put(manifest, name="scorer.cwl", media_type="application/yaml"),
-            image_config=node.store.put(image_config(image), name="config.json", media_type="application/json"),
+            image_config=self._evidence("config.json", image_config(image)),
             profile=profile,
         )
         node.append(sign_statement(statement, key or node.key))
         return run_id
+
+    @staticmethod
+    def keep(node: Node, image: str) -> None:
+        """Have the documents of an image in the node's store, as an inspection leaves them there."""
+        for document in (image_config(image), image_manifest(image)):
+            node.store.put(document, name="image.json", media_type="application/json")
 
     @staticmethod
     def _evidence(name: str, data: bytes) -> Evidence:

@@ -511,7 +511,7 @@ def test_admissions_written_for_other_tests_do_count(bench: Bench) -> None:
     """The table of attacks above fails for what it changes, not for what it leaves."""
     node = bench.home.node()
     config = image_config("two")
-    node.store.put(config, name="config.json", media_type="application/json")
+    bench.home.keep(node, "two")
     bench.machine.images |= engine_images("two")
     node.append(foreign_admission(bench))
     assert statements_of(node, VSA)

@@ -14,7 +14,7 @@ from pratique.digests import Digest, sha256_bytes
 from pratique.errors import CouldNotDecide, InvalidInput
 from pratique.intake.image import ImageLimits, RegistryImage
 from pratique.intake.image.attach import attach
-from pratique.intake.image.attached import BUNDLE_TYPE, attached_to
+from pratique.intake.image.attached import BUNDLE_TYPE, Paper, attached_to
 from pratique.intake.image.reference import parse_reference
 from pratique.intake.image.registry_http import RegistryHttp
 
@@ -214,7 +214,7 @@ def test_a_fallback_tag_that_is_no_index(registry: Scripted, tagged: bytes) -> N
         return 202 if method == "POST" else 201, {"Location": "uploads/1"}, b""
 
     registry.answer = answer
-    digest = attach(registry.source, {"text/plain": b"{}"}, artifact_type="text/plain")
+    digest = attach(registry.source, [Paper("text/plain", b"{}")], artifact_type="text/plain")
     assert json.loads(tags["now"])["manifests"][-1]["digest"] == digest
 
 
@@ -228,7 +228,7 @@ def test_a_fallback_tag_that_others_overwrite(registry: Scripted) -> None:
 
     registry.answer = answer
     with pytest.raises(CouldNotDecide, match="does not appear"):
-        attach(registry.source, {"text/plain": b"{}"}, artifact_type="text/plain")
+        attach(registry.source, [Paper("text/plain", b"{}")], artifact_type="text/plain")
 
 
 def test_a_registry_that_is_busy_when_something_is_pushed(registry: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +244,7 @@ def test_a_registry_that_is_busy_when_something_is_pushed(registry: Scripted, mo
         return (202, {"Location": "uploads/1"}, b"") if method == "POST" else (201, {"OCI-Subject": DIGEST}, b"")
 
     registry.answer = answer
-    assert attach(registry.source, {"text/plain": b"{}"}, artifact_type="text/plain")
+    assert attach(registry.source, [Paper("text/plain", b"{}")], artifact_type="text/plain")
 
 
 def test_a_registry_that_fails_is_not_one_without_signatures(registry: Scripted) -> None:
@@ -264,7 +264,7 @@ def test_an_upload_that_is_sent_elsewhere(registry: Scripted) -> None:
 
     registry.answer = answer
     with pytest.raises(InvalidInput) as caught:
-        attach(registry.source, {"text/plain": b"{}"}, artifact_type="text/plain")
+        attach(registry.source, [Paper("text/plain", b"{}")], artifact_type="text/plain")
     assert caught.value.rule == "image/registry-redirect"
 
 
@@ -277,7 +277,7 @@ def test_a_registry_that_knows_subjects_needs_no_tag(registry: Scripted) -> None
         return (202, {"Location": "uploads/1"}, b"") if method == "POST" else (201, {"OCI-Subject": DIGEST}, b"")
 
     registry.answer = answer
-    digest = attach(registry.source, {"text/plain": b"{}"}, artifact_type="text/plain")
+    digest = attach(registry.source, [Paper("text/plain", b"{}")], artifact_type="text/plain")
     assert registry.asked[-1] == ("PUT", f"/v2/team/tool/manifests/{digest}")
 
 
@@ -285,4 +285,4 @@ def test_an_account_that_may_not_push(registry: Scripted) -> None:
     """Could not decide, with what to do."""
     registry.answer = lambda method, path, body: (200, {}, IMAGE) if method == "GET" else (403, {}, b"")
     with pytest.raises(CouldNotDecide, match="does not take what is pushed"):
-        attach(registry.source, {"text/plain": b"{}"}, artifact_type="text/plain")
+        attach(registry.source, [Paper("text/plain", b"{}")], artifact_type="text/plain")

@@ -12,12 +12,13 @@ from checks.provenance.trust import Identity, Trust, TrustedRootFile
 from examples.signing.private_sigstore import PrivateSigstore
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import InvalidInput
+from records.admissions import validated_versions
 from records.dsse import sign_statement
 from records.enforcement import SignatureForm
 from records.enforcement.collect import Collected, admitted_images, trusted_signers
 from records.keys import NodeKey, load_or_create_key
 from records.ledger import Ledger
-from records.standing import Demand
+from records.standing import Demand, check_admission
 from records.statements import Action, Person, PolicyReference, Statement, ToolIdentity, decision, descriptor, vsa
 from tests.unit.records.enforcement.bench import NOW, REPOSITORY, digest
 
@@ -42,8 +43,12 @@ def collect(tmp_path: Path, key: NodeKey) -> Collect:
 
     def collected(statements: Sequence[Statement]) -> Collected:
         ledger.extend([sign_statement(statement, key) for statement in statements])
-        demand = Demand((key.verifier,), HERE, frozenset({POLICY}), YEAR)
-        return admitted_images(ledger, demand, NOW, lambda name, _: REPOSITORY if name == "located" else None)
+        demand = Demand((key.verifier,), HERE, (HERE,), frozenset({POLICY}), YEAR)
+        return admitted_images(
+            validated_versions(ledger, resource_uri=HERE),
+            lambda version: check_admission(ledger.entry(version.entry), demand, NOW),
+            lambda name, _: REPOSITORY if name == "located" else None,
+        )
 
     return collected
 

@@ -1,0 +1,145 @@
+"""`pratique admissions` and `pratique withdrawals`: what is admitted and taken back, handed on and taken in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console.plain import plain
+from console.terminal.failures import explained
+from console.terminal.options import Format, HomeOption, OutputFormat, PolicyOption, settings_from
+
+if TYPE_CHECKING:
+    from flows.node import Node
+
+admissions_app = typer.Typer(
+    help="List admissions; hand one on to other nodes, accept one of the federation's hub.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+withdrawals_app = typer.Typer(
+    help="Show and hand on this node's withdrawal list; take in another's. Works with files, without a network.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+
+
+@admissions_app.command("list")
+@explained
+def list_admissions(
+    home: HomeOption = None, policy: PolicyOption = None, output_format: Format = OutputFormat.HUMAN
+) -> None:
+    """List every admission that this node knows, and whether it holds here and now."""
+    from flows.overview import overview
+
+    lines = overview(_node(home, policy))
+    if output_format is OutputFormat.JSON:
+        typer.echo(json.dumps([line.as_json() for line in lines], indent=2))
+        return
+    for line in lines:
+        mark = "✓" if line.holds else "✗"
+        typer.echo(f"{mark} {plain(line.name)} {plain(line.version)} {line.image} (entry {line.entry})")
+        typer.echo(f"    {plain(line.said)}")
+
+
+@admissions_app.command("export")
+@explained
+def export_admission(
+    tool: Annotated[str, typer.Argument(help="NAME, NAME@VERSION or NAME@sha256:…, admitted by this node.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new or empty directory for the files.")],
+    home: HomeOption = None,
+    policy: PolicyOption = None,
+) -> None:
+    """Write an admission, and the documents that it names, for nodes that accept this one's admissions."""
+    from flows.acceptance import papers_of
+    from flows.tools import parse_tool
+
+    papers = papers_of(_node(home, policy), parse_tool(tool))
+    papers.write(output)
+    typer.echo(f"wrote the admission and {len(papers.documents)} documents to {output}", err=True)
+
+
+@admissions_app.command("import")
+@explained
+def import_admission(
+    source: Annotated[
+        str, typer.Argument(help="A directory of `admissions export`, or the image in its registry, by its digest.")
+    ],
+    home: HomeOption = None,
+    policy: PolicyOption = None,
+) -> None:
+    """Accept an admission made by a hub that the policy names under `federation.hubs`.
+
+    Signature, verifier, place, policy, age, withdrawals and documents are checked now, and again before each run.
+    """
+    from flows.acceptance import Papers, accept, accept_attached
+
+    node, directory = _node(home, policy), Path(source)
+    admitted = accept(node, Papers.read(directory)) if directory.is_dir() else accept_attached(node, source)
+    tool = admitted.tool
+    typer.echo(
+        f"accepted {plain(tool.name)} {plain(tool.version)} as {tool.image_digest}, admitted by "
+        f"{plain(admitted.verifier_id)}, until {admitted.expires:%Y-%m-%d %H:%M} UTC"
+    )
+
+
+@withdrawals_app.command("show")
+@explained
+def show_withdrawals(home: HomeOption = None, policy: PolicyOption = None) -> None:
+    """Show what this node withdrew, and the lists of others that it took in."""
+    from flows.federation import known_lists
+    from flows.lists import own_list
+
+    node = _node(home, policy)
+    for listed in (own_list(node), *known_lists(node)):
+        typer.echo(f"{plain(listed.origin)}: {len(listed.withdrawals)}, as of {listed.issued:%Y-%m-%d %H:%M} UTC")
+        for one in listed.withdrawals:
+            typer.echo(
+                f"  {one.withdrawn:%Y-%m-%d %H:%M}  {plain(one.name)} {plain(one.version)} {one.image} "
+                f"(entry {one.entry})"
+            )
+
+
+@withdrawals_app.command("export")
+@explained
+def export_withdrawals(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the signed list goes.")],
+    home: HomeOption = None,
+    policy: PolicyOption = None,
+) -> None:
+    """Write this node's withdrawal list as of now: one signed note, for the nodes that name this one's key."""
+    from flows.lists import export_list
+
+    output.write_bytes(export_list(_node(home, policy)))
+    typer.echo(f"wrote {output}", err=True)
+
+
+@withdrawals_app.command("import")
+@explained
+def import_withdrawals(
+    file: Annotated[Path, typer.Argument(help="A list that another node exported.")],
+    home: HomeOption = None,
+    policy: PolicyOption = None,
+) -> None:
+    """Take in another node's withdrawal list; what it names is not run here from the next run on.
+
+    The list must be signed by a key under `federation` in the policy, and continue the one taken in before.
+    """
+    from flows.lists import import_list
+    from pratique.bounds import read_bounded
+    from records.withdrawals import MAX_LIST_BYTES
+
+    taken = import_list(_node(home, policy), read_bounded(file, MAX_LIST_BYTES, follow_links=True))
+    listed = taken.listed
+    typer.echo(f"took in {plain(listed.origin)}: {len(listed.withdrawals)} withdrawals, {len(taken.news)} of them new")
+    for one in taken.news:
+        typer.echo(f"  {plain(one.name)} {plain(one.version)} {one.image}")
+
+
+def _node(home: Path | None, policy: Path | None) -> Node:
+    from flows.node import Node
+
+    return Node.open(settings_from(home, policy))
