@@ -31,11 +31,11 @@ def node_of(place: Path, *, sandbox: Mapping[str, Any], **sections: Any) -> Node
         "name": "test",
         "approvals": {"admit": {"persons": 1, "organisations": 1}},
         "sandbox": {"ceilings": {"memory": "256MiB", "wall": "60s", "output": "8MiB"}, **sandbox},
-        **sections,
         "rules": [
             {"id": name, "stage": stage, "require": require, "otherwise": "refuse", "say": "No."}
             for name, stage, require in rules
         ],
+        **sections,
     }
     place.mkdir(parents=True, exist_ok=True)
     policy = place / "policy.yaml"
