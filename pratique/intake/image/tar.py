@@ -3,8 +3,9 @@
 Engines unpack layers with Go's `archive/tar`; a reader that understands an archive differently would inspect other
 files than those that run. So this one follows Go's rules (V7, ustar, GNU and pax forms; GNU long names over pax over
 header; header-only entries have no data) and refuses what readers are known to disagree about: sparse files, STAR,
-global pax headers that change entries, repeated or contradictory long names, unknown types. Python's `tarfile` is not
-used on submissions: it reads extended headers of any length into memory.
+global pax headers that change entries, repeated or contradictory long names, unknown types. It also refuses the marks
+by which overlay file systems hide or move files once they are unpacked: engines set them as a layer says.
+Python's `tarfile` is not used on submissions: it reads extended headers of any length into memory.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ _KINDS = {
 _WITH_DATA = frozenset((b"0", b"\0"))
 _DECIMAL = re.compile(rb"[0-9]{1,18}")
 _OCTAL = re.compile(rb"[0-7]{1,21}")
-_NUMERIC_RECORDS = frozenset((b"size", b"uid", b"gid"))
+_XATTR = b"SCHILY.xattr."
+_OVERLAY_XATTRS = (_XATTR + b"trusted.", _XATTR + b"user.overlay.")
 
 
 class ByteSource(Protocol):
@@ -78,7 +80,7 @@ class TarReader:
     """Entries one after the other, and the data of the present one.
 
     Raises `InvalidInput`: `tar/truncated`, `tar/checksum`, `tar/number`, `tar/type`, `tar/extended-header`,
-    `tar/contradiction`, `tar/sparse`, and what the source raises.
+    `tar/contradiction`, `tar/sparse`, `tar/attribute`, and what the source raises.
     """
 
     def __init__(self, source: ByteSource, *, where: str) -> None:
@@ -189,6 +191,10 @@ class TarReader:
         records = extended.records or {}
         if any(key.startswith(b"GNU.sparse") for key in records):
             self._refuse("sparse", "a sparse file")
+        if any(key.startswith(_OVERLAY_XATTRS) for key in records):
+            self._refuse("attribute", "an attribute by which an overlay file system shows other files than the layer's")
+        if kind is Kind.CHARACTER_DEVICE and not any(self._number(header[at : at + 8], "device") for at in (329, 337)):
+            self._refuse("type", "the character device 0/0, by which overlay file systems mark a removed file")
         name = self._text(self._header_name(header), records.get(b"path"), extended.name)
         linkname = self._text(_c_string(header[157:257]), records.get(b"linkpath"), extended.linkname)
         size = self._pax_number(records, b"size", self._number(header[124:136], "size"))

@@ -196,7 +196,7 @@ BAD_LAYERS: dict[str, tuple[list[Sequence[Item]], str]] = {
     "hard link to nothing": ([[entry("a", LNK, linkname="absent")]], "image/hard-link"),
     "hard link out of the image": ([[entry("a", LNK, linkname="../../etc/shadow")]], "image/path-climbs"),
     "hard link to a directory": ([[entry("d", DIR), entry("a", LNK, linkname="d")]], "image/hard-link"),
-    "hard link to a device": ([[entry("d", CHR), entry("a", LNK, linkname="d")]], "image/hard-link"),
+    "hard link to a device": ([[entry("d", CHR, devmajor=1), entry("a", LNK, linkname="d")]], "image/hard-link"),
     "hard link to itself": ([[entry("a", LNK, linkname="a")]], "image/hard-link"),
     "hard link into a lower layer": ([[("a", b"1")], [entry("b", LNK, linkname="a")]], "image/hard-link"),
     "name with a newline": ([[("a\nb", b"")]], "image/path-encoding"),
