@@ -4,6 +4,9 @@
 `ensure` prints the address of an engine that answers, for `DOCKER_HOST`: the one that `DOCKER_HOST` names, the default
 socket, or, as root on Debian or Ubuntu, a private `dockerd` whose data, sockets and pid file lie in one state directory
 (`PRATIQUE_ENGINE_STATE`, default `/var/lib/pratique/engine`). `stop` ends that private engine, by pid, nothing else.
+
+A private engine knows the runtime by which denied calls are told with their arguments; one that runs already learns it,
+and a changed one, without being started again.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import contextlib
 import fcntl
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -21,10 +25,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 START_SECONDS = 60
 STOP_SECONDS = 30
+RELOAD_SECONDS = 10
+CONFIG = "daemon.json"
+RUNTIME = "pratique-notify"
+RUNTIME_SOURCE = Path(__file__).resolve().parent.parent / "sandbox" / "observe" / "notify_runtime.py"
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -45,16 +54,22 @@ def state_dir() -> Path:
 
 def answers(address: str) -> bool:
     """Whether an engine answers a ping at `address` (`unix://PATH` or `tcp://HOST:PORT`)."""
+    return _ask(address, "/_ping") is not None
+
+
+def _ask(address: str, path: str) -> bytes | None:
+    """The body of the engine's answer, None where there is no good one."""
     scheme, _, rest = address.partition("://")
     if scheme not in ("unix", "tcp", "http"):
-        return False
+        return None
     try:
         connection = _UnixConnection(rest) if scheme == "unix" else http.client.HTTPConnection(rest, timeout=5)
         with contextlib.closing(connection):
-            connection.request("GET", "/_ping")
-            return connection.getresponse().status == http.HTTPStatus.OK
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.read() if answer.status == http.HTTPStatus.OK else None
     except (OSError, ValueError, http.client.HTTPException):  # ValueError: no host name at all
-        return False
+        return None
 
 
 @contextlib.contextmanager
@@ -94,6 +109,7 @@ def _install() -> None:
 
 def _start(state: Path, daemon: str) -> str:
     address = f"unix://{state / 'docker.sock'}"
+    _install_runtime(state)
     _say(f"starting a private engine in {state}")
     log = state / "dockerd.log"
     with log.open("ab") as output:
@@ -104,6 +120,7 @@ def _start(state: Path, daemon: str) -> str:
                 f"--exec-root={state / 'exec'}",
                 f"--host={address}",
                 f"--pidfile={state / 'docker.pid'}",
+                f"--config-file={state / CONFIG}",
                 "--log-level=warn",
             ],
             stdin=subprocess.DEVNULL,
@@ -124,20 +141,79 @@ def _start(state: Path, daemon: str) -> str:
     sys.exit(f"pratique: dockerd did not answer within {START_SECONDS} s; the end of {log}:\n{tail}")
 
 
+def _install_runtime(state: Path) -> bool:
+    """Put the runtime where the private engine is told to find it; returns whether the engine must be told.
+
+    The rest of the configuration stays as it is. The engine starts the copy as root, so it lies in the engine's own
+    directory and names its interpreter; each call of the engine reads it anew.
+    """
+    program, config = state / "notify-runtime", state / CONFIG
+    _, _, body = RUNTIME_SOURCE.read_text(encoding="utf-8").partition("\n")
+    _replace(program, f"#!{Path(sys.executable).resolve()} -IS\n{body}", 0o755)
+    try:
+        settings: Any = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+        runtimes = settings.setdefault("runtimes", {})
+        if runtimes.get(RUNTIME) == {"path": str(program)}:
+            return False
+        runtimes[RUNTIME] = {"path": str(program)}
+    except (ValueError, AttributeError) as error:
+        sys.exit(f"pratique: {config} cannot be read ({error}); mend or remove it")
+    _replace(config, json.dumps(settings, indent=2) + "\n", 0o644)
+    return True
+
+
+def _replace(path: Path, text: str, mode: int) -> None:
+    """Write a file unless it is so already, so that nobody ever reads half of it."""
+    if path.exists() and path.read_text(encoding="utf-8") == text and path.stat().st_mode & 0o777 == mode:
+        return
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.chmod(mode)
+    fresh.replace(path)
+
+
+def _taught(address: str) -> str:
+    """`address`, after the private engine, if it is the one that answers there, has learnt the runtime."""
+    state = state_dir()
+    if address != f"unix://{state / 'docker.sock'}" or os.geteuid() != 0 or (pid := _own_pid(state)) is None:
+        return address
+    with _locked(state):
+        if not _install_runtime(state) and _knows_runtime(address):
+            return address
+        if f"--config-file={state / CONFIG}".encode() not in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            _say(f"the private engine reads another configuration and may not know {RUNTIME}; `make stop` ends it")
+            return address
+        os.kill(pid, signal.SIGHUP)  # dockerd reads its runtimes again; what runs goes on
+        end = time.monotonic() + RELOAD_SECONDS
+        while not _knows_runtime(address):
+            if time.monotonic() > end:
+                _say(f"the engine did not take {RUNTIME} over; see {state / 'dockerd.log'}")
+                break
+            time.sleep(0.1)
+    return address
+
+
+def _knows_runtime(address: str) -> bool:
+    try:
+        return RUNTIME in json.loads(_ask(address, "/info") or b"{}").get("Runtimes", {})
+    except (ValueError, AttributeError, TypeError):
+        return False
+
+
 def ensure() -> str:
     """Address of an engine that answers, started if need be; exits with what to do where that is impossible."""
     named = os.environ.get("DOCKER_HOST")
     if named:
         if not answers(named):
             sys.exit(f"pratique: DOCKER_HOST is {named}, and no engine answers there; start it or unset DOCKER_HOST")
-        return named
+        return _taught(named)
     default = f"unix://{DEFAULT_SOCKET}"
     if answers(default):
         return default
     state = state_dir()
     private = f"unix://{state / 'docker.sock'}"
     if answers(private):
-        return private
+        return _taught(private)
     if os.geteuid() != 0:
         _install()
     with _locked(state):

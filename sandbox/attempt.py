@@ -77,6 +77,7 @@ class Attempt:
             self._appearing = False
             raise
         self._appearing = False
+        self._around.listen(self._container)
         attached = self.engine.attach(self._container)
         try:
             self._capture = LogCapture(attached, log, cap=self.spec.limits.log_bytes, on_cap=self._watch.on_log_cap)

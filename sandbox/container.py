@@ -80,6 +80,8 @@ class Placement:
     cgroup_parent: str = ""
     network_of: str = ""
     """Container whose network the tool joins; empty for none."""
+    runtime: str = ""
+    """Name under which the engine starts the spec's runtime; empty for its own."""
 
     def labels(self, role: str) -> dict[str, str]:
         """Labels by which leftovers are found."""
@@ -135,7 +137,7 @@ def host_config(spec: SandboxSpec, request: SandboxRequest, placement: Placement
     """The `HostConfig` part: every limit, mount and privilege."""
     limits = spec.limits
     config = {
-        **confinement(spec.runtime, profile_json()),
+        **confinement(placement.runtime or spec.runtime, profile_json()),
         "CapAdd": list(GOSU_CAPABILITIES) if spec.profile is Profile.GOSU else [],
         "NetworkMode": f"container:{placement.network_of}" if placement.network_of else "none",
         "Memory": limits.memory,

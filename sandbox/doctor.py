@@ -9,12 +9,17 @@ from sandbox.engine import Engine, EngineFacts
 from sandbox.flaws import FLAWS, known_flaws, version_of
 from sandbox.harvest import openat2
 from sandbox.kernel import look_around
+from sandbox.observe import notify_runtime
+from sandbox.observe.notify import why_not_notified
 from sandbox.observe.tracer import why_impossible
 from sandbox.weakness import Severity, Weakness
 
 DOCUMENTS = Path("/usr/share/doc")
 _MAINTAINED = "25.0.0"
 """Docker Engine before this is no longer maintained upstream."""
+
+RUNTIME_PATH = "/usr/local/sbin/pratique-notify"
+"""Where a site puts the runtime: root alone can change it, unlike the directory that Pratique is installed in."""
 
 WEAKNESSES = frozenset(
     {
@@ -35,6 +40,7 @@ WEAKNESSES = frozenset(
         "no-seccomp",
         "no-storage-quota",
         "no-user-namespace",
+        "not-notified",
         "not-traced",
         "observation-tier-0",
         "processor-flaws",
@@ -61,7 +67,8 @@ def reachable_tier(engine: Engine) -> tuple[int, str]:
         return 0, "Pratique may not make control groups and mounts here"
     if engine.facts.cgroup_driver != "cgroupfs":
         return 0, "systemd manages the control groups"
-    return 1, why_impossible()
+    why_not = why_not_notified(engine)
+    return (1, why_not) if why_not else (2, why_impossible())
 
 
 def _versions(facts: EngineFacts) -> list[Weakness]:
@@ -188,6 +195,17 @@ def _machine(engine: Engine) -> list[Weakness]:
                 "not-traced",
                 f"Programs and denied calls of a tool are not counted: {why}.",
                 "Install bpftrace (Debian, Ubuntu) and run as root on a kernel with BTF.",
+                Severity.LOW,
+            )
+        )
+    if engine.root_here and (why := why_not_notified(engine)):
+        found.append(
+            Weakness(
+                "not-notified",
+                f"Denied calls of a tool are not told with their arguments: {why}.",
+                f"With runc 1.1 or newer, as root: install -m 755 {notify_runtime.__file__} {RUNTIME_PATH}; add "
+                f'"runtimes": {{"{notify_runtime.RUNTIME}": {{"path": "{RUNTIME_PATH}"}}}} to /etc/docker/daemon.json, '
+                "and let the engine read it (systemctl reload docker, or SIGHUP); containers that run go on.",
                 Severity.LOW,
             )
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from sandbox.container import LABEL_DEADLINE, LABEL_RUN, LABEL_STATE
 from sandbox.engine import Engine
 from sandbox.meter import remove_group, remove_old_groups
+from sandbox.observe.notify import remove_listener, remove_old_listeners
 from sandbox.workspace import UNBORN, is_abandoned, remove_tree
 
 GRACE_SECONDS = 120
@@ -30,10 +31,12 @@ def reap(engine: Engine, state_dir: Path) -> tuple[str, ...]:
         if _is_leftover(labels, state_dir) and engine.remove(found["Id"]):
             removed.append(f"container {(found.get('Names') or ['/?'])[0].lstrip('/')}")
             remove_group(labels[LABEL_RUN])
+            remove_listener(found["Id"])
     for volume in engine.labelled_volumes(LABEL_RUN):
         if _is_leftover(volume.get("Labels") or {}, state_dir) and engine.remove_volume(volume["Name"]):
             removed.append(f"volume {volume['Name']}")
     remove_old_groups(GRACE_SECONDS)
+    remove_old_listeners(GRACE_SECONDS)
     return (*removed, *_reap_directories(state_dir / "runs"))
 
 
@@ -41,6 +44,7 @@ def remove_run(engine: Engine, state_dir: Path, run_id: str) -> None:
     """Remove everything of one run, living or not."""
     for found in engine.labelled(f"{LABEL_RUN}={run_id}"):
         engine.remove(found["Id"])
+        remove_listener(found["Id"])
     for volume in engine.labelled_volumes(f"{LABEL_RUN}={run_id}"):
         engine.remove_volume(volume["Name"])
     remove_group(run_id)

@@ -119,6 +119,21 @@ class DeniedCall(_Frozen):
     count: int
 
 
+class ForbiddenCall(_Frozen):
+    """A system call that the filter handed over and that was denied, with its arguments, and how often.
+
+    `arguments` is a line such as `family=AF_VSOCK type=1 protocol=0`, strings quoted and escaped; `program` is the file
+    that the caller was executing; both are empty where they could not be read. `t` is the first, in seconds.
+    """
+
+    name: str
+    error: str
+    arguments: str = ""
+    program: str = ""
+    count: int
+    t: float = 0.0
+
+
 class HostFacts(_Frozen):
     """The machine and the engine, as far as a replay needs them."""
 
@@ -206,8 +221,13 @@ class SandboxRun(_Frozen):
     traced_detail: str = ""
     programs: tuple[ProgramStarted, ...] = ()
     denied: tuple[DeniedCall, ...] = ()
+    notified: Observed = Observed.NOT_ASKED
+    """Whether denied calls were heard of with their arguments (observation run, where the engine knows how)."""
+    notified_detail: str = ""
+    forbidden: tuple[ForbiddenCall, ...] = ()
     tier: int = 0
-    """0: what the engine tells; 1: peaks from a control group of its own, limits enforced a second time."""
+    """0: what the engine tells; 1: peaks from a control group of its own, limits enforced a second time; 2: that, and
+    denied calls with their arguments."""
     host: HostFacts = HostFacts()
 
     @property

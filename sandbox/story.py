@@ -11,6 +11,7 @@ from sandbox.engine import EngineFacts
 from sandbox.harvest import Harvest
 from sandbox.host import host_facts
 from sandbox.meter import Usage
+from sandbox.observe.notify import NotifyReport
 from sandbox.observe.parsing import Report
 from sandbox.observe.tracer import TraceReport
 from sandbox.record import EndedBy, InputDigest, Observed, SandboxRun
@@ -40,6 +41,7 @@ class Story:
     harvest: Harvest = field(default_factory=Harvest)
     report: Report = field(default_factory=lambda: Report(Observed.NOT_ASKED, "", ()))
     trace: TraceReport = field(default_factory=lambda: TraceReport(Observed.NOT_ASKED))
+    notice: NotifyReport = field(default_factory=lambda: NotifyReport(Observed.NOT_ASKED))
     tier: int = 0
 
     def end(self, by: EndedBy, remark: str) -> None:
@@ -115,6 +117,9 @@ def write_record(
         traced_detail=story.trace.detail,
         programs=story.trace.programs,
         denied=story.trace.denied,
+        notified=story.notice.notified,
+        notified_detail=story.notice.detail,
+        forbidden=story.notice.calls,
         tier=story.tier,
         host=host_facts(engine, spec.runtime),
     )

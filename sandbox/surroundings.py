@@ -1,4 +1,4 @@
-"""Everything around the container of a run: uid, inputs, output, control group, sinkhole, tracer.
+"""Everything around the container of a run: uid, inputs, output, control group, sinkhole, tracer, listener.
 
 Each is prepared in order and leaves on the caller's stack what takes it away again.
 """
@@ -17,6 +17,8 @@ from sandbox.engine import Engine
 from sandbox.harvest import Harvest, harvest_directory
 from sandbox.holder import OutputHolder
 from sandbox.meter import Meter, make_group, remove_group
+from sandbox.observe.notify import Listener, NotifyReport, why_not_notified
+from sandbox.observe.notify_runtime import RUNTIME
 from sandbox.observe.parsing import Report
 from sandbox.observe.sinkhole import Sinkhole
 from sandbox.observe.tracer import Tracer, TraceReport
@@ -42,6 +44,7 @@ class Surroundings:
         self._workspace: Workspace | None = None
         self._holder: OutputHolder | None = None
         self._sinkhole: Sinkhole | None = None
+        self._listener: Listener | None = None
         self.placement = placement
         self.deadline = time.time() + spec.limits.wall_seconds
         self.meter: Meter | None = None
@@ -94,6 +97,12 @@ class Surroundings:
         self.placement = replace(self.placement, output_volume=self._holder.volume)
 
     def _prepare_observation(self, workspace: Workspace, cleanup: ExitStack) -> None:
+        if why := why_not_notified(self._engine, self._spec.runtime):
+            self._story.notice = NotifyReport(Observed.IMPOSSIBLE, why)
+        else:
+            self._listener = Listener()
+            cleanup.callback(self._listener.close)
+            self.placement = replace(self.placement, runtime=RUNTIME)
         self.tracer = self._start_tracer(cleanup)  # it attaches while the sinkhole starts
         self._sinkhole = Sinkhole(self._engine, self._state_dir, workspace.root, self.placement)
         cleanup.callback(self.eventually, self._sinkhole.remove)
@@ -116,7 +125,13 @@ class Surroundings:
         why = f"the runtime {self._spec.runtime} has a network and a kernel of its own, which nothing outside sees"
         self._story.report = Report(Observed.IMPOSSIBLE, why, ())
         self._story.trace = TraceReport(Observed.IMPOSSIBLE, why)
+        self._story.notice = NotifyReport(Observed.IMPOSSIBLE, why)
         return False
+
+    def listen(self, container: str) -> None:
+        """Be there before the container starts: its runtime looks for the listener then."""
+        if self._listener is not None:
+            self._listener.listen(container)
 
     def output_full(self) -> bool:
         """Whether the output has no byte or no file left; not known where the engine keeps it."""
@@ -128,6 +143,10 @@ class Surroundings:
             self._story.report = self._sinkhole.report()
         if self.tracer is not None:
             self._story.trace = self.tracer.report()
+        if self._listener is not None:
+            self._story.notice = self._listener.report()
+            if self._story.tier and self._story.notice.notified in (Observed.COMPLETE, Observed.PARTIAL):
+                self._story.tier = 2
 
     def harvest(self, output: Path) -> None:
         """Take over what the tool left; what cannot be taken over is refused and recorded."""

@@ -12,13 +12,14 @@ from collections import defaultdict
 from checks.interface import CheckResult, EvidenceStore, Level
 from checks.sandboxed.compare import Likeness, compare_trees
 from checks.sandboxed.executed import judge_executed
+from checks.sandboxed.forbidden import judge_forbidden
 from checks.sandboxed.judging import UNDECIDED, Judgement, answered, keep_run
 from checks.sandboxed.plan import ToolRun
 from checks.sandboxed.session import SandboxSession
 from sandbox.record import EndedBy, Observation, ObservationKind, Observed, SandboxRun
 
 CHECK = "containment"
-VERSION = "2"
+VERSION = "3"
 RISKS = ("G1", "T2", "U6")
 
 MOST_LISTED = 20
@@ -51,6 +52,7 @@ def _judge(session: SandboxSession, store: EvidenceStore) -> CheckResult:
     else:
         _judge_network(judgement, session, record)
         judge_executed(judgement, record)
+        judge_forbidden(judgement, record)
     for run in (observed, counted):
         _judge_excess(judgement, run.sandbox_run)
         _judge_refused(judgement, run.sandbox_run)
@@ -67,6 +69,9 @@ def _judge(session: SandboxSession, store: EvidenceStore) -> CheckResult:
         "traced_detail": record.traced_detail,
         "programs": [one.model_dump(mode="json") for one in record.programs],
         "denied": [one.model_dump(mode="json") for one in record.denied],
+        "notified": record.notified.value,
+        "notified_detail": record.notified_detail,
+        "forbidden": [one.model_dump(mode="json") for one in record.forbidden],
     }
     data = json.dumps(seen, sort_keys=True, separators=(",", ":")).encode()
     judgement.evidence.append(store.put(data, name="observations.json", media_type="application/json"))

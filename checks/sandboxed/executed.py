@@ -1,4 +1,4 @@
-"""What a run executed and which system calls its filter denied, as findings of the containment check."""
+"""What a run executed, as findings of the containment check."""
 
 from __future__ import annotations
 
@@ -6,23 +6,7 @@ import re
 
 from checks.interface import Level
 from checks.sandboxed.judging import Judgement
-from sandbox.record import DeniedCall, Observed, SandboxRun
-from sandbox.seccomp import default_source
-
-HOSTILE = frozenset(
-    {
-        "tracing",
-        "kernel programs and counters",
-        "keyrings",
-        "namespaces and mounts",
-        "files by handle",
-        "the machine itself",
-    }
-)
-"""Sections of the profile whose calls no library makes in passing: who makes one is after the host."""
-
-PASSING = frozenset(("kcmp", "adjtimex", "clock_adjtime", "ustat", "sysfs"))
-"""Calls of these sections that graphics and C libraries do make in passing."""
+from sandbox.record import Observed, SandboxRun
 
 MOST_LISTED = 20
 _NOT_IN_THE_IMAGE = re.compile(r"memfd:|^/proc/(?:self|\d+)/fd/|^/dev/fd/|^/(?:tmp|dev/shm|output|input)(?:/|$)")
@@ -42,9 +26,7 @@ def judge_executed(judgement: Judgement, record: SandboxRun) -> None:
             )
         return
     judgement.measure("programs", len(record.programs))
-    judgement.measure("denied_calls", sum(call.count for call in record.denied))
     _judge_programs(judgement, record)
-    _judge_denied(judgement, record)
     if record.traced is Observed.PARTIAL:
         judgement.add(
             "traced-in-part",
@@ -78,28 +60,3 @@ def _judge_programs(judgement: Judgement, record: SandboxRun) -> None:
     more = f" and {len(record.programs) - MOST_LISTED} more" if len(record.programs) > MOST_LISTED else ""
     if listed:
         judgement.add("programs", Level.NOTE, f"Programs that the tool executed: {listed}{more}.")
-
-
-def _judge_denied(judgement: Judgement, record: SandboxRun) -> None:
-    sections = {name: rule for rule in default_source().rules if not rule.allows for name in rule.names}
-    others: list[DeniedCall] = []
-    for call in record.denied:
-        rule = sections.get(call.name)
-        if rule is None or rule.title not in HOSTILE or call.name in PASSING:
-            others.append(call)
-            continue
-        judgement.add(
-            "forbidden-call",
-            Level.ERROR,
-            f"The tool called {call.name} ({call.count} times), which is denied: {rule.title}, {rule.reason}.",
-            fix="Take the call out, or the library that makes it: a tool that computes on data does not need it.",
-            risks=("G1", "U6"),
-        )
-    if others:
-        judgement.add(
-            "denied-calls",
-            Level.NOTE,
-            "Calls that were denied and that libraries make in passing: "
-            + ", ".join(f"{call.name} ({call.count})" for call in others[:MOST_LISTED])
-            + ".",
-        )

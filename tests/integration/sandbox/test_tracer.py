@@ -11,6 +11,7 @@ from sandbox.observe.tracer import Tracer, why_impossible
 from sandbox.record import Observed
 
 if TYPE_CHECKING:
+    from sandbox.launcher import Launcher
     from tests.integration.sandbox.conftest import Sandboxed
 
 pytestmark = pytest.mark.docker
@@ -65,11 +66,16 @@ def test_a_run_as_root_is_known_by_its_pid_namespace(sandboxed: Sandboxed) -> No
     assert {one.name: one.count for one in run.denied}["mount"] == 5
 
 
-def test_where_nothing_can_be_traced_the_run_goes_on(sandboxed: Sandboxed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the record says that it was not."""
+def test_where_nothing_can_be_traced_or_notified_the_run_goes_on(
+    sandboxed: Sandboxed, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the record says that it was not, and which tier it was."""
     monkeypatch.setattr("sandbox.observe.tracer.why_impossible", lambda: "no bpftrace")
+    monkeypatch.setattr("sandbox.surroundings.why_not_notified", lambda *_: "the engine has no runtime x")
     run = sandboxed(SOURCE, spec=SINKHOLE).run
     assert (run.traced, run.traced_detail, run.programs, run.exit_code) == (Observed.IMPOSSIBLE, "no bpftrace", (), 0)
+    assert (run.notified, run.notified_detail) == (Observed.IMPOSSIBLE, "the engine has no runtime x")
+    assert run.tier == (1 if launcher.engine.root_here else 0)
 
 
 def test_the_counted_run_is_not_traced(sandboxed: Sandboxed) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,9 +20,15 @@ SCRIPT = Path(engine.__file__)
 
 DOCKERD = """\
 #!{python}
-import http.server, os, signal, socketserver, sys, time
+import http.server, json, os, signal, socketserver, sys, time
 options = dict(part.split("=", 1) for part in sys.argv[1:] if "=" in part)
 {behaviour}
+runtimes = {{}}
+def read_config(*_):
+    runtimes.clear()
+    runtimes.update(json.load(open(options["--config-file"])).get("runtimes", {{}}))
+signal.signal(signal.SIGHUP, read_config)
+read_config()
 class Server(socketserver.ThreadingUnixStreamServer):
     def get_request(self):
         request, _ = super().get_request()
@@ -29,7 +37,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b"OK")
+        self.wfile.write(json.dumps({{"Runtimes": runtimes}}).encode() if self.path == "/info" else b"OK")
     def log_message(self, *_):
         pass
 open(options["--pidfile"], "w").write(str(os.getpid()))
@@ -206,6 +214,65 @@ def test_private_engine_is_started_once_and_stopped_by_pid(
     assert f"stopped the private engine (pid {pid})" in said.err
     assert "no private engine runs" in said.err
     assert said.out == ""
+
+
+@pytest.fixture
+def running(state: Path, tmp_path: Path, as_root: None) -> Iterator[str]:
+    """A private engine that runs, in its own process."""
+    put_dockerd(tmp_path)
+    yield engine.ensure()
+    engine.stop()
+
+
+def test_private_engine_knows_the_runtime_that_tells_denied_calls(state: Path, running: str) -> None:
+    """The program lies beside the engine, names its interpreter, and root alone can change it."""
+    settings = json.loads((state / "daemon.json").read_text())
+    program = state / "notify-runtime"
+    assert settings == {"runtimes": {"pratique-notify": {"path": str(program)}}}
+    assert program.read_text().startswith(f"#!{Path(sys.executable).resolve()} -IS\n")
+    assert program.stat().st_mode & 0o777 == 0o755
+    compile(program.read_text(), "notify-runtime", "exec")
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["by DOCKER_HOST", "found"])
+def test_a_running_private_engine_learns_it_without_being_started_again(
+    state: Path, running: str, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What else its configuration says stays; asked again, nothing happens."""
+    pid = int((state / "docker.pid").read_text())
+    (state / "daemon.json").write_text('{"debug": true, "runtimes": {"runsc": {"path": "/usr/bin/runsc"}}}')
+    os.kill(pid, signal.SIGHUP)
+    if named:
+        monkeypatch.setenv("DOCKER_HOST", running)
+    assert engine.ensure() == running
+    settings = json.loads((state / "daemon.json").read_text())
+    assert (settings["debug"], sorted(settings["runtimes"])) == (True, ["pratique-notify", "runsc"])
+    assert set(json.loads(engine._ask(running, "/info") or b"")["Runtimes"]) == {"pratique-notify", "runsc"}
+    changed = (state / "daemon.json").stat().st_mtime_ns
+    assert engine.ensure() == running
+    assert (state / "daemon.json").stat().st_mtime_ns == changed
+    assert int((state / "docker.pid").read_text()) == pid
+
+
+def test_a_newer_runtime_takes_the_place_of_the_old_one(state: Path, running: str) -> None:
+    """Whole, because the engine may start it at any moment."""
+    (state / "notify-runtime").write_text("#!/bin/sh\nold\n")
+    engine.ensure()
+    assert "old" not in (state / "notify-runtime").read_text().splitlines()
+    assert not [path for path in state.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("config", ["{", "[]", '{"runtimes": 3}', ""])
+def test_a_configuration_that_cannot_be_read_is_said_and_left_alone(
+    state: Path, tmp_path: Path, as_root: None, config: str
+) -> None:
+    """It is somebody's."""
+    put_dockerd(tmp_path)
+    state.mkdir()
+    (state / "daemon.json").write_text(config)
+    with pytest.raises(SystemExit, match="mend or remove it"):
+        engine.ensure()
+    assert (state / "daemon.json").read_text() == config
 
 
 @pytest.mark.usefixtures("as_root")

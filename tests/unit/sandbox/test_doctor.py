@@ -21,7 +21,8 @@ from sandbox.flaws import FLAWS, has, known_flaws, version_of
 GOOD = EngineFacts(
     name="Docker Engine - Community", version="29.3.1", api_version="1.51", os="linux", architecture="x86_64",
     kernel="6.12", cpus=8, memory=1 << 34, cgroup_version="2", cgroup_driver="cgroupfs", storage_driver="overlay2",
-    security=("name=apparmor", "name=seccomp,profile=builtin", "name=userns"), runtimes=("runc", "runsc"),
+    security=("name=apparmor", "name=seccomp,profile=builtin", "name=userns"),
+    runtimes=("pratique-notify", "runc", "runsc"),
     default_runtime="runc", runc_version="1.3.3", cannot_limit=(), same_machine=True,
     containerd_version="v2.2.0", backing="xfs", data_root="/var/lib/docker",
 )  # fmt: skip
@@ -68,7 +69,8 @@ CASES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "no remap": ({"security": ("name=apparmor", "name=seccomp,profile=builtin")}, {"no-user-namespace"}),
     "no seccomp": ({"security": ("name=apparmor", "name=userns")}, {"no-seccomp"}),
     "no AppArmor": ({"security": ("name=seccomp", "name=rootless")}, {"no-mandatory-access-control"}),
-    "only runc": ({"runtimes": ("runc",)}, {"shared-kernel"}),
+    "only runc": ({"runtimes": ("runc",)}, {"not-notified", "shared-kernel"}),
+    "no runtime that hands calls over": ({"runtimes": ("runc", "kata")}, {"not-notified"}),
     "control groups version 1": ({"cgroup_version": "1"}, {"cgroup-v1"}),
     "no limit on processes": ({"cannot_limit": ("pids",)}, {"no-limit-pids"}),
     "systemd": ({"cgroup_driver": "systemd"}, {"observation-tier-0"}),
@@ -248,7 +250,8 @@ def test_who_may_use_the_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 TIERS: dict[str, tuple[dict[str, Any], bool, tuple[int, str]]] = {
-    "root beside cgroupfs": ({}, True, (1, "")),
+    "root beside cgroupfs, with the runtime": ({}, True, (2, "")),
+    "without the runtime": ({"runtimes": ("runc",)}, True, (1, "the engine has no runtime pratique-notify")),
     "no root": ({}, False, (0, "Pratique may not make control groups and mounts here")),
     "systemd": ({"cgroup_driver": "systemd"}, True, (0, "systemd manages the control groups")),
 }

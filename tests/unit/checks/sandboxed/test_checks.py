@@ -19,7 +19,16 @@ from checks.sandboxed.conformance import check_conformance
 from checks.sandboxed.containment import check_containment
 from checks.sandboxed.determinism import check_determinism
 from pratique.errors import EngineUnavailable
-from sandbox.record import DeniedCall, EndedBy, Observation, ObservationKind, Observed, ProgramStarted, RefusedEntry
+from sandbox.record import (
+    DeniedCall,
+    EndedBy,
+    ForbiddenCall,
+    Observation,
+    ObservationKind,
+    Observed,
+    ProgramStarted,
+    RefusedEntry,
+)
 from sandbox.spec import MIB
 
 CHECKS: dict[str, Callable[..., CheckResult]] = {
@@ -378,7 +387,43 @@ def traced(*denied: str, programs: tuple[str, ...] = ("/usr/bin/python3",), how:
     return also(lambda call: call.facts.update(facts) if call.network else None)
 
 
+def notified(*calls: tuple[str, str], how: str = "complete", counted: str = "") -> Any:
+    """A tool whose observed run was heard of to have made these calls (name, arguments), and to have one counted."""
+    facts = {
+        "notified": Observed(how),
+        "notified_detail": "" if how == "complete" else "the agent ended early",
+        "forbidden": tuple(
+            ForbiddenCall(name=name, error="EPERM", arguments=arguments, program="/usr/bin/tool", count=2)
+            for name, arguments in calls
+        ),
+        "traced": Observed.COMPLETE,
+        "denied": tuple(DeniedCall(name=name, error="EPERM", count=2) for name in counted.split()),
+    }
+    return also(lambda call: call.facts.update(facts) if call.network else None)
+
+
 COUNTED: dict[str, tuple[Any, Status, str]] = {
+    "a hypervisor's socket": (
+        notified(("socket", "family=AF_VSOCK type=SOCK_STREAM")),
+        Status.FAILED,
+        "forbidden-call",
+    ),
+    "packets": (notified(("socket", "family=AF_PACKET type=SOCK_RAW")), Status.FAILED, "forbidden-call"),
+    "a family that misleads": (notified(("socket", "family=0x100000002 type=2")), Status.FAILED, "forbidden-call"),
+    "the resolver's netlink": (notified(("socket", "family=AF_NETLINK type=SOCK_RAW")), Status.PASSED, "denied-calls"),
+    "a user namespace by clone3": (notified(("clone3", "flags=CLONE_NEWUSER")), Status.FAILED, "forbidden-call"),
+    "a thread by clone3": (notified(("clone3", "flags=0x3d0f00")), Status.PASSED, "denied-calls"),
+    "a thread that leaves its parent's directory": (
+        notified(("unshare", "flags=0x200")),
+        Status.PASSED,
+        "denied-calls",
+    ),
+    "a user namespace": (notified(("unshare", "flags=CLONE_NEWUSER")), Status.FAILED, "forbidden-call"),
+    "unshare, unread": (notified(("unshare", "")), Status.FAILED, "forbidden-call"),
+    "BLAS, heard": (notified(("mbind", "mode=2"), ("set_mempolicy", "mode=0")), Status.PASSED, "denied-calls"),
+    "heard in part, counted whole": (notified(how="partial", counted="ptrace"), Status.FAILED, "forbidden-call"),
+    "heard in part": (notified(how="partial"), Status.PASSED, "notified-in-part"),
+    "not heard at all": (notified(("mount", "x"), how="impossible", counted="mbind"), Status.PASSED, "denied-calls"),
     "tracing another process": (traced("ptrace"), Status.FAILED, "forbidden-call"),
     "a mount": (traced("mount"), Status.FAILED, "forbidden-call"),
     "a program in the kernel": (traced("bpf"), Status.FAILED, "forbidden-call"),
@@ -406,6 +451,17 @@ def test_programs_and_denied_calls_become_findings(bench: Any, case: str) -> Non
     assert result.status is status
     assert f"containment/{rule}" in {finding.rule_id for finding in result.findings}
     assert len(result.findings) < 5
+
+
+def test_a_forbidden_call_says_what_it_asked_for(bench: Any) -> None:
+    """Each call once, however often and with however many arguments; a call that was also counted is not told twice."""
+    calls = [("mount", f'source="/dev/{n}"') for n in range(50)]
+    result = check_containment(bench.session(notified(*calls, counted="mount bpf")), bench.store)
+    found = {finding.message.split()[3]: finding for finding in result.findings if "forbidden" in finding.rule_id}
+    assert set(found) == {"mount", "bpf"}
+    assert "(100 times)" in found["mount"].message
+    assert found["mount"].where.startswith('source="/dev/0" by /usr/bin/tool (2); ')
+    assert found["mount"].where.endswith("45 more")
 
 
 @pytest.mark.parametrize("observed", [Observed.NOT_ASKED, Observed.PARTIAL, Observed.IMPOSSIBLE])
