@@ -12,7 +12,7 @@ from pratique.digests import Digest
 from pratique.intake.image.streams import Steps, UnpackedLayer
 
 _CHUNK = 1 << 20
-_CHUNKS_AHEAD = 4
+_CHUNKS_AHEAD = 2
 _PATIENCE = 0.05
 
 
@@ -67,7 +67,7 @@ class _Ahead(Steps):
 
 @contextmanager
 def read_ahead(unpacked: UnpackedLayer) -> Iterator[_Ahead]:
-    """`unpacked`, a few MiB ahead of its reader; raises what `unpacked` does, when the reader comes to that place."""
+    """`unpacked`, two MiB ahead of its reader; raises what `unpacked` does, when the reader comes to that place."""
     ahead = _Ahead(unpacked)
     try:
         yield ahead
