@@ -139,6 +139,25 @@ def _server(settings: Settings) -> Iterator[Point]:
         yield Point("server", True, f"answers at {present.url}")
 
 
+def _rescan(settings: Settings) -> Iterator[Point]:
+    from flows import scheduler
+    from flows.rescan import last_rescan
+    from policies.load import load_policy
+
+    every, last = load_policy(settings.policy).policy.advisories.rescan_every, last_rescan(settings)
+    told = last.in_words() if last else "never done"
+    if every is None:
+        yield Point("rescan", None, f"not scheduled; {told}", "set advisories.rescan_every in the policy, pratique up")
+        return
+    if scheduler.running(settings) is None:
+        yield Point("rescan", False, f"every {every}, but nothing runs that does it; {told}", "pratique up")
+    elif last is not None and datetime.now(UTC) - last.finished > 2 * every:
+        yield Point("rescan", False, f"every {every}, but overdue; {told}", f"see {settings.server / 'scheduler.log'}")
+    else:
+        fix = "see what it says of the tools: pratique rescan" if last and (last.problems or last.undecided) else ""
+        yield Point("rescan", None if fix else True, f"every {every}; {told}", fix)
+
+
 def _privacy(settings: Settings) -> Iterator[Point]:
     from importlib.util import find_spec
 
@@ -156,5 +175,6 @@ _LOOKS: dict[str, Callable[[Settings], Iterator[Point]]] = {
     "disk": _disk,
     "ledger": _ledger,
     "server": _server,
+    "rescan": _rescan,
     "privacy extra": _privacy,
 }

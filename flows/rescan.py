@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from checks.interface import CheckResult, Evidence, Level, Status
 from checks.sbom.declared import read_listing
+from flows.background import read_state, write_state
 from flows.node import Node
 from flows.vulnerabilities import LookedUp, look_up_listing
 from pratique.bounds import strict_json
 from pratique.clock import rfc3339
 from pratique.digests import Digest, canonical_json, parse_digest, sha256_bytes
 from pratique.errors import CouldNotDecide, InvalidInput, PratiqueError
+from pratique.settings import Settings
 from records.admissions import signed_statements, standing
 from records.dsse import sign_statement
 from records.statements import (
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 VULNS = "https://in-toto.io/attestation/vulns/v0.2"
 _MAX_DOCUMENT = 256 * 1024**2
+_LAST = "rescan.json"
+_COUNTS = ("tools", "failed", "undecided", "new")
 _MAX_NAMED = 100
 """Vulnerabilities named in a ledger entry; all of them are in the stored document that it names by digest."""
 
@@ -94,6 +99,62 @@ def rescan(node: Node, *, record: bool = True) -> Iterator[Rescanned]:
             yield Rescanned(
                 one.name, one.version, one.image_digest, Status.INCONCLUSIVE, str(error), problem=error.next_step
             )
+
+
+@dataclass(frozen=True)
+class LastRescan:
+    """The last time that every admitted tool was asked about."""
+
+    finished: datetime
+    tools: int
+    failed: int
+    undecided: int
+    new: int
+    problems: tuple[str, ...] = ()
+    """Why advisories could not be fetched before, or why the rescan itself broke off."""
+
+    def in_words(self) -> str:
+        """One line."""
+        told = f"last {rfc3339(self.finished)}: {self.tools} tools, {self.failed} failed, {self.undecided} undecided"
+        return f"{told}, {self.new} new vulnerabilities" + "".join(f"; {problem}" for problem in self.problems)
+
+
+def rescan_all(node: Node, *, problems: Sequence[str] = ()) -> list[Rescanned]:
+    """`rescan` with its record, and a note of when it was done; raises as that does, which is noted, too."""
+    try:
+        done = list(rescan(node))
+    except PratiqueError as error:
+        note_broken_rescan(node.settings, node.clock(), str(error))
+        raise
+    counts = {
+        "tools": len(done),
+        "failed": sum(one.status is Status.FAILED for one in done),
+        "undecided": sum(one.status is Status.INCONCLUSIVE for one in done),
+        "new": sum(len(one.new) for one in done),
+    }
+    _note(node.settings, node.clock(), counts, problems)
+    return done
+
+
+def note_broken_rescan(settings: Settings, moment: datetime, problem: str) -> None:
+    """Note that a rescan was tried and why it did not come to its end."""
+    _note(settings, moment, dict.fromkeys(_COUNTS, 0), [problem])
+
+
+def _note(settings: Settings, moment: datetime, counts: Mapping[str, int], problems: Sequence[str]) -> None:
+    told = [problem[:300] for problem in problems][:20]
+    write_state(settings.home / _LAST, {"finished": rfc3339(moment), **counts, "problems": told})
+
+
+def last_rescan(settings: Settings) -> LastRescan | None:
+    """When the last rescan was; None where there was none, or nobody can tell."""
+    state = read_state(settings.home / _LAST)
+    try:
+        finished = datetime.fromisoformat(state["finished"])
+        numbers = {name: int(state[name]) for name in _COUNTS}
+        return LastRescan(finished, **numbers, problems=tuple(str(problem) for problem in state["problems"]))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def worst(rescanned: Iterable[Rescanned]) -> int:

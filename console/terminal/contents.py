@@ -182,9 +182,10 @@ def rescan(
     """
     from console.report.contents import rescan_as_json, rescan_in_words
     from flows.node import Node
-    from flows.rescan import rescan as rescan_admitted
-    from flows.rescan import worst
+    from flows.rescan import rescan as only_asked
+    from flows.rescan import rescan_all, worst
 
-    done = list(rescan_admitted(Node.open(settings_from(home, policy)), record=record))
+    node = Node.open(settings_from(home, policy))
+    done = rescan_all(node) if record else list(only_asked(node, record=False))
     deliver(rescan_as_json(done) if output_format is ModelFormat.JSON else rescan_in_words(done), output)
     raise typer.Exit(worst(done))

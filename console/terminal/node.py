@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import typer
 
@@ -35,18 +34,34 @@ def doctor(home: HomeOption = None, policy: PolicyOption = None, output_format: 
 
 
 @explained
-def up(home: HomeOption = None) -> None:
-    """Start the local orchestration server, so that `onboard` answers in seconds; it runs until `pratique down`."""
-    from flows import server
+def up(home: HomeOption = None, policy: PolicyOption = None) -> None:
+    """Start the local orchestration server, so that `onboard` answers in seconds; it runs until `pratique down`.
 
-    typer.echo(server.start(settings_from(home).server, lambda text: typer.echo(text, err=True)).url)
+    Where the policy says how often (`advisories.rescan_every`), every admitted tool is asked about on schedule, too.
+    """
+    from flows import scheduler, server
+    from flows.node import Node
+    from flows.rescan import last_rescan
+
+    node = Node.open(settings_from(home, policy))
+    settings, every = node.settings, node.policy.policy.advisories.rescan_every
+    present = server.start(settings.server, lambda text: typer.echo(text, err=True))
+    if every is None:
+        scheduler.stop(settings)
+    else:
+        scheduler.start(settings, every)
+        last = last_rescan(settings)
+        typer.echo(f"rescan every {every}; {plain(last.in_words()) if last else 'not done yet'}", err=True)
+    typer.echo(present.url)
 
 
 @explained
 def down(home: HomeOption = None) -> None:
-    """Stop the local orchestration server; running it twice is no error."""
-    from flows import server
+    """Stop the local orchestration server and scheduled rescans; running it twice is no error."""
+    from flows import scheduler, server
 
-    directory: Path = settings_from(home).server
-    stopped = directory.is_dir() and server.stop(directory)
+    settings = settings_from(home)
+    there = settings.server.is_dir()
+    ended = there and scheduler.stop(settings)
+    stopped = (there and server.stop(settings.server)) or ended
     typer.echo("stopped" if stopped else "no server was running", err=True)

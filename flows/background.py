@@ -1,0 +1,84 @@
+"""Programs that go on running after the command that started them: their state files, and how they are told and ended.
+
+The system may give the number of a process that ended to another one. So a process counts as ours only while its
+command line has the marks that ours has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pratique.bounds import read_bounded, strict_json
+from pratique.errors import InvalidInput
+
+STOP_SECONDS = 20
+_STATE_BYTES = 64 * 1024
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What a state file holds; nothing where it is missing or garbage."""
+    try:
+        state = strict_json(read_bounded(path, _STATE_BYTES), where=path.name, max_bytes=_STATE_BYTES)
+    except InvalidInput:
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Put `state` in the place of what is there, at once."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(state))
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def locked(directory: Path, name: str = "lock") -> Iterator[None]:
+    """Held by one command at a time; makes the directory."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (directory / name).open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def is_ours(pid: int, marks: Sequence[bytes]) -> bool:
+    """Whether the process still is the one that was started with these words on its command line."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return all(marks) and set(marks) <= set(command)
+
+
+def launch(command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start it as the leader of a session of its own; what it says goes to `log`."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def end(pid: int, marks: Sequence[bytes]) -> None:
+    """End the process and what it started: it leads a process group of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline and is_ours(pid, marks):
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        time.sleep(0.1)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
