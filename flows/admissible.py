@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flows.federation import require_not_withdrawn_elsewhere
 from flows.inspected import Decided, History
 from flows.node import Node
-from flows.roles import authorise, folded, same
-from pratique.errors import NotAuthorised, Refused
+from flows.roles import authorise
+from pratique.errors import NotAuthorised, Refused, UsageError
+from pratique.people import organisation_key, person_key
 from records.statements import Action, Person, ToolIdentity
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def require_admissible(node: Node, history: History) -> None:
 def require_same_image(node: Node, tool: ToolIdentity) -> None:
     """What the pinning check asked, asked again now: another run of this version may have been admitted since."""
     for known in node.validated():
-        if (folded(known.name), folded(known.version)) != (folded(tool.name), folded(tool.version)):
+        if (_folded(known.name), _folded(known.version)) != (_folded(tool.name), _folded(tool.version)):
             continue
         if known.image_digest != tool.image_digest:
             raise Refused(
@@ -68,29 +70,42 @@ def require_same_image(node: Node, tool: ToolIdentity) -> None:
 
 def require_other_person(node: Node, history: History, person: Person) -> None:
     """Raise `NotAuthorised` for the submitter, and for somebody who has decided on this run."""
-    submitter = history.inspected.submitter
-    if node.policy.policy.approvals.admit.not_submitter and same(person.identity, submitter):
+    if _is_submitter(node, history, person.identity):
         raise NotAuthorised(
             f"{person.identity} submitted this tool, so somebody else must decide", next_step="ask a colleague"
         )
-    if any(same(one.person, person.identity) for one in counting(node, history)):
+    if any(person_key(one.person) == person_key(person.identity) for one in counting(node, history)):
         raise NotAuthorised(
             f"{person.identity} has decided already; a second voice must be another person's",
             next_step="let another person decide",
         )
 
 
+def _is_submitter(node: Node, history: History, identity: str) -> bool:
+    """Whether this person submitted the tool, under this name or, where the policy knows them, another of theirs."""
+    approvals, submitter = node.policy.policy.approvals, history.inspected.submitter
+    if not approvals.admit.not_submitter:
+        return False
+    known = [one for one in approvals.people if one.is_called(submitter)]
+    return person_key(identity) == person_key(submitter) or any(one.is_called(identity) for one in known)
+
+
+def _folded(text: str) -> str:
+    """A tool's name or version as it is compared."""
+    return unicodedata.normalize("NFKC", text).strip().casefold()
+
+
 def counting(node: Node, history: History) -> list[Decided]:
     """Decisions to admit this run that count under the policy in force, now."""
-    approvals, submitter = node.policy.policy.approvals, history.inspected.submitter
+    approvals = node.policy.policy.approvals
     found = []
     for one in history.of(Action.ADMIT):
         signer = one.signers[0] if one.signers else None
         try:
-            authorise(approvals, Action.ADMIT, one.person, one.organisation, signer)
-        except NotAuthorised:
+            authorise(approvals, Action.ADMIT, one.person, one.organisation, signer, one.decided)
+        except (NotAuthorised, UsageError):
             continue
-        own = approvals.admit.not_submitter and same(one.person, submitter)
+        own = _is_submitter(node, history, one.person)
         if not own and (one.expires is None or one.expires > node.clock()):
             found.append(one)
     return found
@@ -98,8 +113,8 @@ def counting(node: Node, history: History) -> list[Decided]:
 
 def missing(needed: Approval, decided: Sequence[Decided]) -> str:
     """Who must still decide before the policy is satisfied; empty text when nobody must."""
-    persons = len({folded(one.person) for one in decided})
-    organisations = len({folded(one.organisation) for one in decided if one.organisation.strip()})
+    persons = len({person_key(one.person) for one in decided})
+    organisations = len({organisation_key(one.organisation) for one in decided} - {""})
     lacking = []
     if persons < needed.persons:
         lacking.append(f"{needed.persons - persons} more of {needed.persons} persons")

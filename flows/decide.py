@@ -80,7 +80,7 @@ def admit(node: Node, run_id: str, given: Decision, *, until: datetime | None = 
         )
     signed = _signed_decision(node, history, Action.ADMIT, given, person, moment, until)
     mine = Decided(
-        Action.ADMIT, person.identity, person.organisation, until, sha256_bytes(signed), _verifiers(given.key)
+        Action.ADMIT, person.identity, person.organisation, moment, until, sha256_bytes(signed), _verifiers(given.key)
     )
     decided = [*counting(node, history), mine]
     lacking = missing(node.policy.policy.approvals.admit, decided)
@@ -147,7 +147,8 @@ def _standing(node: Node, wanted: ToolName) -> list[AdmittedVersion]:
 def _authorise(node: Node, action: Action, given: Decision) -> Person:
     signers = _verifiers(given.key)
     approvals = node.policy.policy.approvals
-    return authorise(approvals, action, given.person, given.organisation, signers[0] if signers else None)
+    signer = signers[0] if signers else None
+    return authorise(approvals, action, given.person, given.organisation, signer, node.clock())
 
 
 def _verifiers(key: NodeKey | None) -> tuple[Verifier, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.node import Node
 from flows.roles import verifiers_of
-from pratique.digests import Digest, parse_digest, sha256_bytes
+from pratique.digests import Digest, hex_of, parse_digest, sha256_bytes
 from pratique.errors import InvalidInput, UsageError
 from records.admissions import moment_of
 from records.dsse import open_envelope
@@ -19,6 +19,7 @@ from records.statements import (
     INSPECTION_EXTENSION,
     TEST_RESULT,
     VSA,
+    WITHDRAWAL_LIST,
     Action,
     Descriptor,
     ToolIdentity,
@@ -49,6 +50,7 @@ class Decided:
     action: str
     person: str
     organisation: str
+    decided: datetime
     expires: datetime | None
     digest: Digest
     signers: tuple[Verifier, ...]
@@ -118,13 +120,14 @@ def _signed(node: Node) -> Iterator[_Signed]:
 
 def _take_in(history: History, signed: _Signed, run_id: str) -> None:
     kind, predicate = signed.statement["predicateType"], signed.predicate
-    if kind == DECISION and predicate.get("runId") == run_id:
+    if kind == DECISION and predicate.get("runId") == run_id and _is_about(history.inspected, signed):
         person, expires = predicate["person"], predicate.get("expires")
         history.decisions.append(
             Decided(
                 predicate["decision"],
                 person["identity"],
                 person["organisation"],
+                moment_of(predicate["decidedOn"]),
                 moment_of(expires) if expires is not None else None,
                 signed.digest,
                 signed.signers,
@@ -133,10 +136,22 @@ def _take_in(history: History, signed: _Signed, run_id: str) -> None:
     elif kind == DECISION and predicate.get("decision") == Action.WITHDRAW:
         if _image(signed.statement) == history.inspected.tool.image_digest:
             history.withdrawn = signed.entry
+    elif kind == WITHDRAWAL_LIST:
+        digest = hex_of(history.inspected.tool.image_digest)
+        if any(subject["digest"].get("sha256") == digest for subject in signed.statement["subject"]):
+            history.withdrawn = signed.entry
     elif kind == VSA and predicate.get("verificationResult") == "PASSED":
         attestations = [one["digest"]["sha256"] for one in predicate["inputAttestations"]]
         if f"sha256:{attestations[0]}" == history.inspected.digest:
             history.admitted = signed.entry
+
+
+def _is_about(inspected: Inspected, signed: _Signed) -> bool:
+    """Whether a decision is on this very inspection and image. A refusal counts all the same: it only closes a run."""
+    if signed.predicate.get("decision") != Action.ADMIT:
+        return True
+    named = signed.predicate.get("inspection", {}).get("digest", {}).get("sha256")
+    return _image(signed.statement) == inspected.tool.image_digest and f"sha256:{named}" == inspected.digest
 
 
 def _inspected(signed: _Signed, extension: dict[str, Any]) -> Inspected:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pratique.errors import NotAuthorised, UsageError
+from pratique.people import mixes_alphabets, organisation_key
 from records.keys import Verifier, parse_verifier
 from records.statements import Action, Person
 
@@ -13,41 +14,55 @@ if TYPE_CHECKING:
     from policies.model import ApprovalSection, Decider
 
 
-def same(one: str, other: str) -> bool:
-    """Whether two identities, or two organisations, are the same: case, spaces and look-alike forms do not count."""
-    return folded(one) == folded(other)
-
-
-def folded(text: str) -> str:
-    """An identity or organisation as it is compared."""
-    return unicodedata.normalize("NFKC", text).strip().casefold()
-
-
 def authorise(
-    approvals: ApprovalSection, action: Action, identity: str, organisation: str, signer: Verifier | None
+    approvals: ApprovalSection,
+    action: Action,
+    identity: str,
+    organisation: str,
+    signer: Verifier | None,
+    moment: datetime,
 ) -> Person:
-    """The person who may take this decision, signing with the key of `signer` (None: with none of their own).
+    """The person who may take this decision at `moment`, signing with the key of `signer` (None: none of their own).
 
-    Raises `UsageError` without an identity, `NotAuthorised` where the policy names people and not this one so.
+    Raises `UsageError` without an identity, or for one that mixes alphabets; `NotAuthorised` where the policy names
+    people and not this one so, or not for this moment.
     """
     if not identity.strip():
         raise UsageError("a decision needs a person", next_step="say who you are with --as or PRATIQUE_PERSON")
+    if mixes_alphabets(identity) or mixes_alphabets(organisation):
+        raise UsageError(
+            "a name that mixes alphabets could be taken for another one",
+            cause=ascii(f"{identity} {organisation}"[:200]),
+            next_step="write it in one alphabet",
+        )
     if not approvals.people:
         return Person(identity.strip(), organisation.strip())
-    named = next((one for one in approvals.people if same(one.identity, identity)), None)
+    named = next((one for one in approvals.people if one.is_called(identity)), None)
     if named is None or action.value not in named.may:
         raise NotAuthorised(
             f"{identity} may not {action.value} here",
             cause="the policy does not name them" if named is None else f"only {', '.join(named.may)}",
             next_step="let somebody decide whom the policy names under `approvals.people`",
         )
-    if organisation.strip() and not same(organisation, named.organisation):
+    _require_now(named, moment)
+    if organisation.strip() and organisation_key(organisation) != organisation_key(named.organisation):
         raise NotAuthorised(
             f"{identity} decides for {named.organisation}, not for {organisation}",
             next_step="leave --organisation out",
         )
     _require_key(named, signer)
     return Person(named.identity, named.organisation)
+
+
+def _require_now(named: Decider, moment: datetime) -> None:
+    early = named.not_before is not None and moment < named.not_before
+    late = named.not_after is not None and moment > named.not_after
+    if early or late:
+        raise NotAuthorised(
+            f"{named.identity} may not decide {'yet' if early else 'any more'}",
+            cause=f"from {named.not_before} to {named.not_after}",
+            next_step="let somebody else decide, or give them a new key in the policy",
+        )
 
 
 def verifiers_of(approvals: ApprovalSection) -> tuple[Verifier, ...]:

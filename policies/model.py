@@ -11,7 +11,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from checks.interface import RISKS
 from policies.rules import check_expression
@@ -19,6 +19,7 @@ from policies.units import Duration, Size
 from pratique.digests import Digest, parse_digest
 from pratique.errors import InvalidInput
 from pratique.intake.document import ProfileName
+from pratique.people import organisation_key, person_key
 
 if TYPE_CHECKING:
     import checks.advisories.online
@@ -72,7 +73,7 @@ class TrustRoot(_Section):
 
 
 class TrustIdentity(_Section):
-    """Who may sign: certificate subject and issuer, exactly or (with `regexp`) as full-match expressions."""
+    """Who may sign: certificate subject, issuer and claims, exactly or (with `regexp`) as full-match expressions."""
 
     issuer: Text
     subject: Text
@@ -111,6 +112,23 @@ class ModelTrustSection(_Section):
     certificates: tuple[TrustCertificate, ...] = ()
 
 
+class TrustAttestation(_Section):
+    """An attestation that must be there: its predicate type, who alone may make it (else: whoever may sign the image).
+
+    `builders` and `sources` are what SLSA provenance must name, one of each, exactly or (with `regexp`) in full.
+    """
+
+    type: Text
+    identities: tuple[TrustIdentity, ...] = ()
+    builders: tuple[Text, ...] = ()
+    sources: tuple[Text, ...] = ()
+    regexp: bool = False
+
+
+def _attestation(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value
+
+
 class TrustSection(_Section):
     """Whose signatures count. An empty one refuses every image."""
 
@@ -120,7 +138,7 @@ class TrustSection(_Section):
     require_log_entry: bool = True
     require_timestamp: bool = False
     need: Annotated[int, Field(ge=1)] | Literal["all"] = 1
-    attestations: tuple[Text, ...] = ()
+    attestations: tuple[Annotated[TrustAttestation, BeforeValidator(_attestation)], ...] = ()
     refuse_broken: bool = True
     models: ModelTrustSection = ModelTrustSection()
 
@@ -309,16 +327,26 @@ class Approval(_Section):
 
 
 class Decider(_Section):
-    """Somebody who may decide, for whom, what, and with which key (a verifier line) they sign their decisions."""
+    """Somebody who may decide: for whom, what, with which key (a verifier line) they sign it, from when until when.
+
+    `aliases` are other addresses of theirs: what they submitted under one of these they cannot admit.
+    """
 
     identity: Text
     organisation: Text
+    aliases: tuple[Text, ...] = ()
     may: Annotated[tuple[Literal["admit", "refuse", "withdraw"], ...], Field(min_length=1)] = (
         "admit",
         "refuse",
         "withdraw",
     )
     key: Text | None = None
+    not_before: AwareDatetime | None = None
+    not_after: AwareDatetime | None = None
+
+    def is_called(self, identity: str) -> bool:
+        """Whether this is who calls themselves so."""
+        return person_key(identity) in {person_key(name) for name in (self.identity, *self.aliases)}
 
 
 class ApprovalSection(_Section):
@@ -329,11 +357,14 @@ class ApprovalSection(_Section):
 
     @model_validator(mode="after")
     def _one_entry_each(self) -> ApprovalSection:
-        names = [person.identity.strip().casefold() for person in self.people]
+        names = [key for one in self.people for key in {person_key(name) for name in (one.identity, *one.aliases)}]
         if len(names) != len(set(names)):
             raise ValueError("a person is named twice under people")
+        keys = [person.key.split("+", 2)[-1] for person in self.people if person.key]
+        if len(keys) != len(set(keys)):
+            raise ValueError("two people have the same key")
         able = [person for person in self.people if "admit" in person.may]
-        organisations = {person.organisation.strip().casefold() for person in able}
+        organisations = {organisation_key(person.organisation) for person in able}
         if self.people and (len(able) < self.admit.persons or len(organisations) < self.admit.organisations):
             raise ValueError("fewer people may admit than have to")
         return self

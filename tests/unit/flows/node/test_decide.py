@@ -11,9 +11,12 @@ import pytest
 
 from checks.pinning import ValidatedVersion
 from flows.decide import Admission, Decision, admit, refuse, withdraw
+from pratique.digests import sha256_bytes
 from pratique.errors import InvalidInput, NotAuthorised, PratiqueError, Refused, UsageError
+from records import statements
+from records.dsse import sign_statement
 from records.keys import load_or_create_key
-from records.statements import ADMISSION_EXTENSION, DECISION, VSA
+from records.statements import ADMISSION_EXTENSION, DECISION, VSA, Action, Person
 from tests.unit.flows.node.homes import ANNA, BORIS, START, SUBMITTER, Home, statements_of
 
 PEOPLE: list[dict[str, Any]] = [
@@ -77,6 +80,60 @@ def test_the_same_person_twice(home: Home, again: Decision) -> None:
     with pytest.raises(NotAuthorised, match="decided already"):
         admitted(home, run, again)
     assert len(statements_of(home.node(), DECISION)) == 1
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        "anna+2@node.example",
+        "anna@node.example.",
+        "an\u200bna@node.example",
+        "a\u0301nna@node.example",
+        "anna @node.example",
+    ],
+    ids=["tagged address", "rooted domain", "zero-width space", "accent", "space"],
+)
+def test_the_same_person_spelled_otherwise(home: Home, again: str) -> None:
+    """What nobody sees, or a mail server ignores, makes no second person."""
+    home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 1}}
+    run = home.inspected()
+    admitted(home, run)
+    with pytest.raises(NotAuthorised, match="decided already"):
+        admitted(home, run, replace(ANNA, person=again))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "north hospital",
+        "North  Hospital",
+        "North-Hospital",
+        "North Hospital.",
+        "N\u00f6rth Hospital",
+        "No\u00adrth Hospital",
+    ],
+    ids=["case", "two spaces", "hyphen", "full stop", "umlaut", "soft hyphen"],
+)
+def test_the_same_organisation_spelled_otherwise(home: Home, name: str) -> None:
+    """Two persons of one hospital are one organisation, however they write it."""
+    home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 2}}
+    run = home.inspected()
+    admitted(home, run)
+    assert admitted(home, run, replace(BORIS, organisation=name)).missing == "1 more of 2 organisations"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"person": "b\u043eris@other.example"}, {"organisation": "N\u043erth Hospital"}, {"organisation": "N\u03bfrth"}],
+    ids=["Cyrillic letter in an address", "Cyrillic letter in an organisation", "Greek letter"],
+)
+def test_names_that_only_look_like_others(home: Home, change: dict[str, Any]) -> None:
+    """A word of two alphabets is written to be taken for another word; a word of one may be in any."""
+    home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 2}}
+    run = home.inspected()
+    with pytest.raises(UsageError, match="mixes alphabets"):
+        admitted(home, run, replace(BORIS, **change))
+    assert admitted(home, run, replace(BORIS, organisation="\u0411\u043e\u043b\u043d\u0438\u0446\u0430 1")).missing
 
 
 def test_two_persons_of_the_same_organisation(home: Home) -> None:
@@ -143,6 +200,98 @@ def test_a_decision_without_the_persons_own_key(home: Home, tmp_path: Path) -> N
         with pytest.raises(NotAuthorised, match="not signed with the key"):
             admitted(home, run, replace(ANNA, key=key))
     assert admitted(home, run, replace(ANNA, key=own)).entry is not None
+
+
+def test_one_person_with_two_names_in_the_policy(home: Home, tmp_path: Path) -> None:
+    """Whether by spelling, by an alias, or by one key for both: it is no policy."""
+    own = load_or_create_key(tmp_path / "anna.pem", ANNA.person).verifier.vkey
+    _, _, key = own.split("+", 2)
+    second: list[dict[str, Any]] = [
+        {"identity": "\uff41nna@node.example", "organisation": "Other"},
+        {"identity": "x@other.example", "organisation": "Other", "aliases": ["Anna+1@node.example"]},
+        {"identity": "x@other.example", "organisation": "Other", "key": f"x@other.example+00000000+{key}"},
+    ]
+    for one in second:
+        home.policy["approvals"] = {
+            "admit": {"persons": 2, "organisations": 2},
+            "people": [{**PEOPLE[0], "key": own}, one],
+        }
+        with pytest.raises(InvalidInput) as caught:
+            home.node()
+        assert caught.value.rule == "policy/form"
+
+
+def test_a_submitter_under_another_name_of_theirs(home: Home) -> None:
+    """The policy knows the addresses of its people, and none of them may admit what another of theirs submitted."""
+    home.policy["approvals"] = {"admit": {"persons": 1, "organisations": 1}, "people": [*PEOPLE]}
+    home.policy["approvals"]["people"][0] = {**PEOPLE[0], "aliases": ["a.smith@provider.example"]}
+    run = home.inspected(submitter="A.Smith+tools@provider.example")
+    for name in (ANNA.person, "a.smith@provider.example"):
+        with pytest.raises(NotAuthorised, match="submitted this tool"):
+            admitted(home, run, replace(ANNA, person=name))
+    assert admitted(home, run, BORIS).entry is not None
+
+
+def test_a_key_that_has_ended(home: Home, tmp_path: Path) -> None:
+    """Nothing is decided before or after its time; what was decided within it still counts."""
+    own = load_or_create_key(tmp_path / "anna.pem", ANNA.person)
+    window = {"not_before": "2026-03-01T12:00:00Z", "not_after": "2026-03-02T12:00:00Z"}
+    people = [{**PEOPLE[0], "key": own.verifier.vkey, **window}, PEOPLE[1]]
+    home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 2}, "people": people}
+    first, second = home.inspected(), home.inspected("two", version="2.0.0")
+    anna = replace(ANNA, key=own)
+    home.later(seconds=-1)
+    with pytest.raises(NotAuthorised, match="not decide yet"):
+        admitted(home, first, anna)
+    home.later(seconds=1)
+    admitted(home, first, anna)
+    home.later(days=1, seconds=1)
+    with pytest.raises(NotAuthorised, match="any more"):
+        admitted(home, second, anna)
+    assert admitted(home, first, BORIS).entry is not None
+
+
+def test_a_decision_that_is_replayed(home: Home) -> None:
+    """The same envelope again, whoever appends it, is the same voice."""
+    home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 1}}
+    run = home.inspected()
+    admitted(home, run)
+    node = home.node()
+    node.append(*[node.ledger.entry(1)] * 3)
+    assert admitted(home, run, BORIS).entry == 6, "Boris was needed"
+
+
+@pytest.mark.parametrize("what", ["another run", "another image", "another inspection"])
+def test_a_decision_on_something_else(home: Home, what: str) -> None:
+    """A voice counts for the run, the image and the inspection that it names, all three."""
+    home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 2}}
+    run, other = home.inspected(), home.inspected("two", version="2.0.0")
+    node = home.node()
+    digests = [sha256_bytes(node.ledger.entry(entry)) for entry in (0, 1)]
+    person = Person(ANNA.person, ANNA.organisation)
+    given = statements.decision(
+        home.tool("two", version="2.0.0") if what == "another image" else home.tool(),
+        Action.ADMIT,
+        person=person,
+        reason="Yes.",
+        decided=home.moment,
+        run_id=other if what == "another run" else run,
+        inspection=statements.descriptor(name="inspection", digest=digests[what == "another inspection"]),
+    )
+    node.append(sign_statement(given, node.key))
+    assert admitted(home, run, BORIS).missing == "1 more of 2 persons and 1 more of 2 organisations"
+
+
+def test_a_decision_after_the_withdrawal(home: Home) -> None:
+    """Half of the people agreed before it; the other half comes too late."""
+    home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 2}}
+    old, late = home.inspected(), home.inspected()
+    for given in (ANNA, BORIS):
+        admitted(home, old, given)
+    admitted(home, late)
+    withdraw(home.node(), "scorer", ANNA)
+    with pytest.raises(Refused, match="withdrawn after"):
+        admitted(home, late, BORIS)
 
 
 def test_people_who_changed_between_two_decisions(home: Home) -> None:
