@@ -45,7 +45,7 @@ class LoadedPolicy:
 
         Raises `InvalidInput` (`policy/key-digest`, `file/…`, `provenance/identity-form`) where a pinned key is another.
         """
-        from checks.provenance.trust import Trust
+        from checks.provenance.trust import Attestation, Trust
 
         section = self.policy.trust
         return Trust(
@@ -55,7 +55,10 @@ class LoadedPolicy:
             require_log_entry=section.require_log_entry,
             require_timestamp=section.require_timestamp,
             need=section.need,
-            attestations=section.attestations,
+            attestations=tuple(
+                Attestation(one.type, _identities(one.identities), one.builders, one.sources, one.regexp)
+                for one in section.attestations
+            ),
             refuse_broken=section.refuse_broken,
         )
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from checks.provenance.check import SignatureFile, check_provenance
 from checks.provenance.steps import CHECK, VERSION
-from checks.provenance.trust import COSIGN_SIGN, Identity, ManagedKey, Trust, TrustedRootFile
+from checks.provenance.trust import COSIGN_SIGN, Attestation, Identity, ManagedKey, Trust, TrustedRootFile
 
 __all__ = [
     "CHECK",
     "COSIGN_SIGN",
     "VERSION",
+    "Attestation",
     "Identity",
     "ManagedKey",
     "SignatureFile",

@@ -94,7 +94,14 @@ def _check(
     from checks.provenance import report
     from checks.provenance.verifier import Demand
 
-    demands = [Demand(digest, frozenset({COSIGN_SIGN, *trust.attestations})) for digest in digests]
+    by_signers = frozenset({COSIGN_SIGN, *(one.type for one in trust.attestations if not one.identities)})
+    demands = [Demand(digest, by_signers) for digest in digests]
+    demands += [
+        Demand(digest, frozenset({one.type}), identities=one.identities)
+        for one in trust.attestations
+        if one.identities
+        for digest in digests
+    ]
     reports = [found for bundle in bundles for found in verify_file(bundle, materials, trust, demands, clock)]
     return report.result(reports, image_digest, trust, store)
 

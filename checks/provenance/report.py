@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 
 from checks.interface import CheckResult, Evidence, EvidenceStore, Finding, Level, Measurement, status_of
-from checks.provenance.steps import CHECK, RISKS, VERSION, Outcome, Step, StepName
-from checks.provenance.trust import COSIGN_SIGN, Identity, ManagedKey, Trust
+from checks.provenance.attestations import require_content
+from checks.provenance.steps import CHECK, RISKS, VERSION, Outcome, Step, StepFailed, StepName
+from checks.provenance.trust import COSIGN_SIGN, Attestation, Identity, ManagedKey, Trust
 from checks.provenance.verifier import SignatureReport
 from pratique.clock import rfc3339
 from pratique.digests import Digest
@@ -45,7 +46,7 @@ def _shortfall(signatures: Sequence[SignatureReport], trust: Trust) -> list[Find
             return []
         message = f"Not everyone who must sign did: missing {'; '.join(missing[:5])}."
     else:
-        distinct = {(report.signer, report.issuer) for report in signatures}
+        distinct = {report.signer.casefold() for report in signatures}  # one person with two issuers is one signer
         if len(distinct) >= trust.need:
             return []
         if not distinct:
@@ -58,18 +59,33 @@ def _shortfall(signatures: Sequence[SignatureReport], trust: Trust) -> list[Find
 
 
 def _missing_attestations(reports: Sequence[SignatureReport], trust: Trust) -> list[Finding]:
-    there = {report.predicate_type for report in reports if report.verified}
-    return [
-        Finding(
-            rule_id=f"{CHECK}/missing-attestation",
-            level=Level.ERROR,
-            message=f"No verified attestation of the type {wanted}.",
-            fix=f"Attest it and submit the bundle: cosign attest --type {wanted} --bundle OUT IMAGE@sha256:…",
-            risks=RISKS,
-        )
-        for wanted in trust.attestations
-        if wanted not in there
-    ]
+    """What is demanded and not there, or there and not saying enough."""
+    return [finding for wanted in trust.attestations if (finding := _missing(reports, wanted)) is not None]
+
+
+def _missing(reports: Sequence[SignatureReport], wanted: Attestation) -> Finding | None:
+    why = ""
+    for report in reports:
+        if report.verified and report.statement is not None and report.predicate_type == wanted.type:
+            if wanted.identities and not set(report.accepted_by) & set(wanted.identities):
+                continue
+            try:
+                require_content(report.statement, wanted)
+            except StepFailed as failure:
+                why = f"{report.name}: {failure.detail}"
+            else:
+                return None
+    who = f" by {'; '.join(str(one) for one in wanted.identities[:3])}" if wanted.identities else ""
+    attest = f"cosign attest --type {wanted} --predicate FILE --bundle OUT IMAGE@sha256:…"
+    return Finding(
+        rule_id=f"{CHECK}/{'attestation-content' if why else 'missing-attestation'}",
+        level=Level.ERROR,
+        message=f"No attestation of the type {wanted}{who} that says enough. {why}"
+        if why
+        else f"No verified attestation of the type {wanted}{who}.",
+        fix=f"Have it made as the policy asks and submit its bundle under `signatures`: {attest}",
+        risks=RISKS,
+    )
 
 
 def _findings(report: SignatureReport, *, tolerated: bool, enough: bool) -> list[Finding]:

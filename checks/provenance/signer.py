@@ -13,28 +13,13 @@ from cryptography.hazmat import asn1
 
 from checks.provenance.keys import MALFORMED
 from checks.provenance.steps import StepFailed
-from checks.provenance.trust import Identity
+from checks.provenance.trust import CLAIMS, Identity
 
 _FULCIO = "1.3.6.1.4.1.57264.1."
 _OTHER_NAME = x509.ObjectIdentifier(_FULCIO + "7")
 _LONGEST = 2048
-CLAIMS = {
-    "build-signer-uri": "9",
-    "build-signer-digest": "10",
-    "runner-environment": "11",
-    "source-repository": "12",
-    "source-repository-digest": "13",
-    "source-repository-ref": "14",
-    "source-repository-identifier": "15",
-    "source-repository-owner": "16",
-    "source-repository-owner-identifier": "17",
-    "build-config-uri": "18",
-    "build-config-digest": "19",
-    "build-trigger": "20",
-    "run-invocation-uri": "21",
-    "source-repository-visibility": "22",
-}
-"""Names of the workflow claims that an identity may demand, and the last arc of their OID."""
+_PLAIN = frozenset("23456")
+"""Last arcs of the extensions whose value is the text itself, not a DER string."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +48,11 @@ def signer_of(certificate: x509.Certificate) -> Signer:
         issuers = {_text(raw[_FULCIO + "1"], der=False)} if _FULCIO + "1" in raw else set()
         if _FULCIO + "8" in raw:
             issuers.add(_text(raw[_FULCIO + "8"], der=True))
-        claims = {name: _text(raw[_FULCIO + arc], der=True) for name, arc in CLAIMS.items() if _FULCIO + arc in raw}
+        claims = {
+            name: _text(raw[_FULCIO + arc], der=arc not in _PLAIN)
+            for name, arc in CLAIMS.items()
+            if _FULCIO + arc in raw
+        }
     except MALFORMED as error:
         raise StepFailed(f"the certificate's identity cannot be read: {str(error)[:200]}") from error
     if len(subjects) != 1:
@@ -79,11 +68,7 @@ def matching_identity(signer: Signer, identities: tuple[Identity, ...]) -> Ident
     for identity in identities:
         if not identity.accepts(signer.subject, signer.issuer):
             continue
-        wrong = [
-            f"{name} is {signer.claims.get(name)!r}"
-            for name, value in identity.claims
-            if signer.claims.get(name) != value
-        ]
+        wrong = identity.unmet(signer.claims)
         if not wrong:
             return identity
         missing += wrong

@@ -11,11 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from checks.provenance.steps import StepFailed
+from checks.provenance.trust import COSIGN_SIGN
 from pratique.digests import Digest, hex_of
 from pratique.errors import InvalidInput
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+OLD_STATEMENT_TYPE = "https://in-toto.io/Statement/v0.1"
+"""Of attestations before 2023 and of cosign 2: the same fields. No signature of an image or model is one."""
+
+_NEVER_OLD = frozenset({COSIGN_SIGN, "https://model_signing/signature/v1.0"})
 _MAX_PAYLOAD = 16 * 1024 * 1024
 _MAX_SUBJECTS = 1024
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -23,12 +28,16 @@ _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 @dataclass(frozen=True)
 class Statement:
-    """An in-toto statement v1: the SHA-256 of its subjects (hex), its predicate type and predicate; their names."""
+    """An in-toto statement: the SHA-256 of its subjects (hex), its predicate type and predicate; the subjects' names.
+
+    `old` says that it is of version 0.1.
+    """
 
     subjects: tuple[str, ...]
     predicate_type: str
     predicate: Any
     names: tuple[str, ...] = ()
+    old: bool = False
 
 
 def parse_statement(payload_type: str, payload: bytes) -> Statement:
@@ -41,7 +50,8 @@ def parse_statement(payload_type: str, payload: bytes) -> Statement:
         document = strict_json(payload, where="payload", max_bytes=_MAX_PAYLOAD)
     except InvalidInput as error:
         raise StepFailed(f"the payload is not strict JSON: {error}") from error
-    if not isinstance(document, dict) or document.get("_type") != STATEMENT_TYPE:
+    version = document.get("_type") if isinstance(document, dict) else None
+    if version not in (STATEMENT_TYPE, OLD_STATEMENT_TYPE):
         raise StepFailed(f"the payload is not an in-toto statement of type {STATEMENT_TYPE}")
     predicate_type = document.get("predicateType")
     if not isinstance(predicate_type, str) or not predicate_type:
@@ -49,7 +59,7 @@ def parse_statement(payload_type: str, payload: bytes) -> Statement:
     subjects: Any = document.get("subject")
     digests = _subjects(subjects)
     names = tuple(subject["name"] for subject in subjects if isinstance(subject.get("name"), str))
-    return Statement(digests, predicate_type, document.get("predicate"), names)
+    return Statement(digests, predicate_type, document.get("predicate"), names, version == OLD_STATEMENT_TYPE)
 
 
 def require_predicate(statement: Statement, allowed: frozenset[str]) -> str:
@@ -58,6 +68,8 @@ def require_predicate(statement: Statement, allowed: frozenset[str]) -> str:
         raise StepFailed(
             f"it states {statement.predicate_type[:120]!r}; what is asked for is {' or '.join(sorted(allowed))}"
         )
+    if statement.old and statement.predicate_type in _NEVER_OLD:
+        raise StepFailed(f"a statement of the type {statement.predicate_type} is one of {STATEMENT_TYPE}, not of v0.1")
     return statement.predicate_type
 
 

@@ -7,6 +7,7 @@ An empty trust refuses everything.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,29 @@ from typing import Literal
 
 from pratique.digests import Digest
 from pratique.errors import InvalidInput
+
+CLAIMS = {
+    "github-workflow-trigger": "2",
+    "github-workflow-sha": "3",
+    "github-workflow-name": "4",
+    "github-workflow-repository": "5",
+    "github-workflow-ref": "6",
+    "build-signer-uri": "9",
+    "build-signer-digest": "10",
+    "runner-environment": "11",
+    "source-repository": "12",
+    "source-repository-digest": "13",
+    "source-repository-ref": "14",
+    "source-repository-identifier": "15",
+    "source-repository-owner": "16",
+    "source-repository-owner-identifier": "17",
+    "build-config-uri": "18",
+    "build-config-digest": "19",
+    "build-trigger": "20",
+    "run-invocation-uri": "21",
+    "source-repository-visibility": "22",
+}
+"""Names of the workflow claims that an identity may demand, and the last arc of their OID in Fulcio's certificates."""
 
 COSIGN_SIGN = "https://sigstore.dev/cosign/sign/v1"
 """Predicate type of an image signature made by cosign 3; any other is an attestation, not a signature."""
@@ -31,10 +55,9 @@ class TrustedRootFile:
 class Identity:
     """A signer: the certificate's subject and the issuer that vouched for it.
 
-    With `regexp` both are regular expressions that must match in full; otherwise both are compared exactly.
-    `claims` are further (name, value) pairs that the certificate must carry exactly, by their names in
-    `checks.provenance.signer.CLAIMS` (e.g. `source-repository`), as GitHub and GitLab workflows have them.
-    Raises `InvalidInput` (`provenance/identity-form`).
+    `claims` are further (name, value) pairs that the certificate must carry, by their names in `CLAIMS` (e.g.
+    `source-repository`), as GitHub and GitLab workflows have them. With `regexp` all of these are regular expressions
+    that must match in full; otherwise they are compared exactly. Raises `InvalidInput` (`provenance/identity-form`).
     """
 
     subject: str
@@ -45,18 +68,30 @@ class Identity:
     def __post_init__(self) -> None:
         if not self.subject or not self.issuer:
             raise _bad_identity(self, "subject and issuer must both be given")
+        unknown = sorted({name for name, _ in self.claims} - set(CLAIMS))
+        if unknown:
+            raise _bad_identity(self, f"no claims of certificates: {', '.join(unknown)}; {', '.join(CLAIMS)} are")
         if self.regexp:
             try:
-                re.compile(self.subject)
-                re.compile(self.issuer)
+                for pattern in (self.subject, self.issuer, *(value for _, value in self.claims)):
+                    re.compile(pattern)
             except re.error as error:
                 raise _bad_identity(self, f"not a regular expression: {error}") from error
 
     def accepts(self, subject: str, issuer: str) -> bool:
-        """Whether `subject` and `issuer` are this identity's (claims are compared by the caller)."""
-        if self.regexp:
-            return bool(re.fullmatch(self.subject, subject) and re.fullmatch(self.issuer, issuer))
-        return subject == self.subject and issuer == self.issuer
+        """Whether `subject` and `issuer` are this identity's."""
+        return self._is(self.subject, subject) and self._is(self.issuer, issuer)
+
+    def unmet(self, claims: Mapping[str, str]) -> list[str]:
+        """What of the demanded claims a certificate with `claims` lacks, in words; nothing where all are met."""
+        return [
+            f"{name} is {claims.get(name)!r}, not {wanted!r}"
+            for name, wanted in self.claims
+            if name not in claims or not self._is(wanted, claims[name])
+        ]
+
+    def _is(self, wanted: str, found: str) -> bool:
+        return bool(re.fullmatch(wanted, found)) if self.regexp else wanted == found
 
     def __str__(self) -> str:
         return f"{self.subject} (issuer {self.issuer})" + (" as regular expressions" if self.regexp else "")
@@ -88,12 +123,48 @@ class ManagedKey:
 
 
 @dataclass(frozen=True)
+class Attestation:
+    """An attestation that must be there: its predicate type, who may make it, and what it must say.
+
+    Without `identities` whoever may sign the image may attest it; with them they alone, and they may not sign it for
+    that. `builders` and `sources` (SLSA provenance) are compared exactly, or with `regexp` in full: one of each must
+    be the attestation's. Raises `InvalidInput` (`provenance/attestation-form`).
+    """
+
+    type: str
+    identities: tuple[Identity, ...] = ()
+    builders: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    regexp: bool = False
+
+    def __post_init__(self) -> None:
+        cause = "" if self.type and self.type != COSIGN_SIGN else "this is no attestation's type"
+        if self.regexp:
+            try:
+                for pattern in (*self.builders, *self.sources):
+                    re.compile(pattern)
+            except re.error as error:
+                cause = f"not a regular expression: {error}"
+        if cause:
+            raise InvalidInput(
+                "a demanded attestation that cannot be used",
+                rule="provenance/attestation-form",
+                where="trust.attestations",
+                cause=f"{self.type!r}: {cause}",
+                next_step="Give the predicate type, e.g. https://slsa.dev/provenance/v1, and usable patterns.",
+            )
+
+    def __str__(self) -> str:
+        return self.type
+
+
+@dataclass(frozen=True)
 class Trust:
     """What signatures a policy demands.
 
-    `need`: how many of `identities` and `keys` must have signed, or `"all"` of them. `attestations`: predicate types
-    of which a verified attestation must be there too. `refuse_broken`: a submitted signature that is forged or damaged
-    fails the check even beside a good one (one by a signer who is merely not trusted only warns).
+    `need`: how many different ones of `identities` and `keys` must have signed, or `"all"` of them. `attestations`
+    must be there too, verified. `refuse_broken`: a submitted signature that is forged or damaged fails the check even
+    beside a good one (one by a signer who is merely not trusted only warns).
     """
 
     roots: tuple[TrustedRootFile, ...] = ()
@@ -102,7 +173,7 @@ class Trust:
     require_log_entry: bool = True
     require_timestamp: bool = False
     need: int | Literal["all"] = 1
-    attestations: tuple[str, ...] = ()
+    attestations: tuple[Attestation, ...] = ()
     refuse_broken: bool = True
 
     @property

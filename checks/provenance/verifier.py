@@ -7,7 +7,7 @@ independent where they can be, so that a report says everything that is wrong an
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -37,13 +37,15 @@ class Demand:
     """What must have been signed: the image (or artifact) with this digest, by a statement of one of these types.
 
     `predicate_types` None accepts any; `blobs` accepts a signature over the artifact itself (none of an image is), and
-    `content` are the artifact's bytes, which keys need that go with another hash than SHA-256.
+    `content` are the artifact's bytes, which keys need that go with another hash than SHA-256. `identities`, where
+    there are any, are the only ones who may have signed this.
     """
 
     digest: Digest
     predicate_types: frozenset[str] | None = frozenset({COSIGN_SIGN})
     blobs: bool = False
     content: bytes | None = field(default=None, repr=False)
+    identities: tuple[Identity, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class SignatureReport:
     accepted_by: tuple[Identity | ManagedKey, ...] = ()
     predicate_type: str = ""
     signed_at: datetime | None = None
+    statement: Statement | None = field(default=None, repr=False)
 
     @property
     def failed(self) -> tuple[Step, ...]:
@@ -78,6 +81,8 @@ def verify_signature(
     bundle: SignatureBundle, name: str, material: TrustMaterial, trust: Trust, demand: Demand, now: datetime
 ) -> SignatureReport:
     """Verify `bundle` against one trusted root; never raises for what is in the bundle."""
+    if demand.identities:
+        trust = replace(trust, identities=demand.identities, keys=())
     return _Verification(bundle, material, trust, demand, now).report(name)
 
 
@@ -123,6 +128,7 @@ class _Verification:
             accepted_by=self.accepted_by,
             predicate_type=self.predicate_type,
             signed_at=min(self.times) if self.times else None,
+            statement=self.statement,
         )
 
     def _is_verified(self) -> bool:
@@ -324,6 +330,4 @@ class _Verification:
 
 
 def _is_accepted(signer: Signer, identity: Identity) -> bool:
-    return identity.accepts(signer.subject, signer.issuer) and all(
-        signer.claims.get(name) == value for name, value in identity.claims
-    )
+    return identity.accepts(signer.subject, signer.issuer) and not identity.unmet(signer.claims)

@@ -146,6 +146,7 @@ class CertificateAuthority:
         usage: ObjectIdentifier = ExtendedKeyUsageOID.CODE_SIGNING,
         sct_key: ec.EllipticCurvePrivateKey | None = None,
         claims: dict[str, str] | None = None,
+        raw_claims: dict[str, str] | None = None,
         with_sct: bool = True,
         sct_extensions: bytes = b"",
         issuer_v2: str | None = None,
@@ -153,7 +154,8 @@ class CertificateAuthority:
     ) -> x509.Certificate:
         """A signing certificate for `identity` as vouched for by `issuer`, valid for some minutes from `at`.
 
-        `claims` are further Fulcio extensions by the last arc of their OID, `sct_extensions` what static
+        `claims` are further Fulcio extensions by the last arc of their OID (`raw_claims` the older ones, whose value
+        is the text itself), `sct_extensions` what static
         certificate logs put into their timestamps. The rest is for forgers: another log key (`sct_key`), no SCT, a
         second issuer, a second subject.
         """
@@ -183,6 +185,9 @@ class CertificateAuthority:
             builder = builder.add_extension(
                 x509.UnrecognizedExtension(oid, core.UTF8String(value).dump()), critical=False
             )
+        for arc, value in (raw_claims or {}).items():
+            oid = ObjectIdentifier(f"1.3.6.1.4.1.57264.1.{arc}")
+            builder = builder.add_extension(x509.UnrecognizedExtension(oid, value.encode()), critical=False)
         precertificate = builder.sign(self.intermediate.key, hashes.SHA256())
         if not with_sct:
             return precertificate

@@ -60,7 +60,7 @@ def trusted_signers(trust: Trust, form: SignatureForm, moment: datetime) -> Sign
         need=trust.need,
         require_log_entry=trust.require_log_entry,
         require_timestamp=trust.require_timestamp,
-        attestations=trust.attestations,
+        attestations=tuple(one.type for one in trust.attestations),
         form=form,
     )
 

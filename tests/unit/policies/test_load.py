@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from checks.provenance.trust import Identity
+from examples.signing.private_sigstore import PrivateSigstore
+from examples.signing.services import pem
 from policies.load import DEFAULT_POLICY, load_policy
 from policies.model import Outcome, Policy, Stage
 from policies.rules import CHECKS, compile_expression
@@ -102,19 +104,47 @@ def test_trust_comes_from_files_beside_the_policy(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"a key").hexdigest()
     trust = {
         "roots": [{"file": "sub/root.json", "sha256": "0" * 64}],
-        "identities": [{"issuer": "https://issuer.example", "subject": "a@b.example", "claims": {"ref": "main"}}],
+        "identities": [
+            {"issuer": "https://issuer.example", "subject": "a@b.example", "claims": {"build-trigger": "push"}}
+        ],
         "keys": [{"name": "k", "file": "key.pem", "sha256": f"sha256:{digest}", "not_after": "2030-01-01T00:00:00Z"}],
         "need": "all",
     }
     loaded = load_policy(write(tmp_path / "policy.yaml", changed(trust=trust)))
     trusted = loaded.trust()
     assert trusted.roots[0].path == tmp_path / "sub/root.json"
-    assert trusted.identities == (Identity("a@b.example", "https://issuer.example", claims=(("ref", "main"),)),)
+    assert trusted.identities == (
+        Identity("a@b.example", "https://issuer.example", claims=(("build-trigger", "push"),)),
+    )
     assert (trusted.keys[0].public_key, trusted.need) == (b"a key", "all")
     (tmp_path / "key.pem").write_bytes(b"another key")
     with pytest.raises(InvalidInput) as caught:
         loaded.trust()
     assert caught.value.rule == "policy/key-digest"
+
+
+def test_attestations_and_models_have_signers_of_their_own(tmp_path: Path) -> None:
+    """An attestation with or without who makes it; models by whoever may sign images unless others are named."""
+    root = PrivateSigstore(1).authority.root.certificate
+    (tmp_path / "root.pem").write_bytes(pem(root))
+    image = {"issuer": "https://issuer.example", "subject": "a@b.example"}
+    bot = {"issuer": "https://issuer.example", "subject": "bot"}
+    slsa = {"type": "https://slsa.dev/provenance/v1", "identities": [bot], "builders": ["b"]}
+    pinned = {"name": "own", "file": "root.pem", "sha256": hashlib.sha256(pem(root)).hexdigest(), "subject": "CN=x"}
+    trust = {"identities": [image], "attestations": ["https://cyclonedx.org/bom", slsa]}
+    loaded = load_policy(write(tmp_path / "policy.yaml", changed(trust=trust)))
+    bill, provenance = loaded.trust().attestations
+    assert (bill.type, bill.identities) == ("https://cyclonedx.org/bom", ())
+    assert (provenance.identities, provenance.builders) == ((Identity("bot", "https://issuer.example"),), ("b",))
+    assert loaded.model_trust().signers.identities == loaded.trust().identities
+    models = {"required": True, "certificates": [pinned]}
+    loaded = load_policy(write(tmp_path / "policy.yaml", changed(trust={**trust, "models": models})))
+    own = loaded.model_trust()
+    assert (own.required, own.signers.identities, own.authorities[0].subject) == (True, (), "CN=x")
+    (tmp_path / "root.pem").write_bytes(b"another")
+    with pytest.raises(InvalidInput) as caught:
+        loaded.model_trust()
+    assert caught.value.rule == "policy/certificate-digest"
 
 
 @pytest.mark.parametrize(

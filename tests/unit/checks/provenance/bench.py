@@ -25,6 +25,28 @@ OTHER_IMAGE = sha256_bytes(b"the manifest of another image")
 SIGNER = "release@provider.example"
 ISSUER = "https://idp.hospital.example"
 STRANGER = "mallory@elsewhere.example"
+SLSA_V1 = "https://slsa.dev/provenance/v1"
+BUILDER = "https://ci.example/builders/tool@v1"
+SOURCE = "https://git.example/provider/tool"
+PROVENANCE = {
+    "buildDefinition": {
+        "buildType": "https://ci.example/workflow/v1",
+        "externalParameters": {"workflow": {"repository": SOURCE, "ref": "refs/heads/main"}},
+        "resolvedDependencies": [{"uri": f"git+{SOURCE}@refs/heads/main", "digest": {"gitCommit": "0" * 40}}],
+    },
+    "runDetails": {"builder": {"id": BUILDER}},
+}
+
+
+def statement(kind: str, predicate: Any, *, version: str = "v1", image: Digest = IMAGE) -> bytes:
+    """An in-toto statement about the image."""
+    document = {
+        "_type": f"https://in-toto.io/Statement/{version}",
+        "subject": [{"name": "tool", "digest": {"sha256": image.removeprefix("sha256:")}}],
+        "predicateType": kind,
+        "predicate": predicate,
+    }
+    return json.dumps(document).encode()
 
 
 @dataclass

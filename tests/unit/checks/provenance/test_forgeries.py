@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from checks.interface import Level, Status
-from checks.provenance import COSIGN_SIGN, Identity
+from checks.provenance import COSIGN_SIGN, Attestation, Identity
 from examples.signing.private_sigstore import Options, PrivateSigstore
 from examples.signing.services import b64, der, new_key, pem, sign
 from tests.unit.checks.provenance.bench import (
@@ -601,7 +601,8 @@ def _(bench: Bench) -> Case:
 @forgery("an attestation that the policy asks for is not there", "missing-attestation")
 def _(bench: Bench) -> Case:
     return Case(
-        [bench.v2.sign_image(IMAGE, SIGNER, ISSUER)], trust={"attestations": ("https://slsa.dev/provenance/v1",)}
+        [bench.v2.sign_image(IMAGE, SIGNER, ISSUER)],
+        trust={"attestations": (Attestation("https://slsa.dev/provenance/v1"),)},
     )
 
 
@@ -611,7 +612,7 @@ def _(bench: Bench) -> Case:
     attested = statement(predicateType="https://slsa.dev/provenance/v1", subject=other)
     return Case(
         [bench.v2.sign_image(IMAGE, SIGNER, ISSUER), bench.v2.sign_payload(attested, SIGNER, ISSUER)],
-        trust={"attestations": ("https://slsa.dev/provenance/v1",)},
+        trust={"attestations": (Attestation("https://slsa.dev/provenance/v1"),)},
     )
 
 
@@ -619,7 +620,8 @@ def _(bench: Bench) -> Case:
 def _(bench: Bench) -> Case:
     attested = statement(predicateType="https://slsa.dev/provenance/v1")
     return Case(
-        [bench.v2.sign_payload(attested, SIGNER, ISSUER)], trust={"attestations": ("https://slsa.dev/provenance/v1",)}
+        [bench.v2.sign_payload(attested, SIGNER, ISSUER)],
+        trust={"attestations": (Attestation("https://slsa.dev/provenance/v1"),)},
     )
 
 

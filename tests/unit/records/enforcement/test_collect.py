@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from checks.provenance.trust import Identity, Trust, TrustedRootFile
+from checks.provenance.trust import Attestation, Identity, Trust, TrustedRootFile
 from examples.signing.private_sigstore import PrivateSigstore
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import InvalidInput
@@ -138,7 +138,9 @@ def test_whom_the_policy_trusts(tmp_path: Path) -> None:
     path = tmp_path / "root.json"
     path.write_bytes(PrivateSigstore(1, now=lambda: NOW).trusted_root_json)
     pinned = TrustedRootFile(path, sha256_bytes(path.read_bytes()))
-    trust = Trust((pinned,), (Identity("s", "i"),), need="all", require_timestamp=True, attestations=("t",))
+    trust = Trust(
+        (pinned,), (Identity("s", "i"),), need="all", require_timestamp=True, attestations=(Attestation("t"),)
+    )
     signers = trusted_signers(trust, SignatureForm.TAG, NOW)
     assert (signers.identities, signers.need, signers.form) == (trust.identities, "all", SignatureForm.TAG)
     assert (signers.require_timestamp, signers.attestations) == (True, ("t",))
