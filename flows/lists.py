@@ -10,7 +10,6 @@ from flows.federation import list_signers
 from flows.node import Node
 from pratique.clock import rfc3339
 from pratique.digests import sha256_bytes
-from pratique.errors import UsageError
 from records.admissions import KnownList
 from records.dsse import sign_statement
 from records.standing import SKEW
@@ -39,16 +38,17 @@ class TakenIn:
 
 
 def export_list(node: Node) -> bytes:
-    """This node's withdrawal list as of now, signed; raises `UsageError` where there is no ledger yet."""
+    """This node's withdrawal list as of now, signed; raises `CouldNotDecide` where the ledger cannot be trusted."""
     return sign_list(own_list(node), node.key)
 
 
 def own_list(node: Node) -> WithdrawalList:
     """Everything that this node took back so far; raises as `export_list`."""
-    if not node.settings.ledger.is_dir():
-        raise UsageError("this node has no ledger yet", next_step="the first `pratique onboard` makes it")
-    node.head()
-    return WithdrawalList(list_origin(node.ledger.origin), node.clock(), tuple(withdrawals_of(node.ledger)))
+    found: tuple[Withdrawal, ...] = ()
+    if node.settings.ledger.is_dir():
+        node.head()
+        found = tuple(withdrawals_of(node.ledger))
+    return WithdrawalList(list_origin(node.settings.origin), node.clock(), found)
 
 
 def import_list(node: Node, note: bytes) -> TakenIn:

@@ -71,6 +71,34 @@ def withdrawal(of: ToolIdentity, key: NodeKey) -> bytes:
     return sign_statement(statement, key)
 
 
+def accepted(of: ToolIdentity, key: NodeKey) -> bytes:
+    statement = statements.acceptance(
+        of,
+        admission=statements.descriptor(name="admission", digest=sha256_bytes(b"vsa")),
+        verifier_id="urn:pratique:node:hub.example/ledger",
+        resource_uri="urn:pratique:federation:f",
+        accepted=NOW,
+        expires=NOW + timedelta(days=1),
+        node_id=HERE,
+    )
+    return sign_statement(statement, key)
+
+
+def foreign_list(of: ToolIdentity, key: NodeKey, size: int = 1) -> bytes:
+    """That another's list was taken in which names the image, under a name of its own."""
+    statement = statements.withdrawal_list(
+        [statements.descriptor(name="elsewhere", digest=of.image_digest, annotations={"version": "9"})],
+        listed=statements.descriptor(name="withdrawals", digest=sha256_bytes(str(size).encode())),
+        origin="hub.example/ledger/withdrawals",
+        size=size,
+        root="A" * 43 + "=",
+        issued=NOW,
+        accepted=NOW,
+        node_id=HERE,
+    )
+    return sign_statement(statement, key)
+
+
 def copy(source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
@@ -82,7 +110,7 @@ def names(index: AdmissionIndex) -> list[str]:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["admit", "fail", "withdraw", "other", "look"]),
+        st.sampled_from(["admit", "fail", "withdraw", "accept", "list", "other", "look"]),
         st.sampled_from(["a", "b", "c"]),
         st.sampled_from(["one", "two"]),
         st.sampled_from(["1", "2"]),
@@ -106,11 +134,17 @@ def test_the_index_says_what_the_ledger_says(
             index.of_tool(name)
         elif step == "withdraw":
             ledger.append(withdrawal(of, key))
+        elif step == "accept":
+            ledger.append(accepted(of, key))
+        elif step == "list":
+            ledger.append(foreign_list(of, key, size=ledger.checkpoint().checkpoint.size))
         elif step == "other":
             ledger.append(b'{"not":"a statement"}')
         else:
             ledger.append(admission(of, key, passed=step == "admit"))
     assert standing(index.everything()) == validated_versions(ledger)
+    sizes = [number for number, step in enumerate(one for one in steps if one[0] != "look") if step[0] == "list"]
+    assert [one.size for one in index.lists()] == sizes[-1:]
     assert index.withdrawals() == sum(step[0] == "withdraw" for step in steps)
 
 

@@ -77,6 +77,7 @@ class Home:
     policy: dict[str, Any]
     moment: datetime = START
     runs: int = field(default=0)
+    origin: str = "pratique.local/ledger"
 
     @property
     def policy_file(self) -> Path:
@@ -88,7 +89,7 @@ class Home:
             YAML(typ="safe").dump(self.policy, stream)
         home = self.directory / "home"
         home.mkdir(exist_ok=True)
-        made = Settings(home=home, policy=self.policy_file, **settings)
+        made = Settings(home=home, policy=self.policy_file, **({"origin": self.origin} | settings))
         return Node(made, load_policy(self.policy_file), lambda: self.moment)
 
     def later(self, **span: float) -> None:
