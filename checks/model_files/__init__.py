@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from checks.interface import CheckResult, Finding, Level, Measurement, inconclusive, status_of
+from checks.model_files.auditor import ask_about, modelaudit
 from checks.model_files.known import TestData, recognise
+from checks.model_files.opinion import disagreement
 from checks.model_files.parts import Reason, Verdict
-from checks.model_files.scan import ModelVerdict, scan_model, scan_stream
+from checks.model_files.scan import ModelVerdict, may_be_configuration, scan_model, scan_stream
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.model import FileClass, FileEntry, Inventory
 
 __all__ = ["ModelVerdict", "Reason", "Verdict", "check_model_files", "scan_model", "scan_stream"]
 
 CHECK = "model_files"
-VERSION = "4"
+VERSION = "5"
 _RISKS = ("G1", "T2", "U6")
 _MAX_SHOWN = 8
 _ORDER = {Level.ERROR: 0, Level.WARNING: 1, Level.NOTE: 2}
@@ -42,6 +45,7 @@ def check_model_files(inventory: Inventory) -> CheckResult:
     verdicts: list[ModelVerdict] = []
     not_kept: list[str] = []
     entries = [*inventory.of_class(FileClass.MODEL), *inventory.of_class(FileClass.ARCHIVE)]
+    entries += [entry for entry in inventory.of_class(FileClass.SOURCE) if may_be_configuration(entry.path)]
     for entry in entries:
         try:
             verdicts.append(_scan(inventory, entry))
@@ -52,8 +56,10 @@ def check_model_files(inventory: Inventory) -> CheckResult:
         return inconclusive(CHECK, VERSION, why, fix="Raise the policy's limits for model files.", risks=_RISKS)
     known = {v.name: data for v in verdicts if _refused(v) and (data := recognise(inventory.files[v.name]))}
     recognised = [v for v in verdicts if v.verdict is not Verdict.UNRECOGNISED]
+    verdicts = _with_others(inventory, verdicts)
     found = (f for v in verdicts for f in (_as_test_data(v, known[v.name]) if v.name in known else _findings(v)))
     findings = tuple(sorted(found, key=lambda finding: _ORDER[finding.level]))
+    names = {verdict.name for verdict in recognised}
     unsafe = sum(v.verdict is Verdict.UNSAFE and v.name not in known for v in verdicts)
     unreadable = sum(v.verdict is Verdict.UNREADABLE and v.name not in known for v in verdicts)
     return CheckResult(
@@ -68,7 +74,7 @@ def check_model_files(inventory: Inventory) -> CheckResult:
             Measurement(name="unreadable", value=unreadable, unit="files", method="opcode walk"),
             Measurement(name="test_data", value=len(known), unit="files", method="listed by SHA-256"),
         ),
-        inputs={entry.path: entry.sha256 for entry in entries if entry.sha256},
+        inputs={entry.path: entry.sha256 for entry in entries if entry.sha256 and entry.path in names},
         seconds=time.monotonic() - started,
     )
 
@@ -93,9 +99,36 @@ def _as_test_data(verdict: ModelVerdict, known: TestData) -> list[Finding]:
     return [Finding(rule_id=rule, level=Level.NOTE, message=message, where=verdict.name, fix=fix, risks=_RISKS)]
 
 
+def _with_others(inventory: Inventory, verdicts: list[ModelVerdict]) -> list[ModelVerdict]:
+    """The verdicts with what modelaudit says, where it is installed."""
+    asked = [verdict.name for verdict in verdicts if verdict.formats] if modelaudit() else []
+    opinions = ask_about(dict.fromkeys(asked, inventory.open))
+    return [
+        replace(verdict, opinions=(*verdict.opinions, opinions[verdict.name])) if verdict.name in opinions else verdict
+        for verdict in verdicts
+    ]
+
+
+def _disagreements(verdict: ModelVerdict) -> list[Finding]:
+    """Notes of what other scanners say otherwise; they change nothing."""
+    return [
+        Finding(
+            rule_id=f"{CHECK}/disagreement",
+            level=Level.NOTE,
+            message=f"{verdict.name} is {verdict.verdict.value}; {disagreement(opinion)}",
+            where=verdict.name,
+        )
+        for opinion in verdict.disagreements
+    ]
+
+
 def _findings(verdict: ModelVerdict) -> list[Finding]:
     if verdict.verdict is Verdict.UNRECOGNISED:
         return []
+    return [*_reasons(verdict), *_disagreements(verdict)]
+
+
+def _reasons(verdict: ModelVerdict) -> list[Finding]:
     if verdict.verdict is Verdict.SAFE:
         formats = ", ".join(verdict.formats)
         message = f"{verdict.name} holds a model ({formats}) that runs nothing when it is loaded"

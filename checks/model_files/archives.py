@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 
 from checks.model_files.opcodes import Unparsable
 from checks.model_files.parts import Found, Part, unpacked
+from checks.model_files.zip_layout import check_layout
 
 Examine = Callable[[Part, Found], None]
 
@@ -33,29 +34,15 @@ _BROKEN = (
 """What the standard library raises on broken or encrypted archives (RuntimeError: encrypted)."""
 _PREFIX = 64 * 1024
 _TENSOR = re.compile(r"(?:.*/)?data/[0-9]+")
-_FILE_ACCESS = re.compile(rb"\b(?:torch\.(?:from_file|save)|ops\.aten\.(?:from_file|save))\b")
-_FULLY_READ = frozenset(
-    [
-        ".pkl",
-        ".pickle",
-        ".joblib",
-        ".pt",
-        ".pth",
-        ".ckpt",
-        ".npy",
-        ".npz",
-        ".json",
-        ".h5",
-        ".onnx",
-        ".keras",
-        ".safetensors",
-        ".skops",
-        ".gz",
-        ".xz",
-        ".bz2",
-        ".zip",
-    ]
+_FILE_ACCESS = re.compile(rb"\b(?:torch|ops\s*\.\s*aten)\s*\.\s*(?:from_file|save|load|_save|_load)\b")
+_OPERATORS = re.compile(rb"\bops\s*\.\s*([A-Za-z_][A-Za-z0-9_]*)\s*\.")
+_USUAL_OPERATORS = frozenset(
+    (b"aten", b"prim", b"prims", b"quantized", b"quantized_decomposed", b"torchvision", b"prepacked", b"inductor")
 )
+TORCHSCRIPT = "TorchScript"
+_ANY_CONTENT = frozenset(("zip", "tar"))
+"""Archives that may hold anything, such as packages with libraries in them."""
+_NATIVE = (b"\x7fELF", b"MZ", b"\xfe\xed\xfa", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 _MAGICS = (b"\x80", b"PK\x03\x04", b"\x93NUMPY", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x89HDF", b"GGUF")
 
 
@@ -67,21 +54,28 @@ def examine_zip(part: Part, found: Found, examine: Examine) -> None:
             twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:
                 raise Unparsable(f"two members are called {twice[0][:120]!r}: loaders differ in which one they take")
-            found.formats.append(_zip_kind(names))
-            torchscript = any(name.endswith("/constants.pkl") for name in names)
+            check_layout(archive, part.stream, part.size)
+            kind = _zip_kind(names)
+            found.formats.append(kind)
+            if kind == "torch.package":
+                found.unsafe("python-code", "a torch.package, whose Python modules run when it is loaded", part.name)
             for member in archive.infolist():
                 found.count_member(member.filename)
                 if not member.is_dir():
                     with archive.open(member) as stream:
-                        _member(cast(BinaryIO, stream), part, member.filename, found, examine, torchscript)
+                        _member(cast(BinaryIO, stream), part, member.filename, found, examine, kind)
     except _BROKEN as error:
         raise Unparsable(f"a zip archive that cannot be read: {error}"[:300]) from error
 
 
 def _zip_kind(names: list[str]) -> str:
     tails = {name.rpartition("/")[2] for name in names}
+    if "extern_modules" in tails and any("/.data/" in f"/{name}" for name in names):
+        return "torch.package"
     if "constants.pkl" in tails:
-        return "TorchScript"
+        return TORCHSCRIPT
+    if "archive_format" in tails:
+        return "PyTorch export"
     if "data.pkl" in tails:
         return "PyTorch"
     if "model.weights.h5" in tails:
@@ -91,20 +85,26 @@ def _zip_kind(names: list[str]) -> str:
     return "NumPy npz" if tails and all(tail.endswith(".npy") for tail in tails) else "zip"
 
 
-def _member(stream: BinaryIO, part: Part, name: str, found: Found, examine: Examine, torchscript: bool) -> None:
+def _member(stream: BinaryIO, part: Part, name: str, found: Found, examine: Examine, kind: str) -> None:
     full = f"{part.name}/{name}"
     head = stream.read(_PREFIX)
-    suffix = "." + name.lower().rpartition(".")[2]
-    if torchscript and suffix == ".py":
-        if _FILE_ACCESS.search(head + stream.read()):
-            found.unsafe("torchscript-file-access", "TorchScript code that reads or writes files", full)
+    if kind == TORCHSCRIPT and name.lower().endswith(".py"):
+        _torchscript(head + stream.read(), full, found)
         return
-    whole = (suffix in _FULLY_READ or head.startswith(_MAGICS)) and not (
-        _TENSOR.fullmatch(name) and not head.startswith(b"\x80")
-    )
+    if kind not in _ANY_CONTENT and head.startswith(_NATIVE):
+        found.unsafe("native-code", "a program or library for the processor, in a model", full)
+    whole = not _TENSOR.fullmatch(name) or head.startswith(_MAGICS)
     source = _Joined(head, stream if whole else None)
-    with unpacked(cast(BinaryIO, source), part, full, found, torchscript=torchscript) as inner:
+    with unpacked(cast(BinaryIO, source), part, full, found, torchscript=kind == TORCHSCRIPT) as inner:
         examine(inner, found)
+
+
+def _torchscript(source: bytes, full: str, found: Found) -> None:
+    if _FILE_ACCESS.search(source):
+        found.unsafe("torchscript-file-access", "TorchScript code that reads or writes files", full)
+    for space in sorted(set(_OPERATORS.findall(source)) - _USUAL_OPERATORS):
+        name = space.decode("latin-1")[:80]
+        found.unsafe("custom-operators", f"operators of the library {name!r}, which need code of their own", full)
 
 
 class _Joined:
@@ -132,7 +132,7 @@ def examine_tar(part: Part, found: Found, examine: Examine) -> None:
                 found.count_member(member.name)
                 stream = archive.extractfile(member) if member.isreg() else None
                 if stream is not None:
-                    _member(cast(BinaryIO, stream), part, member.name, found, examine, False)
+                    _member(cast(BinaryIO, stream), part, member.name, found, examine, "tar")
     except _BROKEN as error:
         raise Unparsable(f"a tar archive that cannot be read: {error}"[:300]) from error
 

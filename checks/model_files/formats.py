@@ -1,15 +1,17 @@
-"""Formats other than pickle and archives: NumPy, Keras, HDF5, GGUF, safetensors, skops."""
+"""Small formats other than pickle and archives: NumPy, HDF5, safetensors, JSON (Keras, skops, tokenizers), XML."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
+from checks.model_files import keras
 from checks.model_files.allowlist import is_allowed
 from checks.model_files.opcodes import Unparsable
 from checks.model_files.parts import Found, Part
+from checks.model_files.templates import examine_template
 from pratique.bounds import strict_json
 from pratique.errors import InvalidInput
 
@@ -18,25 +20,64 @@ _MAX_HEADER = 64 * 1024
 _MAX_JSON = 64 * 1024**2
 _CHUNK = 1024**2
 _OVERLAP = 4096
-_CLASS_NAME = re.compile(rb'"class_name"\s{0,8}:\s{0,8}"([^"\\]{0,200})"')
-_MODULE = re.compile(rb'"module"\s{0,8}:\s{0,8}"([^"\\]{0,200})"')
-_ESCAPED_LETTER = re.compile(rb"\\u00[4-7][0-9A-Fa-f]")
-_TEMPLATE_ATTACK = re.compile(rb"__(?:class|globals|subclasses|mro|base|bases|builtins|import|init|getattribute)__")
 _DATA_FORMATS = (
     (b"binf", "XGBoost binary"),
     (b"tree\nversion=v", "LightGBM text"),
     (b"CBM1", "CatBoost"),
     (b"MATLAB 5.0 MAT", "MATLAB 5"),
 )
-_GRAPH_OPERATORS = (
-    *("PyFunc", "EagerPyFunc", "PyFuncStateless", "ReadFile", "WriteFile", "MatchingFiles", "WholeFileReader"),
-    *("WholeFileReaderV2", "ImmutableConst", "FixedLengthRecordReaderV2", "TextLineReaderV2"),
-    *("SaveDataset", "SaveDatasetV2", "LoadDataset"),
-)
-_GRAPH_ATTACK = re.compile(b"|".join(b"\x12" + re.escape(bytes([len(o)]) + o.encode()) for o in _GRAPH_OPERATORS))
-"""`op` of a NodeDef: field 2, its length, the name."""
-_KERAS_MODULES = ("keras", "tensorflow.keras", "tf_keras", "builtins")
-_CODE_CLASSES = frozenset(("Lambda", "__lambda__"))
+_ONE_ELEMENT_KEYS = ("chat_template", "template")
+_XML_DECLARES = re.compile(rb"<!(?:DOCTYPE|ENTITY)|<\?xml-stylesheet", re.IGNORECASE)
+_SKOPS: Final = {
+    "builtins": (
+        "dict",
+        "list",
+        "tuple",
+        "set",
+        "frozenset",
+        "str",
+        "int",
+        "float",
+        "bool",
+        "bytes",
+        "bytearray",
+        "slice",
+        "complex",
+        "NoneType",
+        "type",
+    ),
+    "collections": ("OrderedDict", "defaultdict", "Counter"),
+    "numpy": (
+        "ndarray",
+        "dtype",
+        "generic",
+        "int64",
+        "int32",
+        "int16",
+        "int8",
+        "uint64",
+        "uint32",
+        "uint16",
+        "uint8",
+        "float64",
+        "float32",
+        "float16",
+        "bool",
+        "bool_",
+        "str_",
+        "bytes_",
+        "complex64",
+        "complex128",
+        "object_",
+    ),
+    "numpy.ma": ("MaskedArray",),
+    "numpy.random": ("Generator", "RandomState"),
+    "numpy.random.mtrand": ("RandomState",),
+    "scipy.sparse": ("csr_matrix", "csc_matrix", "coo_matrix", "csr_array", "csc_array", "coo_array"),
+}
+"""What skops names beside the classes that a pickle may name."""
+_SKOPS_CALLS = frozenset(("OperatorFuncNode", "MethodNode", "PartialNode", "ReduceNode"))
+"""Parts of a skops file that call what they name when the file is loaded."""
 
 
 def examine_npy(part: Part, found: Found, nested: Callable[[Part, Found, int], None]) -> None:
@@ -72,28 +113,9 @@ def _types(description: Any) -> Iterator[str]:
 
 
 def examine_hdf5(part: Part, found: Found) -> None:
-    """Keras keeps its configuration as JSON text in an attribute; the bytes are searched for layers that are code."""
+    """Keras keeps its configuration as JSON text in an attribute; the bytes are searched for what is code."""
     found.formats.append("HDF5")
-    for window in _windows(part):
-        names = {match.decode("latin-1") for match in _CLASS_NAME.findall(window)}
-        for name in sorted(names & _CODE_CLASSES):
-            found.unsafe("keras-code", f"a Keras layer {name}, whose code runs when the model is loaded", part.name)
-            return
-        if names and _ESCAPED_LETTER.search(window):
-            found.unsafe("keras-code", "a Keras configuration with escaped letters, which can hide a layer", part.name)
-            return
-        for module in _MODULE.findall(window) if names else ():
-            if not _is_keras(module.decode("latin-1")):
-                found.unsafe("keras-code", f"a Keras layer from the module {module[:80]!r}", part.name)
-                return
-
-
-def examine_gguf(part: Part, found: Found) -> None:
-    """GGUF carries a Jinja template; one that reaches for Python's internals is an attack on its renderer."""
-    found.formats.append("GGUF")
-    part.stream.seek(0)
-    if _TEMPLATE_ATTACK.search(part.stream.read(32 * _CHUNK)):
-        found.unsafe("template-attack", "a chat template that reaches for Python's internals", part.name)
+    keras.examine_text(windows(part), found, part.name)
 
 
 def examine_safetensors(part: Part, found: Found) -> None:
@@ -103,10 +125,17 @@ def examine_safetensors(part: Part, found: Found) -> None:
     length = int.from_bytes(part.stream.read(8), "little")
     header = _json(part.stream.read(min(length, _MAX_JSON)), part.name)
     try:
-        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        places = [tuple(entry["data_offsets"]) for key, entry in header.items() if key != "__metadata__"]
+    except (AttributeError, KeyError, TypeError) as error:
         raise Unparsable("a safetensors header of an unknown form") from error
-    if not all(type(end) is int and 0 <= end <= part.size - 8 - length for end in ends):
+    if not all(len(place) == 2 and all(type(edge) is int for edge in place) for place in places):
+        raise Unparsable("a safetensors header of an unknown form")
+    position = 0
+    for start, end in sorted(places):
+        if start != position or end < start:
+            raise Unparsable("safetensors whose data overlap or leave room for something else")
+        position = end
+    if position != part.size - 8 - length:
         raise Unparsable("a safetensors header that does not fit its data")
 
 
@@ -133,7 +162,8 @@ def examine_json(part: Part, found: Found) -> None:
         if base == "schema.json":
             _skops_node(node, found, part.name)
         else:
-            _keras_node(node, found, part.name)
+            keras.examine_node(node, found, part.name)
+            _templates(node, found, part.name)
 
 
 def data_format(part: Part, head: bytes) -> str:
@@ -143,26 +173,28 @@ def data_format(part: Part, head: bytes) -> str:
     for start, name in _DATA_FORMATS:
         if head.startswith(start):
             return name
-    return "TensorFlow Lite" if head[4:8] == b"TFL3" else ""
+    return "ExecuTorch" if head[4:6] == b"ET" and head[6:8].isdigit() else ""
 
 
-def examine_graph(part: Part, found: Found) -> None:
-    """A TensorFlow graph (`saved_model.pb`): its operators may run Python or reach for files."""
-    found.formats.append("TensorFlow graph")
-    for window in _windows(part):
-        operator = _GRAPH_ATTACK.search(window)
-        if operator:
-            name = operator[0][2:].decode("ascii")
-            found.unsafe("graph-operator", f"the operator {name}, which runs code or reaches for files", part.name)
-            return
+def examine_xml(part: Part, found: Found, head: bytes) -> None:
+    """PMML and OpenVINO describe models in XML; one that declares entities is an attack on its parser."""
+    found.formats.append("PMML" if b"<PMML" in head else "OpenVINO XML")
+    for window in windows(part):
+        if _XML_DECLARES.search(window) or b"\0" in window:
+            raise Unparsable("XML that declares a document type or is not written in UTF-8")
 
 
-def _keras_node(node: dict[str, Any], found: Found, where: str) -> None:
-    name, module = node.get("class_name"), node.get("module")
-    if isinstance(name, str) and name in _CODE_CLASSES:
-        found.unsafe("keras-code", f"a Keras layer {name}, whose code runs when the model is loaded", where)
-    elif name is not None and module is not None and not (isinstance(module, str) and _is_keras(module)):
-        found.unsafe("keras-code", f"a Keras object from the module {str(module)[:80]!r}", where)
+def is_model_xml(head: bytes) -> bool:
+    """Whether XML begins, with the root of a model."""
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and (b"<PMML" in head or b"<net name=" in head)
+
+
+def _templates(node: dict[str, Any], found: Found, where: str) -> None:
+    """Chat templates of tokenizers: one text, or a list of named ones."""
+    for key in _ONE_ELEMENT_KEYS:
+        if isinstance(text := node.get(key), str) and ("{%" in text or "{{" in text):
+            found.formats.append("chat template")
+            examine_template(text, found, where)
 
 
 def _skops_node(node: dict[str, Any], found: Found, where: str) -> None:
@@ -170,12 +202,10 @@ def _skops_node(node: dict[str, Any], found: Found, where: str) -> None:
     if not isinstance(module, str) or not isinstance(name, str):
         return
     found.imports.add(f"{module}.{name}")
-    if not is_allowed(module, name) and module not in ("builtins", "numpy", "scipy.sparse"):
+    if node.get("__loader__") in _SKOPS_CALLS:
+        found.unsafe("unlisted-call", f"a part ({node['__loader__']}) that calls {module}.{name} when loaded", where)
+    if not is_allowed(module, name) and name not in _SKOPS.get(module, ()):
         found.unsafe("unlisted-import", f"imports {module}.{name}, which is not on the allow-list", where)
-
-
-def _is_keras(module: str) -> bool:
-    return any(module == root or module.startswith((root + ".", root + "_")) for root in _KERAS_MODULES)
 
 
 def _json(data: bytes, where: str) -> Any:
@@ -196,7 +226,7 @@ def _dicts(document: Any) -> Iterator[dict[str, Any]]:
             pending.extend(value)
 
 
-def _windows(part: Part) -> Iterator[bytes]:
+def windows(part: Part) -> Iterator[bytes]:
     """The bytes in overlapping windows, so that no text of up to 4 KiB is cut in all of them."""
     part.stream.seek(0)
     tail = b""

@@ -28,9 +28,10 @@ _DOMAINS = frozenset(
 )
 # message → field number → what lies there: another message, or a text that matters
 _MESSAGES: Final = {
-    "Model": {7: "Graph", 8: "OperatorSet", 25: "Function"},
+    "Model": {7: "Graph", 8: "OperatorSet", 20: "Training", 25: "Function"},
+    "Training": {1: "Graph", 2: "Graph"},
     "Graph": {1: "Node", 5: "Tensor", 15: "SparseTensor"},
-    "Function": {7: "Node"},
+    "Function": {7: "Node", 9: "OperatorSet", 11: "Attribute"},
     "Node": {5: "Attribute"},
     "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "SparseTensor", 23: "SparseTensor"},
     "SparseTensor": {1: "Tensor", 2: "Tensor"},
@@ -38,7 +39,17 @@ _MESSAGES: Final = {
     "Entry": {},
     "OperatorSet": {},
 }
-_TEXTS: Final = {"Node": {7: "domain"}, "Entry": {1: "key", 2: "value"}, "OperatorSet": {1: "domain"}}
+_TEXTS: Final = {
+    "Node": {4: "name", 7: "domain"},
+    "Function": {1: "name", 10: "domain"},
+    "Entry": {1: "key", 2: "value"},
+    "OperatorSet": {1: "domain"},
+}
+_FOREIGN = frozenset(("EPContext", "PyOp", "PythonOp"))
+"""Operators of known domains that hold compiled code, or name a file of it, or run Python."""
+_CORE_ML = 200
+"""Messages of Core ML begin as those of ONNX do; the kinds of its models have numbers from here on."""
+_CORE_ML_CUSTOM = frozenset((555, 556))
 
 
 @dataclass(frozen=True)
@@ -57,8 +68,14 @@ def looks_like_onnx(part: Part) -> bool:
 
 def examine_onnx(part: Part, found: Found) -> None:
     """Raises `Unparsable` where the bytes are not such a message."""
+    reader = _Reader(part, found)
     found.formats.append("ONNX")
-    _Reader(part, found).message("Model", 0, part.size, 0)
+    reader.message("Model", 0, part.size, 0)
+    reader.judge_domains()
+    if any(number >= _CORE_ML for number in reader.top):
+        found.formats[-1] = "Core ML"
+        if reader.top & _CORE_ML_CUSTOM:
+            found.unsafe("custom-operators", "a custom model of Core ML, which needs code of its own", part.name)
 
 
 class _Reader:
@@ -66,7 +83,9 @@ class _Reader:
         self.part = part
         self.found = found
         self.fields = 0
-        self.graphs = 0
+        self.top: set[int] = set()
+        self.used: set[tuple[str, str]] = set()
+        self.defined: set[tuple[str, str]] = set()
 
     def message(self, kind: str, start: int, end: int, depth: int) -> None:
         if depth > _MAX_DEPTH:
@@ -75,17 +94,30 @@ class _Reader:
         for field in self._fields(start, end):
             inner = _MESSAGES[kind].get(field.number)
             label = _TEXTS.get(kind, {}).get(field.number)
+            if depth == 0:
+                self.top.add(field.number)
             if inner and field.wire == 2:
                 self.message(inner, field.start, field.end, depth + 1)
             elif label and field.wire == 2:
                 texts[label] = self._text(field)
-        domain, location = texts.get("domain", ""), texts.get("value", "")
-        if domain not in _DOMAINS:
-            message = f"operators of the domain {domain[:80]!r}, which need code of their own"
-            self.found.unsafe("custom-operators", message, self.part.name)
+        name, domain, location = texts.get("name", ""), texts.get("domain", ""), texts.get("value", "")
+        if kind == "Function":
+            self.defined.add((domain, name))
+        elif domain not in _DOMAINS:
+            self.used.add((domain, name))
+        if kind == "Node" and name in _FOREIGN:
+            self.found.unsafe("custom-operators", f"the operator {name}, which runs code of its own", self.part.name)
         if texts.get("key") == "location" and _leaves(location):
             message = f"tensors are read from {location[:200]!r}, outside the model"
             self.found.unsafe("external-data", message, self.part.name)
+
+    def judge_domains(self) -> None:
+        """An operator of an unknown domain is one of the model's own functions, or needs code of its own."""
+        domains = {domain for domain, _ in self.defined}
+        foreign = {d for d, name in self.used - self.defined if name or d not in domains}
+        for domain in sorted(foreign):
+            message = f"operators of the domain {domain[:80]!r}, which need code of their own"
+            self.found.unsafe("custom-operators", message, self.part.name)
 
     def _fields(self, start: int, end: int) -> Iterator[_Field]:
         position = start

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from checks.model_files.opcodes import Unparsable
+
+if TYPE_CHECKING:
+    from checks.model_files.opinion import Opinion
 
 MAX_DEPTH = 6
 MAX_UNPACKED = 4 * 1024**3
@@ -45,6 +48,7 @@ class Found:
     reasons: list[Reason] = field(default_factory=list)
     formats: list[str] = field(default_factory=list)
     imports: set[str] = field(default_factory=set)
+    opinions: list[Opinion] = field(default_factory=list)
     unpacked: int = 0
     members: int = 0
 

@@ -15,16 +15,26 @@ import io
 from typing import Any, BinaryIO, Final
 
 from checks.model_files.allowlist import is_allowed, is_known_dangerous, may_call
+from checks.model_files.arguments import odd_arguments
 from checks.model_files.arrays import element_count, item_width
 from checks.model_files.opcodes import OPAQUE, Step, Unparsable, read_steps, starts_like_opcode
-from checks.model_files.report import ARRAY_KEYS, Import, Made, Report, Table, plausible, real_problems
+from checks.model_files.report import (
+    ARRAY_KEYS,
+    GETATTR,
+    KNOWN_METHODS,
+    Import,
+    Made,
+    Report,
+    Table,
+    plausible,
+    real_problems,
+)
 
 MAX_STEPS = 5_000_000
 """Opcodes in one file; the models of scikit-learn and XGBoost have thousands."""
 _MAX_DEPTH = 8
 _MAX_TUPLE = 16
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
-_ENCODINGS = frozenset(("latin1", "latin-1", "ascii", "utf-8", "utf8"))
 
 
 class Walk:
@@ -39,6 +49,9 @@ class Walk:
         self.marked: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.result: Any = OPAQUE
+        self.protocol = 0
+        self.getattr_at = -1
+        self.getattr_only_known = False
 
     def run(self) -> None:
         """Raises `Unparsable` where the bytes do not make a whole pickle."""
@@ -50,6 +63,8 @@ class Walk:
                 self._do(step)
             except (IndexError, KeyError) as error:
                 raise Unparsable(f"{step.name} finds nothing to work on", step.offset) from error
+        if self.getattr_at >= 0 and not self.getattr_only_known:
+            self.report.add("dangerous-import", f"imports {GETATTR}, which can run code", self.getattr_at)
         self.report.pickles += 1
 
     # --- the stack ---------------------------------------------------------------------------------------------------
@@ -72,8 +87,12 @@ class Walk:
     def push_empty_tuple(self, step: Step) -> None:
         self.stack.append(())
 
+    def set_protocol(self, step: Step) -> None:
+        """PROTO may stand anywhere; below 3 the names of Python 2 are meant from here on."""
+        self.protocol = step.argument
+
     def ignore(self, step: Step) -> None:
-        """PROTO, FRAME, READONLY_BUFFER: nothing that matters changes."""
+        """FRAME, READONLY_BUFFER: nothing that matters changes."""
 
     def mark(self, step: Step) -> None:
         self.marked.append(self.stack)
@@ -180,8 +199,11 @@ class Walk:
         self.stack.append(OPAQUE)
 
     def _import(self, module: str, name: str, step: Step) -> Import:
-        found = Import(*_present_name(module, name))
+        found = Import(*_present_name(module, name)) if self.protocol < 3 else Import(module, name)
         self.report.imports.add((module, name))
+        if found == GETATTR:
+            self.getattr_at = step.offset
+            return found
         if not is_allowed(found.module, found.name) and not (self.report.torchscript and _of_torchscript(found)):
             if is_known_dangerous(found.module, found.name):
                 self.report.add("dangerous-import", f"imports {found}, which can run code", step.offset)
@@ -207,6 +229,8 @@ class Walk:
         self.stack.append(self._called(items[0], tuple(items[1:]), step))
 
     def _called(self, callee: Any, arguments: Any, step: Step) -> Any:
+        if callee == GETATTR:
+            return self._attribute(arguments, step)
         if not isinstance(callee, Import):
             self.report.add("computed-call", f"{step.name} calls something that is not an import", step.offset)
             return OPAQUE
@@ -214,9 +238,19 @@ class Walk:
         by_constructor = step.name not in ("NEWOBJ", "NEWOBJ_EX")
         if by_constructor and is_allowed(callee.module, callee.name) and not may_call(callee.module, callee.name):
             self.report.add("unlisted-call", f"calls {callee}, which may be named but not called", step.offset)
-        if (callee.module, callee.name) == ("_codecs", "encode") and not _plain_encoding(arguments):
-            self.report.add("unlisted-import", "calls _codecs.encode with an unusual codec", step.offset)
+        if odd := odd_arguments(callee, arguments):
+            self.report.add("unlisted-call", odd, step.offset)
         return Made(callee, arguments if isinstance(arguments, tuple) else ())
+
+    def _attribute(self, arguments: Any, step: Step) -> Any:
+        """`getattr` is how Python pickles a class method; one such is known, and harmless."""
+        if isinstance(arguments, tuple) and len(arguments) == 2 and isinstance(arguments[0], Import):
+            method = Import(arguments[0].module, f"{arguments[0].name}.{arguments[1]}")
+            if method in KNOWN_METHODS:
+                self.getattr_only_known = True
+                return method
+        self.report.add("dangerous-import", f"calls {GETATTR}, which can run code", step.offset)
+        return OPAQUE
 
     def build(self, step: Step) -> None:
         state = self.stack.pop()
@@ -233,7 +267,10 @@ class Walk:
         self.stack.append(OPAQUE)
 
     def persistent_from_stack(self, step: Step) -> None:
-        self.stack[-1] = OPAQUE
+        """BINPERSID: torch before 1.6 looks up classes of layers so, and gives back the class itself."""
+        wanted = self.stack[-1]
+        is_class = isinstance(wanted, tuple) and len(wanted) == 4 and wanted[0] == "module"
+        self.stack[-1] = wanted[1] if is_class and isinstance(wanted[1], Import) else OPAQUE
 
     def stop(self, step: Step) -> None:
         self.result = self.stack.pop()
@@ -284,6 +321,7 @@ class Walk:
         onward = Walk(self.stream, self.size, Report(), self.depth + 1)
         onward.stack, onward.memo = list(self.stack), dict(self.memo)
         onward.marked = [list(items) for items in self.marked]
+        onward.protocol = self.protocol
         self._keep_real(onward)
         return position
 
@@ -314,12 +352,6 @@ def _present_name(module: str, name: str) -> tuple[str, str]:
     return _compat_pickle.IMPORT_MAPPING.get(module, module), name
 
 
-def _plain_encoding(arguments: Any) -> bool:
-    if not isinstance(arguments, tuple) or len(arguments) != 2:
-        return False
-    return isinstance(arguments[1], str) and arguments[1] in _ENCODINGS
-
-
 _ACTIONS: Final = {
     **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"), Walk.push_constant),
     **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING"), Walk.push_constant),
@@ -327,7 +359,8 @@ _ACTIONS: Final = {
     **dict.fromkeys(("FLOAT", "BINFLOAT", "NONE"), Walk.push_constant),
     **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), Walk.push_opaque),
     **dict.fromkeys(("NEWTRUE", "NEWFALSE", "EMPTY_LIST", "EMPTY_SET", "NEXT_BUFFER"), Walk.push_opaque),
-    **dict.fromkeys(("PROTO", "FRAME", "READONLY_BUFFER"), Walk.ignore),
+    **dict.fromkeys(("FRAME", "READONLY_BUFFER"), Walk.ignore),
+    "PROTO": Walk.set_protocol,
     **dict.fromkeys(("LIST", "FROZENSET"), Walk.make_opaque_from_mark),
     **dict.fromkeys(("TUPLE1", "TUPLE2", "TUPLE3"), Walk.make_short_tuple),
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), Walk.get),

@@ -49,6 +49,11 @@ class Import:
         return f"{self.module}.{self.name}"
 
 
+GETATTR: Final = Import("builtins", "getattr")
+KNOWN_METHODS: Final = frozenset((Import("zoneinfo", "ZoneInfo._unpickle"),))
+"""Class methods that pickles of plain values call, through `getattr`."""
+
+
 @dataclass(eq=False)
 class Made:
     """Stand-in for what a call gave: by what, with which arguments, and the state set later."""

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from checks.model_files import archives, formats, onnx
+from checks.model_files import archives, formats, gguf, keras, onnx, tensorflow
 from checks.model_files.opcodes import Unparsable
-from checks.model_files.opinion import MAX_SIZE, dangerous_imports
+from checks.model_files.opinion import MAX_SIZE, Opinion, ask_picklescan, together
+from checks.model_files.opinion import MAX_STEPS as MAX_STEPS_OF_OPINION
 from checks.model_files.parts import Found, Part, Reason, Verdict
 from checks.model_files.pickles import MAX_STEPS, Walk
 from checks.model_files.report import Problem, Report, real_problems
+from checks.model_files.templates import examine_template
 
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _TORCH_PICKLES = 5
@@ -27,13 +29,22 @@ _END_OF_ZIP = b"PK\x05\x06"
 
 @dataclass(frozen=True)
 class ModelVerdict:
-    """The answer for one file: format (outermost first), what decided, and every import its pickles ask for."""
+    """The answer for one file: format (outermost first), what decided, and every import its pickles ask for.
+
+    `opinions` are other scanners', one each at most.
+    """
 
     name: str
     verdict: Verdict
     formats: tuple[str, ...]
     reasons: tuple[Reason, ...]
     imports: tuple[str, ...]
+    opinions: tuple[Opinion, ...] = ()
+
+    @property
+    def disagreements(self) -> tuple[Opinion, ...]:
+        """Opinions that differ from the verdict in whether the file may be loaded."""
+        return tuple(one for one in self.opinions if one.disagrees(self.verdict))
 
 
 def scan_stream(stream: BinaryIO, size: int, name: str) -> ModelVerdict:
@@ -52,7 +63,13 @@ def scan_stream(stream: BinaryIO, size: int, name: str) -> ModelVerdict:
             sorted(set(found.reasons), key=lambda r: (r.verdict is not Verdict.UNSAFE, r.member, r.rule, r.message))
         ),
         imports=tuple(sorted(found.imports)),
+        opinions=together(found.opinions),
     )
+
+
+def may_be_configuration(name: str) -> bool:
+    """Whether a small text of this name may describe a model whose loader looks up classes, or renders templates."""
+    return name.lower().endswith((".json", ".jinja", ".jinja2", ".pbtxt", ".xml"))
 
 
 def scan_model(path: Path) -> ModelVerdict:
@@ -92,17 +109,38 @@ def _by_content(part: Part, found: Found) -> None:
     elif head.startswith(b"\x89HDF\r\n\x1a\n"):
         formats.examine_hdf5(part, found)
     elif head.startswith(b"GGUF"):
-        formats.examine_gguf(part, found)
+        gguf.examine_gguf(part, found)
     elif head[257:262] == b"ustar":
         archives.examine_tar(part, found, _examine)
     elif formats.is_safetensors(head, part.size):
         formats.examine_safetensors(part, found)
     elif onnx.looks_like_onnx(part):
         onnx.examine_onnx(part, found)
-    elif part.suffix == ".json":
+    elif tensorflow.is_graph(part, head) or tensorflow.is_text_graph(part, head):
+        _examine_graph(part, found)
+    elif head[4:8] == b"TFL3":
+        tensorflow.examine_lite(part, found, formats.windows(part))
+        _maybe_pickle(part, found, head)
+    elif formats.is_model_xml(head):
+        formats.examine_xml(part, found, head)
+    elif part.suffix == ".json" or (head[:1] == b"{" and b'"class_name"' in head):
         formats.examine_json(part, found)
+    elif part.suffix in (".jinja", ".jinja2") and "template" in part.name.rpartition("/")[2]:
+        _examine_template(part, found)
     else:
         _maybe_pickle(part, found, head)
+
+
+def _examine_graph(part: Part, found: Found) -> None:
+    """A graph; Keras puts its own configuration into one too (`keras_metadata.pb`)."""
+    tensorflow.examine_graph(part, found, formats.windows(part))
+    keras.examine_text(formats.windows(part), found, part.name)
+
+
+def _examine_template(part: Part, found: Found) -> None:
+    found.formats.append("chat template")
+    part.stream.seek(0)
+    examine_template(part.stream.read(MAX_SIZE).decode("utf-8", "replace"), found, part.name)
 
 
 def _hides_zip(part: Part) -> bool:
@@ -134,10 +172,9 @@ def _maybe_pickle(part: Part, found: Found, head: bytes) -> None:
         found.formats.append("pickle")
         found.imports |= {f"{module}.{name}" for module, name in report.imports}
         _note(problems, part, found)
+        _ask_second(part, 0, report, found)
     elif kind := formats.data_format(part, head):  # only now: a pickle may begin with any of their marks
         found.formats.append(kind)
-    elif part.suffix == ".pb" and head[:1] in (b"\x08", b"\x0a"):
-        formats.examine_graph(part, found)
     elif part.suffix in _MODEL_NAMES:
         raise Unparsable("the content is not what the name says")
 
@@ -152,9 +189,23 @@ def _pickle_at(part: Part, found: Found, start: int) -> None:
     finally:
         found.imports |= {f"{module}.{name}" for module, name in report.imports}
         _note(report.problems, part, found)
-    if not report.problems and part.size - start <= MAX_SIZE:
-        part.stream.seek(start)
-        _compare(dangerous_imports(part.stream.read(MAX_SIZE), part.name), part, found)
+        _ask_second(part, start, report, found)
+
+
+def _ask_second(part: Part, start: int, report: Report, found: Found) -> None:
+    """picklescan's word on the same bytes: kept, and believed where it is the graver.
+
+    But for `getattr`, of which it sees the name only: the walk has seen that nothing but a known method is got.
+    """
+    if part.size - start > MAX_SIZE or report.steps > MAX_STEPS_OF_OPINION:
+        return
+    part.stream.seek(start)
+    opinion = ask_picklescan(part.stream.read(MAX_SIZE), part.name)
+    found.opinions.append(opinion)
+    for name in opinion.about:
+        if not report.problems and name not in ("builtins.getattr", "__builtin__.getattr"):
+            message = f"{opinion.scanner} calls {name} dangerous where the walk found nothing"
+            found.unsafe("second-opinion", message, part.name)
 
 
 def _run_of_pickles(part: Part, report: Report, found: Found) -> None:
@@ -175,9 +226,3 @@ def _run_of_pickles(part: Part, report: Report, found: Found) -> None:
 def _note(problems: list[Problem], part: Part, found: Found) -> None:
     for problem in problems:
         found.unsafe(problem.rule, problem.message, f"{part.name}@{problem.offset}")
-
-
-def _compare(dangerous: tuple[str, ...], part: Part, found: Found) -> None:
-    """picklescan's word against ours: shown, and believed where it is the graver."""
-    for name in dangerous:
-        found.unsafe("second-opinion", f"picklescan calls {name} dangerous where the walk found nothing", part.name)

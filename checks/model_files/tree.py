@@ -5,40 +5,62 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from checks.model_files.auditor import ask_modelaudit
 from checks.model_files.parts import Reason, Verdict
-from checks.model_files.scan import ModelVerdict, scan_model
+from checks.model_files.scan import ModelVerdict, may_be_configuration, scan_stream
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.classify import HEAD, classify
 from pratique.intake.image.model import FileClass
 
 MAX_FILES = 200_000
+NO_MODEL = "no-model"
+"""Rule of a file that was named itself and holds no model of a known format."""
 
 
-def scan_paths(paths: Sequence[Path]) -> tuple[list[tuple[str, ModelVerdict]], int]:
-    """Verdicts by path in the order given, and how many files of directories were passed over as no models.
+@dataclass(frozen=True)
+class Scanned:
+    """A verdict by the path as it was given or found."""
 
-    A file that was named itself is never passed over: what no format is known for is *unreadable*. Symbolic links in
-    directories are not followed, and are *unreadable* too. Raises `CouldNotDecide` for more than 200,000 files, and
-    `OSError` where a file cannot be opened.
+    path: str
+    verdict: ModelVerdict
+
+
+def scan_paths(paths: Sequence[Path], *, ask_others: bool = True) -> tuple[list[Scanned], int]:
+    """Verdicts in the order given, one a file, and how many files of directories were passed over as no models.
+
+    A file that was named itself is never passed over: where no format of models is known for it, it is *unreadable* by
+    the rule `no-model`. What cannot be opened is *unreadable*, and so is in directories what is no regular file: pipes,
+    devices, and links that lead nowhere or out of the directory; a link within it is looked at as the file it leads to.
+    With `ask_others`, modelaudit is asked too where it is installed. Raises `CouldNotDecide` for more than 200,000
+    files.
     """
-    verdicts: list[tuple[str, ModelVerdict]] = []
+    found: dict[str, ModelVerdict] = {}
     skipped = 0
     for path in paths:
         if not path.is_dir():
-            verdicts.append((str(path), _scan(path) if path.is_file() else _odd(path)))
+            found.setdefault(str(path), _scan(path, named=True) or _no_model(path))
             continue
-        for found in _files(path):
-            if not stat.S_ISREG(found.lstat().st_mode):
-                verdicts.append((str(found), _odd(found)))
-            elif _may_hold_model(found):
-                verdicts.append((str(found), _scan(found)))
-            else:
+        for one in _files(path):
+            if str(one) not in found and (verdict := _in_directory(one, path)) is not None:
+                found[str(one)] = verdict
+            elif str(one) not in found:
                 skipped += 1
-            if len(verdicts) + skipped > MAX_FILES:
+            if len(found) + skipped > MAX_FILES:
                 raise CouldNotDecide(f"more than {MAX_FILES:,} files", next_step="Scan a smaller directory.")
-    return verdicts, skipped
+    return [Scanned(*item) for item in (_with_others(found) if ask_others else found).items()], skipped
+
+
+def _with_others(found: dict[str, ModelVerdict]) -> dict[str, ModelVerdict]:
+    """The verdicts with what modelaudit says of the files that hold something."""
+    asked = [path for path, verdict in found.items() if verdict.formats]
+    opinions = dict(zip(asked, ask_modelaudit([Path(path) for path in asked]), strict=False))
+    return {
+        path: replace(verdict, opinions=(*verdict.opinions, opinions[path])) if path in opinions else verdict
+        for path, verdict in found.items()
+    }
 
 
 def _files(directory: Path) -> Iterator[Path]:
@@ -52,21 +74,46 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _may_hold_model(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return classify(path.name, stream.read(HEAD)) in (FileClass.MODEL, FileClass.ARCHIVE)
+def _in_directory(path: Path, root: Path) -> ModelVerdict | None:
+    """The verdict on a file found in `root`; None where it may be passed over."""
+    if path.is_symlink():
+        target = Path(os.path.realpath(path))
+        if not target.is_relative_to(os.path.realpath(root)):
+            return _unreadable(path, "a link that leads out of the directory")
+        if target.is_dir():
+            return None  # it is walked by its own name
+    return _scan(path, named=False)
 
 
-def _scan(path: Path) -> ModelVerdict:
-    verdict = scan_model(path)
+def _scan(path: Path, *, named: bool) -> ModelVerdict | None:
+    """Open the file once, without waiting for a pipe's other end, and judge what was opened."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError as error:
+        return _unreadable(path, f"it cannot be opened: {error.strerror}")
+    with os.fdopen(descriptor, "rb") as stream:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return _unreadable(path, "a device, a pipe or another thing that is no file")
+        try:
+            head = stream.read(HEAD)
+            kind = classify(path.name, head, status.st_size)
+            model = kind in (FileClass.MODEL, FileClass.ARCHIVE)
+            if not (named or model or may_be_configuration(path.name)):
+                return None
+            verdict = scan_stream(stream, status.st_size, path.name)
+        except OSError as error:
+            return _unreadable(path, f"it cannot be read: {error.strerror}")
     if verdict.verdict is not Verdict.UNRECOGNISED:
         return verdict
-    return _unreadable(path, "unrecognised", "no format of models is known for this content")
+    return _no_model(path) if model else None
 
 
-def _odd(path: Path) -> ModelVerdict:
-    return _unreadable(path, "unreadable", "a link, a device or a pipe, which is not followed here")
+def _no_model(path: Path) -> ModelVerdict:
+    reason = Reason(NO_MODEL, "no format of models is known for this content", path.name, Verdict.UNREADABLE)
+    return ModelVerdict(path.name, Verdict.UNREADABLE, (), (reason,), ())
 
 
-def _unreadable(path: Path, rule: str, why: str) -> ModelVerdict:
-    return ModelVerdict(path.name, Verdict.UNREADABLE, (), (Reason(rule, why, path.name, Verdict.UNREADABLE),), ())
+def _unreadable(path: Path, why: str) -> ModelVerdict:
+    reason = Reason("unreadable", why, path.name, Verdict.UNREADABLE)
+    return ModelVerdict(path.name, Verdict.UNREADABLE, (), (reason,), ())

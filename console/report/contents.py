@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from checks.interface import CheckResult, Finding, Level
+from checks.model_files.opinion import disagreement
 from console.plain import plain
 from console.report.wording import MARKS, ordered, size
 
 if TYPE_CHECKING:
-    from checks.model_files import ModelVerdict
+    from checks.model_files.tree import Scanned
     from flows.contents import ContentsReport
     from flows.rescan import Rescanned
 
@@ -64,28 +65,39 @@ def _finding_in_words(finding: Finding) -> Iterable[str]:
         yield f"      fix: {plain(finding.fix)}"
 
 
-def models_as_json(verdicts: Iterable[tuple[str, ModelVerdict]], skipped: int) -> str:
-    """One verdict a file, with the opcode or member that decided."""
+def models_as_json(scanned: Iterable[Scanned], skipped: int) -> str:
+    """One verdict a file, with the opcode or member that decided and what other scanners say."""
     files = [
         {
-            "path": path,
-            "verdict": verdict.verdict.value,
-            "formats": list(verdict.formats),
-            "reasons": [{"rule": r.rule, "message": r.message, "member": r.member} for r in verdict.reasons],
-            "imports": list(verdict.imports),
+            "path": one.path,
+            "verdict": one.verdict.verdict.value,
+            "formats": list(one.verdict.formats),
+            "reasons": [{"rule": r.rule, "message": r.message, "member": r.member} for r in one.verdict.reasons],
+            "imports": list(one.verdict.imports),
+            "opinions": [
+                {
+                    "scanner": o.scanner,
+                    "says": o.says.value,
+                    "about": list(o.about),
+                    "agrees": o not in one.verdict.disagreements,
+                }
+                for o in one.verdict.opinions
+            ],
         }
-        for path, verdict in verdicts
+        for one in scanned
     ]
     return json.dumps({"api_version": "pratique/models/v1", "files": files, "skipped": skipped}, indent=2)
 
 
-def models_in_words(verdicts: Iterable[tuple[str, ModelVerdict]], skipped: int) -> str:
-    """A line a file, and why where it is not safe."""
+def models_in_words(scanned: Iterable[Scanned], skipped: int) -> str:
+    """A line a file, why where it is not safe, and who says otherwise."""
     lines: list[str] = []
-    for path, verdict in verdicts:
+    for one in scanned:
+        path, verdict = one.path, one.verdict
         formats = f" ({', '.join(verdict.formats)})" if verdict.formats else ""
         lines.append(f"{verdict.verdict.value:<11} {plain(path)}{formats}")
         lines += [f"            {plain(r.message)} [{plain(r.member)}]" for r in verdict.reasons[:5]]
+        lines += [f"            {plain(disagreement(other))}" for other in verdict.disagreements]
     if skipped:
         lines.append(f"{skipped} other files hold no model")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from console.terminal.failures import COULD_NOT_DECIDE, explained
 from console.terminal.options import HomeOption, OutputOption, PolicyOption, QuietOption, deliver, settings_from
+from pratique.errors import UsageError
 
 ImageArgument = Annotated[
     str,
@@ -144,25 +146,31 @@ def vulns(
 
 @explained
 def scan_model(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", exists=True, help="Model files, or directories.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Model files, or directories.")],
     output_format: Annotated[ModelFormat, typer.Option("--format", help="Form of the result.")] = ModelFormat.JSON,
     output: OutputOption = None,
 ) -> None:
     """Say of each model file what loading it would do: safe, unsafe or unreadable. Nothing is ever loaded.
 
-    In directories only files that may hold a model are looked at, judged by content and name. Exits with 0 when all are
-    safe, 1 when one is unsafe or unreadable, 3 when there was nothing to judge.
+    In directories only files that may hold a model are looked at, judged by content and name; what is no file there is
+    unreadable. A file that is named here and holds no known format is unreadable too, by the rule no-model. Other
+    scanners (picklescan, and modelaudit where it is installed) are asked, and shown where they disagree. Exits with 0
+    when all are safe, 1 when one is unsafe or unreadable, 3 when there was nothing to judge.
     """
     from checks.model_files import Verdict
     from checks.model_files.tree import scan_paths
     from console.report.contents import models_as_json, models_in_words
 
-    verdicts, skipped = scan_paths(paths)
+    for path in paths:
+        if not os.path.lexists(path):
+            message = f"there is nothing at {path}"
+            raise UsageError(message, next_step="Name model files, or directories that hold them.")
+    scanned, skipped = scan_paths(paths)
     show = models_as_json if output_format is ModelFormat.JSON else models_in_words
-    deliver(show(verdicts, skipped), output)
-    if any(verdict.verdict is not Verdict.SAFE for _, verdict in verdicts):
+    deliver(show(scanned, skipped), output)
+    if any(one.verdict.verdict is not Verdict.SAFE for one in scanned):
         raise typer.Exit(1)
-    raise typer.Exit(0 if verdicts else COULD_NOT_DECIDE)
+    raise typer.Exit(0 if scanned else COULD_NOT_DECIDE)
 
 
 @explained

@@ -107,6 +107,8 @@ def _opens_model(head: bytes) -> bool:
         return True
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 27:
         return True  # safetensors: the length of a JSON header, then the header
+    if head[:1] in (b"{", b"[") and b'"class_name"' in head:
+        return True  # a configuration of Keras, which names what its loader imports
     return looks_like_pickle(head)
 
 
