@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from flows.node import Node
 from pratique.digests import parse_digest
@@ -12,6 +14,7 @@ from pratique.errors import CouldNotDecide, UsageError
 
 if TYPE_CHECKING:
     from checks.advisories import Snapshot
+    from checks.advisories.index import Feed
 
 _FALLBACK = ("PyPI",)
 
@@ -40,6 +43,74 @@ def update_advisories(
             yield name, update(home, name, clock=node.clock, base=base or SOURCE, sha256=digest, taken=day)
         except CouldNotDecide as error:
             yield name, error
+
+
+def import_advisories(
+    home: Path, source: Path, *, taken: date, ecosystem: str | None = None, label: str = ""
+) -> list[Snapshot | Feed]:
+    """Import what `source` is: a snapshot of OSV, FIRST's scores, CISA's list, or a directory (a stick) of them.
+
+    Raises `InvalidInput` as importing one does; what was imported before then stays.
+    """
+    from checks.advisories.exploitation import feed_kind, import_feed
+    from checks.advisories.snapshot import holds_snapshots, import_snapshot
+
+    files = sorted(path for path in source.iterdir() if path.is_file()) if source.is_dir() else [source]
+    feeds = [(path, kind) for path in files if (kind := feed_kind(path)) is not None]
+    done: list[Snapshot | Feed] = []
+    if not feeds or (source.is_dir() and holds_snapshots(source)):
+        done.append(import_snapshot(source, home, taken=taken, ecosystem=ecosystem, label=label))
+    return done + [import_feed(path, home, kind, taken=taken, label=label) for path, kind in feeds]
+
+
+@dataclass(frozen=True)
+class Held:
+    """One snapshot or list that the node has, and why it may not be used (empty: it may)."""
+
+    name: str
+    taken: date
+    age_days: int
+    records: int
+    withdrawn: int
+    unreadable: int
+    digest: str
+    label: str
+    problem: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**vars(self), "taken": self.taken.isoformat()}
+
+
+def held_advisories(node: Node) -> list[Held]:
+    """What the node has, with its age by the policy; raises `CouldNotDecide` where there is no snapshot."""
+    from checks.advisories import load
+    from checks.advisories.exploitation import load_exploitation
+    from checks.advisories.source import stale
+
+    home, moment = node.settings.advisories, node.clock()
+    max_age = node.policy.policy.advisories.max_age
+    with load(home) as store:
+        held = [
+            Held(
+                s.ecosystems[0],
+                s.taken,
+                (moment.date() - s.taken).days,
+                s.records,
+                s.withdrawn,
+                len(s.unreadable),
+                s.digest,
+                s.label,
+                stale(s, moment, max_age),
+            )
+            for s in store.snapshots
+        ]
+    with load_exploitation(home) as lists:
+        for feed in lists.feeds:
+            age = (moment.date() - feed.taken).days
+            old = f"it is {age} days old; {max_age.days} are allowed" if abs(age) > max_age.days else ""
+            held.append(Held(feed.kind.value, feed.taken, age, feed.records, 0, 0, feed.digest, feed.label, old))
+    return held
 
 
 def _wanted(node: Node) -> Sequence[str]:

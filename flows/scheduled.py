@@ -23,8 +23,15 @@ Lines = list[dict[str, Any]]
 @task(name="fetch-advisories", persist_result=False)
 def fetch_advisories(home: str, policy: str | None) -> list[str]:
     """Fetch fresh snapshots; what went wrong, one line an ecosystem. The snapshots in use stay and grow stale."""
-    outcomes = update_advisories(_node(home, policy), None)
-    return [f"{name}: {outcome}" for name, outcome in outcomes if isinstance(outcome, PratiqueError)]
+    problems: list[str] = []
+    try:
+        for name, outcome in update_advisories(_node(home, policy), None):
+            problems += [f"{name}: {outcome}"] if isinstance(outcome, PratiqueError) else []
+    except (
+        PratiqueError
+    ) as error:  # a policy that names no ecosystem must not keep admitted tools from being asked about
+        problems.append(str(error))
+    return problems
 
 
 @task(name="ask-about-admitted-tools", persist_result=False)

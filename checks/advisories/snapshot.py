@@ -24,6 +24,7 @@ MAX_RECORDS = 2_000_000
 MAX_UNPACKED = 32 * 1024**3
 MAX_UNREADABLE = 0.02
 """Share of records that may be unreadable before the whole snapshot is refused."""
+_KEV = "known_exploited_vulnerabilities.json"
 _NAMED = re.compile(r"([A-Za-z][A-Za-z .:0-9]{0,40})[-_]all\.zip")
 
 
@@ -65,6 +66,12 @@ def import_snapshot(
         unreadable=tuple(name for s in snapshots for name in s.unreadable),
         nameless=sum(s.nameless for s in snapshots),
     )
+
+
+def holds_snapshots(directory: Path) -> bool:
+    """Whether there is anything in it that `import_snapshot` would import."""
+    places = [directory, *(entry for entry in directory.iterdir() if entry.is_dir())]
+    return any(any(place.glob("*all.zip")) or any(_records_in(place)) for place in places)
 
 
 def confirm_snapshot(home: Path, ecosystem: str, origin: Origin, taken: date) -> Snapshot | None:
@@ -123,14 +130,14 @@ def _sources(archive: Path, ecosystem: str | None) -> list[_Source]:
         raise _refuse("missing", str(archive), "there is no such file or directory")
     if (archive / "all.zip").is_file():
         return [_Source(archive / "all.zip", ecosystem or archive.name, is_archive=True)]
-    if any(archive.glob("*.json")):
+    if any(_records_in(archive)):
         return [_Source(archive, ecosystem, is_archive=False)]
     found: list[_Source] = []
     for directory in sorted(entry for entry in archive.iterdir() if entry.is_dir()):
         if ecosystem in (None, directory.name):
             if (directory / "all.zip").is_file():
                 found.append(_Source(directory / "all.zip", directory.name, is_archive=True))
-            elif any(directory.glob("*.json")):
+            elif any(_records_in(directory)):
                 found.append(_Source(directory, directory.name, is_archive=False))
     found += [_Source(a, _ecosystem_of(a), is_archive=True) for a in sorted(archive.glob("*all.zip"))]
     if not found:
@@ -164,10 +171,15 @@ def _zip_records(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _directory_records(directory: Path) -> Iterator[tuple[str, bytes]]:
-    for number, path in enumerate(sorted(directory.glob("*.json"))):
+    for number, path in enumerate(sorted(_records_in(directory))):
         if number >= MAX_RECORDS:
             raise _refuse("too-many", str(directory), f"more than {MAX_RECORDS:,} records")
         yield path.name, read_bounded(path, MAX_RECORD)
+
+
+def _records_in(directory: Path) -> Iterator[Path]:
+    """Files that may be records: CISA's list beside them is none."""
+    return (path for path in directory.glob("*.json") if path.name != _KEV)
 
 
 def _digest_of_records(directory: Path) -> Digest:

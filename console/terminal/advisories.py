@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +24,12 @@ advisories_app = typer.Typer(
 @explained
 def import_(
     archive: Annotated[
-        Path, typer.Argument(exists=True, help="An export of osv.dev (ECOSYSTEM/all.zip), or a directory of them.")
+        Path,
+        typer.Argument(
+            exists=True,
+            help="An export of osv.dev (ECOSYSTEM/all.zip), FIRST's epss_scores-….csv.gz, CISA's "
+            "known_exploited_vulnerabilities.json, or a directory of them.",
+        ),
     ],
     date: Annotated[
         datetime,
@@ -37,20 +41,19 @@ def import_(
     label: Annotated[str, typer.Option("--label", help="A note that is shown with every verdict.")] = "",
     home: HomeOption = None,
 ) -> None:
-    """Import a snapshot, from a file or a USB stick; it replaces the snapshot of its ecosystem.
+    """Import a snapshot, from a file or a USB stick; it replaces the one of its ecosystem, or the list of its kind.
 
-    The date decides when verdicts on it become stale, and no record's own date is believed.
+    The date decides when verdicts on it become stale, and no record's own date is believed. EPSS (how likely attackers
+    are to use a vulnerability) and KEV (which ones they do use) are told apart from advisories by their content.
     """
-    from checks.advisories import import_snapshot
+    from checks.advisories import Snapshot
+    from flows.advisories import import_advisories
 
     typer.echo(f"reading {archive}", err=True)
-    snapshot = import_snapshot(
-        archive, settings_from(home).advisories, taken=date.date(), ecosystem=ecosystem, label=label
-    )
-    typer.echo(
-        f"imported {snapshot.records} records of {', '.join(snapshot.ecosystems)}, "
-        f"taken {snapshot.taken}, {snapshot.digest}"
-    )
+    home_of_them = settings_from(home).advisories
+    for one in import_advisories(home_of_them, archive, taken=date.date(), ecosystem=ecosystem, label=label):
+        what = ", ".join(one.ecosystems) if isinstance(one, Snapshot) else one.kind.value.upper()
+        typer.echo(f"imported {one.records} records of {what}, taken {one.taken}, {one.digest}")
 
 
 @advisories_app.command("update")
@@ -97,15 +100,25 @@ def update(
 
 @advisories_app.command("status")
 @explained
-def status(home: HomeOption = None, output_format: Format = OutputFormat.HUMAN) -> None:
-    """Say which snapshots there are, and from when; exits with 3 when there is none."""
-    from checks.advisories import load
+def status(home: HomeOption = None, policy: PolicyOption = None, output_format: Format = OutputFormat.HUMAN) -> None:
+    """Say which snapshots and lists there are, from when, and whether the policy still lets them be used.
 
-    with load(settings_from(home).advisories) as store:
-        snapshots = store.snapshots
+    Exits with 3 when there is no snapshot, or one is too old.
+    """
+    from console.plain import plain
+    from flows.advisories import held_advisories
+    from flows.node import Node
+
+    held = held_advisories(Node.open(settings_from(home, policy)))
     if output_format is OutputFormat.JSON:
-        typer.echo(json.dumps([asdict(snapshot) for snapshot in snapshots], indent=2, default=str))
-        return
-    for snapshot in snapshots:
-        names = ", ".join(snapshot.ecosystems)
-        typer.echo(f"{names}: {snapshot.records} records, taken {snapshot.taken}, {snapshot.digest} {snapshot.label}")
+        typer.echo(json.dumps([one.as_json() for one in held], indent=2))
+    else:
+        for one in held:
+            counts = f"{one.records} records" + (f" ({one.withdrawn} withdrawn)" if one.withdrawn else "")
+            counts += f", {one.unreadable} unreadable" if one.unreadable else ""
+            age = f"taken {one.taken} ({one.age_days} days ago)"
+            typer.echo(f"{one.name}: {counts}, {age}, {one.digest} {plain(one.label)}".rstrip())
+            if one.problem:
+                typer.echo(f"    {one.problem}")
+    if any(one.problem for one in held):
+        raise typer.Exit(COULD_NOT_DECIDE)

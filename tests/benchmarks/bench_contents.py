@@ -15,14 +15,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from checks.sbom.model import Component, package_url
 from checks.vulnerabilities import check_vulnerabilities, look_up
 from pratique.clock import fixed_clock
 from pratique.digests import sha256_bytes
+from tests.unit.checks.advisory_services import Service, serving
 from tests.unit.checks.stores import MemoryStore
 
 TAKEN = date(2026, 7, 23)
@@ -158,42 +157,17 @@ def components(count: int, archive: Path, *, vulnerable: float = 0.1, seed: int 
     ]
 
 
-class _Osv(BaseHTTPRequestHandler):
-    """osv.dev's query, answered from memory by package name, as fast as a local server can."""
-
-    records: dict[str, list[dict[str, Any]]]
-    protocol_version = "HTTP/1.1"
-    wbufsize = 1 << 20  # one packet an answer: split ones would wait 40 ms for an acknowledgement
-
-    def do_POST(self) -> None:
-        """One package."""
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        body = json.dumps({"vulns": self.records.get(asked["package"]["name"].lower(), [])}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
-
-
 @contextmanager
 def local_osv(archive: Path) -> Iterator[str]:
-    """A server with the same records on this machine."""
+    """osv.dev's query on this machine, answered from memory by package name, as fast as a local server can."""
     records: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     with zipfile.ZipFile(archive) as opened:
         for member in opened.namelist():
             record = json.loads(opened.read(member))
             for affected in record.get("affected", []):
                 records[affected["package"]["name"].lower()].append(record)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Osv,), {"records": dict(records)}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1/query"
-    finally:
-        server.shutdown()
+    with serving(Service(lambda question: records.get(question["package"]["name"].lower(), []))) as service:
+        yield service.osv
 
 
 def by_pip_audit(url: str, listed: list[Component], cache: Path) -> tuple[int, int]:
