@@ -14,6 +14,7 @@ from checks.interface import (
     inconclusive,
     status_of,
 )
+from checks.sbom.copies import read_copies
 from checks.sbom.cyclonedx import write_document
 from checks.sbom.declared import compare, read_declared
 from checks.sbom.model import Bom, Component, Origin
@@ -73,7 +74,8 @@ def make_bom(
     python = read_python(inventory, system.owned)
     lies = [*python.lies, *system.lies, *unowned_programs(inventory, system)]
     node = sorted(read_node(inventory, lies), key=lambda c: (c.purl, c.path))
-    nested = read_nested(inventory, lies)
+    copies = read_copies(inventory, python.components, lies)
+    nested = sorted((*copies, *read_nested(inventory, lies)), key=lambda c: (c.purl, c.path))
     components = (*python.components, *system.components, *node, *nested, *_models(inventory))
     document = write_document(
         components,

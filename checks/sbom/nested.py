@@ -1,4 +1,4 @@
-"""Packages that no installer knows of: vendored copies, archives inside the image, bundled shared objects."""
+"""Packages that no installer knows of: archives inside the image, bundled shared objects."""
 
 from __future__ import annotations
 
@@ -24,15 +24,32 @@ MAX_MEMBERS = 100_000
 MAX_METADATA = 1024**2
 MAX_UNPACKED = 256 * 1024**2
 """Bytes that are unpacked of all archives of an image together."""
-_PINNED = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]{0,100})(?:\[[^\]]{0,100}\])?\s*==\s*([A-Za-z0-9.!+_-]{1,60})")
 _METADATA = re.compile(
     r"(?:.*/)?[^/]+\.dist-info/METADATA|[^/]+/PKG-INFO|EGG-INFO/PKG-INFO|(?:.*/)?[^/]+\.egg-info/PKG-INFO"
 )
 _NODE = re.compile(r"package/package\.json")
 _INNER = re.compile(r".*\.(?:whl|zip|egg|tar|tgz|tar\.gz|tar\.bz2|tar\.xz)", re.IGNORECASE)
+_SMALLEST = 22
+_NO_ARCHIVES = (
+    ".py",
+    ".pyi",
+    ".pyc",
+    ".so",
+    ".h",
+    ".c",
+    ".js",
+    ".txt",
+    ".md",
+    ".rst",
+    ".html",
+    ".css",
+    ".json",
+    ".svg",
+)
 _BUNDLED = re.compile(r"(?:.*/)?[^/]+\.libs/[^/]+\.so[^/]*|(?:.*/)?\.dylibs/[^/]+")
 _HEADER = re.compile(rb"^(Name|Version):[ \t]*([^\r\n]{1,200})", re.MULTILINE)
 _NODE_FIELD = re.compile(rb'"(name|version)"\s*:\s*"([^"\\]{1,214})"')
+_HEAD = 4096
 _XZ = b"\xfd7zXZ\x00"
 _COMPRESSED = (b"\x1f\x8b", b"BZh", _XZ)
 _BROKEN = (
@@ -52,28 +69,16 @@ _BROKEN = (
 
 def read_nested(inventory: Inventory, lies: list[Lie]) -> list[Component]:
     """Components that lie inside others, marked *detected*; archives that could not be searched go into `lies`."""
-    found = [*_vendored(inventory), *_bundled(inventory)]
+    found = [*_bundled(inventory)]
     search = _Search(lies)
     for kind in (FileClass.MODEL, FileClass.ARCHIVE):
         for entry in inventory.of_class(kind):
-            certain = kind is FileClass.ARCHIVE or entry.head[:2] == b"PK"
+            certain = kind is FileClass.ARCHIVE or entry.head.startswith(b"PK")
             if entry.path not in inventory.not_kept and (certain or entry.head.startswith(_COMPRESSED)):
                 with inventory.open(entry.path) as stream:
                     found += search.archive(stream, entry.path, certain=certain)
     unique = {(c.purl or c.path, c.path): c for c in found}
     return sorted(unique.values(), key=lambda c: (c.purl, c.path))
-
-
-def _vendored(inventory: Inventory) -> Iterator[Component]:
-    """What `vendor.txt` pins, as far as its directory holds it."""
-    for entry in inventory.of_class(FileClass.PYTHON_METADATA):
-        name = entry.path.rpartition("/")[2]
-        if not name.lower().startswith(("vendor", "_vendor")) or not name.endswith(".txt"):
-            continue
-        for line in inventory.read(entry.path)[:MAX_METADATA].decode("utf-8", "replace").splitlines()[:2000]:
-            pinned = _PINNED.match(line.partition("#")[0])
-            if pinned:
-                yield _detected("pypi", pinned[1], pinned[2], entry.path)
 
 
 def _bundled(inventory: Inventory) -> Iterator[Component]:
@@ -103,6 +108,26 @@ def _detected(kind: str, name: str, version: str, where: str) -> Component:
     )
 
 
+def _is_zip(head: bytes) -> bool:
+    """A zip, or one behind a line for the shell (pex, zipapp)."""
+    return head.startswith(b"PK") or (head.startswith(b"#!") and b"PK\x03\x04" in head)
+
+
+def _states_package(name: str) -> bool:
+    return _METADATA.fullmatch(name) is not None or _NODE.fullmatch(name) is not None
+
+
+def _stated(data: bytes, name: str, where: str) -> Iterator[Component]:
+    """The package whose metadata `data` are."""
+    node = _NODE.fullmatch(name) is not None
+    fields: dict[bytes, str] = {}
+    for key, value in (_NODE_FIELD if node else _HEADER).findall(data[:MAX_METADATA]):
+        fields.setdefault(key.lower(), text_of(value.decode("utf-8", "replace")))
+    stated, version = fields.get(b"name", ""), fields.get(b"version", "")
+    if stated and version:
+        yield _detected("npm" if node else "pypi", stated, version, where)
+
+
 def _decompressed(stream: BinaryIO, head: bytes) -> BinaryIO:
     if head[:2] == b"\x1f\x8b":
         return cast(BinaryIO, gzip.GzipFile(fileobj=stream, mode="rb"))
@@ -124,10 +149,10 @@ class _Search:
 
         Where it is not `certain` that the bytes are an archive, bytes that are none are passed over.
         """
-        head = stream.read(512)
+        head = stream.read(_HEAD)
         stream.seek(0)
         try:
-            if head[:2] == b"PK":
+            if _is_zip(head):
                 with zipfile.ZipFile(stream) as opened:
                     yield from self._zip(opened, path, depth)
             else:
@@ -143,45 +168,43 @@ class _Search:
     def _zip(self, opened: zipfile.ZipFile, path: str, depth: int) -> Iterator[Component]:
         for member in opened.infolist():
             self._count()
-            if self._wanted(member.filename):
+            if self._worth(member.filename, member.file_size):
                 with opened.open(member) as stream:
-                    data = self._read(cast(BinaryIO, stream), member.filename)
-                yield from self._member(data, member.filename, path, depth)
+                    yield from self._member(cast(BinaryIO, stream), member.filename, path, depth)
 
     def _tar(self, opened: tarfile.TarFile, path: str, depth: int, *, packed: bool) -> Iterator[Component]:
         for member in opened:
             self._count()
             self.unpacked += member.size if packed else 0  # unpacked also where nothing is wanted of it
             self._within()
-            if member.isreg() and self._wanted(member.name):
+            if member.isreg() and self._worth(member.name, member.size):
                 stream = opened.extractfile(member)
                 if stream is not None:
-                    data = self._read(cast(BinaryIO, stream), member.name)
-                    yield from self._member(data, member.name, path, depth)
+                    yield from self._member(cast(BinaryIO, stream), member.name, path, depth)
 
-    def _wanted(self, name: str) -> bool:
-        return any(form.fullmatch(name) for form in (_METADATA, _NODE, _INNER))
+    def _worth(self, name: str, size: int) -> bool:
+        """Whether a member is looked into; the smallest archive has 22 bytes, and code is none."""
+        return _states_package(name) or (size >= _SMALLEST and not name.endswith(_NO_ARCHIVES))
 
-    def _member(self, data: bytes, name: str, path: str, depth: int) -> Iterator[Component]:
+    def _member(self, stream: BinaryIO, name: str, path: str, depth: int) -> Iterator[Component]:
         where = f"{path}!/{text_of(name)}"
-        if _INNER.fullmatch(name):
-            if depth + 1 >= MAX_DEPTH:
-                raise ValueError(f"archives are packed more than {MAX_DEPTH} times in each other")
-            yield from self.archive(io.BytesIO(data), where, certain=True, depth=depth + 1)
+        if _states_package(name):
+            yield from _stated(self._read(stream, b"", MAX_METADATA, whole=False), name, where)
             return
-        node = _NODE.fullmatch(name) is not None
-        pairs = (_NODE_FIELD if node else _HEADER).findall(data[:MAX_METADATA])
-        fields: dict[bytes, str] = {}
-        for key, value in pairs:
-            fields.setdefault(key.lower(), text_of(value.decode("utf-8", "replace")))
-        stated, version = fields.get(b"name", ""), fields.get(b"version", "")
-        if stated and version:
-            yield _detected("npm" if node else "pypi", stated, version, where)
+        head = stream.read(_HEAD)
+        named = _INNER.fullmatch(name) is not None
+        if not (named or _is_zip(head) or head.startswith(_COMPRESSED) or head[257:262] == b"ustar"):
+            return
+        if depth + 1 >= MAX_DEPTH:
+            if not named:
+                return
+            raise ValueError(f"archives are packed more than {MAX_DEPTH} times in each other")
+        data = self._read(stream, head, MAX_UNPACKED - self.unpacked, whole=True)
+        yield from self.archive(io.BytesIO(data), where, certain=named or _is_zip(head), depth=depth + 1)
 
-    def _read(self, stream: BinaryIO, name: str) -> bytes:
-        limit = MAX_UNPACKED - self.unpacked if _INNER.fullmatch(name) else MAX_METADATA
-        data = stream.read(max(limit, 0) + 1)
-        if len(data) > limit and _INNER.fullmatch(name):
+    def _read(self, stream: BinaryIO, head: bytes, limit: int, *, whole: bool) -> bytes:
+        data = head + stream.read(max(limit - len(head), 0) + 1)
+        if len(data) > limit and whole:
             raise ValueError("more is packed in it than is searched")
         self.unpacked += len(data)
         self._within()

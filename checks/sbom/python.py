@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from checks.sbom.code_versions import stated_version, stated_versions
+from checks.sbom.known_modules import KNOWN_MODULES
 from checks.sbom.model import Component, Origin, package_url, text_of
 from checks.sbom.record import Lie, compare_record, site_of
 from checks.sbom.spdx import parse
@@ -19,27 +21,9 @@ from pratique.intake.image.model import Inventory, Kind
 
 _DIRECTORY = re.compile(r"(?P<name>[^/]+?)-(?P<version>[^/-]+)\.(?:dist|egg)-info")
 _MODULE_SUFFIXES = (".py", ".so", ".pth", ".pyc")
-_VERSION_IN_CODE = re.compile(rb"""__version__\s*=\s*['"]([A-Za-z0-9.!+_-]{1,64})['"]""")
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]{0,200})")
 _MAX_HEADER = 512 * 1024
 _SAYS_NOTHING = ("OSI Approved", "License")
-_IMPORT_NAMES = {
-    "yaml": "PyYAML",
-    "sklearn": "scikit-learn",
-    "PIL": "pillow",
-    "cv2": "opencv-python",
-    "attr": "attrs",
-    "dateutil": "python-dateutil",
-    "bs4": "beautifulsoup4",
-    "Crypto": "pycryptodome",
-    "OpenSSL": "pyOpenSSL",
-    "jwt": "PyJWT",
-    "google": "protobuf",
-    "skimage": "scikit-image",
-    "SimpleITK": "SimpleITK",
-    "pkg_resources": "setuptools",
-    "_yaml": "PyYAML",
-}
 
 
 @dataclass
@@ -173,17 +157,19 @@ def _compare_with_directory(distribution: _Distribution, name: str, version: str
 def _compare_with_code(
     distribution: _Distribution, name: str, version: str, inventory: Inventory, files: set[str], found: PythonPackages
 ) -> None:
-    """The version that the package's own module states; where it is another, both are asked about."""
+    """The versions that the package's own code states; where one is another, it is asked about too."""
     prefix = f"{distribution.base}/" if distribution.base else ""
-    module = next((m for m, n in _IMPORT_NAMES.items() if canonical(n) == canonical(name)), canonical(name))
+    module = next((m for m, n in KNOWN_MODULES.items() if canonical(n) == canonical(name)), canonical(name))
     for candidate in (module, module.replace("-", "_"), module.replace("-", "")):
         path = f"{prefix}{candidate}/__init__.py"
+        if path not in files:
+            path = f"{prefix}{candidate}.py"
         if path in files:
-            stated = _version_in_code(path, candidate, inventory)
-            if stated and not _same_release(stated, version):
-                message = f"{name} says that its version is {version}, its code says {stated}"
-                found.lies.append(Lie("version-in-code", message, path))
-                found.components.append(_detected(name, stated, path))
+            for place, stated in stated_versions(inventory, path):
+                if not _same_release(stated, version):
+                    message = f"{name} says that its version is {version}, its code says {stated}"
+                    found.lies.append(Lie("version-in-code", message, place))
+                    found.components.append(_detected(name, stated, place))
             return
 
 
@@ -274,17 +260,9 @@ def _generated(path: str, owned: set[str]) -> bool:
 def _detect(top: str, path: str, inventory: Inventory, found: PythonPackages) -> None:
     """A module known by its import name becomes a component marked so, its version taken from the code if kept."""
     module = top.partition(".")[0]
-    name = _IMPORT_NAMES.get(module, module)
     if top.endswith(".pth") or not re.fullmatch(r"[A-Za-z0-9_]+", module):
         return
-    found.components.append(_detected(name, _version_in_code(path, module, inventory), path))
-
-
-def _version_in_code(path: str, module: str, inventory: Inventory) -> str:
-    folder = path[: path.index(f"/{module}") + len(module) + 1] if f"/{module}" in path else ""
-    for candidate in (f"{folder}/__init__.py", f"{folder}/_version.py", f"{folder}/version.py", path):
-        if candidate in inventory.contents:
-            stated = _VERSION_IN_CODE.search(inventory.contents[candidate][:65536])
-            if stated:
-                return stated[1].decode("ascii")
-    return ""
+    folder = path[: path.index(f"/{module}") + 1] if f"/{module}" in path else ""
+    begins = path if path == f"{folder}{top}" else f"{folder}{module}/__init__.py"
+    version = stated_version(inventory, begins)
+    found.components.append(_detected(KNOWN_MODULES.get(module, module), version, path))

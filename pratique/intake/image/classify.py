@@ -40,6 +40,7 @@ _PYTHON_STARTUP = re.compile(r"(?:\.pth|(?:^|/)(?:sitecustomize|usercustomize)\.
 _PYTHON_VERSION = re.compile(
     r"(?:-packages/[^/]+/__init__|-packages/(?:[^/]+/){1,3}(?:_version|version|__about__))\.py$"
 )
+_VERSION_FILES = frozenset(("_version.py", "__version__.py", "version.py", "__about__.py"))
 _NODE = frozenset(("package.json", "package-lock.json", "yarn.lock", "pnpm-lock.yaml", ".package-lock.json"))
 _SECRET_NAMES = _words(
     """id_rsa id_dsa id_ecdsa id_ed25519 .netrc .pgpass .pypirc .npmrc .git-credentials .htpasswd .env credentials
@@ -146,7 +147,7 @@ def classify(path: str, head: bytes, size: int = 0) -> FileClass | None:
         return FileClass.PYTHON_METADATA
     if looks_like_model(head):
         return FileClass.MODEL
-    if _is_tar(head):
+    if _is_tar(head) or (head.startswith(b"#!") and _ZIP in head):  # a zip behind a line for the shell: pex, zipapp
         return FileClass.ARCHIVE
     if _PYTHON_STARTUP.search(path):
         return FileClass.PYTHON_STARTUP
@@ -158,4 +159,11 @@ def classify(path: str, head: bytes, size: int = 0) -> FileClass | None:
         return FileClass.SECRET
     if head and "." in name and name.rpartition(".")[2].lower() in _MODEL_SUFFIXES:
         return FileClass.MODEL
-    return FileClass.SOURCE if _is_source(path, name, head, size) else None
+    if _is_source(path, name, head, size):
+        return FileClass.SOURCE
+    return FileClass.PYTHON_VERSION if name.endswith(".py") and b"version" in head and _states(name, head) else None
+
+
+def _states(name: str, head: bytes) -> bool:
+    """Whether a Python file may say which version its package is: copies of packages have nothing else that does."""
+    return b"__version__" in head or name in _VERSION_FILES

@@ -82,7 +82,7 @@ CASES: dict[str, tuple[MadeImage, str, Level]] = {
     "usual setuid program": (_image(entry("usr/bin/su", mode=0o4755)), "usual-setuid-program", Level.WARNING),
     "disk device": (_image(entry("opt/sda", tarfile.BLKTYPE)), "device-node", Level.ERROR),
     "disk device called null": (_image(entry("dev/null", tarfile.BLKTYPE)), "device-node", Level.ERROR),
-    "memory device": (_image(entry("dev/mem", tarfile.CHRTYPE)), "device-node", Level.ERROR),
+    "memory device": (_image(entry("dev/mem", tarfile.CHRTYPE, devmajor=1, devminor=1)), "device-node", Level.ERROR),
     "climbing link": (
         _image(entry("opt/l", tarfile.SYMTYPE, linkname="../../etc/shadow")),
         "climbing-symlink",
@@ -127,7 +127,7 @@ def test_each_fault_has_its_finding_and_its_fix(tmp_path: Path, name: str) -> No
 
 def test_usual_device_nodes_and_links_say_nothing(tmp_path: Path) -> None:
     """What `debootstrap` leaves in /dev, and links that stay inside."""
-    items = [entry(f"dev/{name}", tarfile.CHRTYPE) for name in ("null", "zero", "tty", "ptmx")]
+    items = [entry(f"dev/{name}", tarfile.CHRTYPE, devmajor=1) for name in ("null", "zero", "tty", "ptmx")]
     links = [entry("opt/l", tarfile.SYMTYPE, linkname="../etc/passwd"), entry("m", tarfile.SYMTYPE, linkname="/proc/x")]
     assert _judged(tmp_path, _image(*items, *links)).findings == ()
 

@@ -382,7 +382,7 @@ BAD_ARCHIVES: dict[str, tuple[bytes, str]] = {
         "image/blob-missing",
     ),
     "member twice": (_tar_of(("manifest.json", b"[]"), ("manifest.json", b"[]")), "image/duplicate-member"),
-    "device in the archive": (_tar_of(entry("dev", tarfile.CHRTYPE)), "image/archive"),
+    "device in the archive": (_tar_of(entry("dev", tarfile.CHRTYPE, devmajor=1)), "image/archive"),
     "hard link in the archive": (_tar_of(("a", b""), entry("b", tarfile.LNKTYPE, linkname="a")), "image/archive"),
     "member that climbs": (_tar_of(("../manifest.json", b"[]")), "image/path-climbs"),
     "layer outside the archive": (
