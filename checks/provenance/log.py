@@ -124,7 +124,11 @@ def log_of(entry: LogEntry, logs: tuple[LogKey, ...]) -> LogKey:
     for log in logs:
         if log.log_id == entry.log_id:
             return log
-    raise StepFailed(f"the trusted root knows no log with the id {entry.log_id.hex()[:16]}…")
+    known = ", ".join(log.name for log in logs[:3]) or "none"
+    raise StepFailed(
+        f"another Sigstore instance's log has it: the trusted root knows no log with the id "
+        f"{entry.log_id.hex()[:16]}…, but {known}"
+    )
 
 
 def decode_or_fail(text: str, what: str) -> bytes:

@@ -19,7 +19,7 @@ def result(
 ) -> CheckResult:
     """The check's result from the reports of all signatures."""
     signatures = [report for report in reports if report.verified and report.predicate_type == COSIGN_SIGN]
-    shortfall = _shortfall(signatures, trust)
+    shortfall = _shortfall(signatures, image_digest, trust)
     findings: list[Finding] = list(shortfall)
     findings += _missing_attestations(reports, trust)
     for report in reports:
@@ -37,7 +37,7 @@ def result(
     )
 
 
-def _shortfall(signatures: Sequence[SignatureReport], trust: Trust) -> list[Finding]:
+def _shortfall(signatures: Sequence[SignatureReport], image_digest: Digest, trust: Trust) -> list[Finding]:
     """What is missing for the signers that the policy needs; nothing when it is met."""
     if trust.need == "all":
         accepted = {signer for report in signatures for signer in report.accepted_by}
@@ -54,7 +54,7 @@ def _shortfall(signatures: Sequence[SignatureReport], trust: Trust) -> list[Find
         else:
             message = f"Only {len(distinct)} of the {trust.need} signers that the policy needs signed this image."
     known = "; ".join(str(signer) for signer in trust.signers[:5])
-    fix = f"Have the image signed by: {known}. cosign sign --bundle evidence/image.sigstore.json IMAGE@sha256:…"
+    fix = f"Have the image signed by: {known}. cosign sign --bundle evidence/image.sigstore.json IMAGE@{image_digest}"
     return [Finding(rule_id=f"{CHECK}/too-few-signers", level=Level.ERROR, message=message, fix=fix, risks=RISKS)]
 
 
@@ -106,6 +106,9 @@ def _findings(report: SignatureReport, *, tolerated: bool, enough: bool) -> list
     ]
     if not failed and not report.verified:
         told.append(_incomplete(report, level))
+    passed = [step.name for step in report.steps if step.outcome is Outcome.PASSED]
+    if failed and passed:
+        told[0] = told[0].model_copy(update={"message": f"{told[0].message}. These held: {', '.join(passed)}"})
     steps = "; ".join(f"{step.name} {words(step)}" for step in report.steps)
     verdict = "verified" if report.verified else "not verified"
     message = f"{report.form}, {verdict}. {steps}."
@@ -141,9 +144,9 @@ def _summary(
     if not errors:
         signers = ", ".join(sorted({report.signer for report in signatures}))
         return f"Signed by {signers}; every step of the verification passed."
-    first = next((finding for finding in errors if finding.where), errors[0])
-    where = f"{first.where}: " if first.where else ""
-    return f"{len(signatures)} of {len(reports)} signatures count. {where}{first.message}"
+    broken = next((report for report in reports if report.failed), None)
+    first = f"{broken.name}: {broken.failed[0].detail}" if broken else errors[0].message
+    return f"{len(signatures)} of {len(reports)} signatures count. {first}"
 
 
 def _measurements(reports: Sequence[SignatureReport], signatures: Sequence[SignatureReport]) -> tuple[Measurement, ...]:

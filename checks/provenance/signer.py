@@ -6,7 +6,9 @@ OIDs: https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md. Both issuer
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from itertools import takewhile
 
 from cryptography import x509
 from cryptography.hazmat import asn1
@@ -72,10 +74,40 @@ def matching_identity(signer: Signer, identities: tuple[Identity, ...]) -> Ident
         if not wrong:
             return identity
         missing += wrong
-    known = "; ".join(str(identity) for identity in identities[:3]) or "none"
     if missing:
-        raise StepFailed(f"signed by {signer}, but its certificate's {', '.join(missing[:3])}")
-    raise StepFailed(f"signed by {signer}, who is not trusted; trusted: {known}")
+        raise StepFailed(f"signed by {signer}, but its certificate's {', '.join(missing[:3])}", fix=_fix(signer))
+    known = "; ".join(str(identity) for identity in identities[:3]) or "none"
+    near = _difference(signer, identities)
+    raise StepFailed(f"signed by {signer}, who is not trusted{near}; trusted: {known}", fix=_fix(signer))
+
+
+def _fix(signer: Signer) -> str:
+    """What signer and maintainer can do; the line is as it would stand in the policy."""
+    entry = json.dumps({"issuer": signer.issuer, "subject": signer.subject})
+    return (
+        "Sign as an identity that the node's policy names (with `cosign sign` in a workflow, the workflow file and the "
+        f"ref that it runs for are part of it), or ask the node to name this one under trust.identities: {entry}"
+    )
+
+
+def _difference(signer: Signer, identities: tuple[Identity, ...]) -> str:
+    """In what the signer differs from the trusted identity that it is most like, where there is one."""
+    exact = [identity for identity in identities if not identity.regexp]
+    for identity in exact:
+        if identity.subject == signer.subject:
+            return f" with this issuer (the subject is, with {identity.issuer})"
+        if identity.subject.casefold() == signer.subject.casefold():
+            return " (the case of its letters differs)"
+    nearest = max(exact, key=lambda one: _shared(one.subject, signer.subject), default=None)
+    shared = _shared(nearest.subject, signer.subject) if nearest else 0
+    if nearest is None or shared < len(nearest.subject) // 2:
+        return ""
+    return f" (it ends in {signer.subject[shared:][:100]!r} where {nearest.subject[shared:][:100]!r} is trusted)"
+
+
+def _shared(one: str, other: str) -> int:
+    """How many first characters two texts have in common."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _name(name: x509.GeneralName) -> str:

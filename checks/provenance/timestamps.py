@@ -46,12 +46,20 @@ def _verified(token: bytes, signature: bytes, authorities: tuple[Authority, ...]
         try:
             _verifier(authority).verify_message(response, signature)
         except (VerificationError, *MALFORMED) as error:
-            reasons.append(f"{authority.name}: {str(error)[:120]}")
+            reasons.append(f"{authority.name}: {_words(error)}")
             continue
         if authority.window.covers(time):
             return time, authority.name
         reasons.append(f"{authority.name} was not valid at {time.isoformat()} ({authority.window})")
     raise StepFailed("no trusted authority stamped this signature: " + "; ".join(reasons[:3]))
+
+
+def _words(error: Exception) -> str:
+    """The library's reason without OpenSSL's own stack of errors."""
+    text = str(error)
+    if "pkcs7" in text or "ErrorStack" in text:
+        return "it did not sign this token, or its certificate was not valid then"
+    return text[:120]
 
 
 def _verifier(authority: Authority) -> Verifier:

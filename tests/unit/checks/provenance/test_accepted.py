@@ -376,3 +376,45 @@ def test_importing_the_check_does_not_import_sigstore() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+NEAR = "https://ci.example/provider/tool/.ci/release.yml@refs/heads/main"
+TOLD: dict[str, tuple[str, str, Identity, tuple[str, ...]]] = {
+    "another ref of the trusted workflow": (
+        NEAR.replace("main", "dev"),
+        ISSUER,
+        Identity(NEAR, ISSUER),
+        ("it ends in 'dev' where 'main' is trusted", "These held: parsed, signature"),
+    ),
+    "the right subject with another issuer": (
+        SIGNER,
+        "https://other.example",
+        Identity(SIGNER, ISSUER),
+        (f"the subject is, with {ISSUER}",),
+    ),
+    "a letter's case": (SIGNER.upper(), ISSUER, Identity(SIGNER, ISSUER), ("case of its letters",)),
+    "somebody else": (STRANGER, ISSUER, Identity(SIGNER, ISSUER), (f"signed by {STRANGER}", f"trusted: {SIGNER}")),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_a_wrong_identity_is_told_so_that_both_sides_know_what_to_do(bench: Bench, name: str) -> None:
+    """Who signed, in what that differs from whom the node trusts, what held, and the line for the policy."""
+    subject, issuer, trusted, words = TOLD[name]
+    bundle = bench.v2.sign_image(IMAGE, subject, issuer)
+    result = bench.check(Case([bundle], trust={"identities": (trusted,)}))
+    told = next(finding for finding in result.findings if finding.rule_id == "provenance/identity")
+    assert all(word in told.message for word in words), told.message
+    line = told.fix.partition("trust.identities: ")[2]
+    assert json.loads(line) == {"issuer": issuer, "subject": subject}
+    assert IMAGE in next(finding.fix for finding in result.findings if finding.rule_id.endswith("too-few-signers"))
+    assert "These held" not in result.summary
+
+
+def test_another_instance_is_told_by_its_logs_and_ours(bench: Bench) -> None:
+    """Without the cryptographic library's own stack of errors."""
+    result = bench.check(Case([bench.foreign.sign_image(IMAGE, SIGNER, ISSUER, Options(stamp=True))]))
+    text = " ".join(finding.message for finding in result.findings)
+    assert "another Sigstore instance's log has it" in text
+    assert "https://rekor.hospital.example" in text
+    assert "ErrorStack" not in text
