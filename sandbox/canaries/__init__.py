@@ -1,18 +1,25 @@
 """Canaries and the scanner that finds them in whatever a tool lets out.
 
-Found: the marker plain (any case), reversed, cut to its first or last 12 characters; as base64 (every alignment,
-URL-safe too), base32, base85, hexadecimal, percent- and backslash-escaped, as a list of character codes, as UTF-16, as
-an array of integers or floats (pixels); each also wrapped over lines or put in quotes and lists; and all of this inside
-gzip, zlib, zip, bzip2, xz, PNG and nested base64 or hexadecimal, so also inside NIfTI.gz, DICOM, pickle and npz.
+Found: the marker plain (any case), reversed, cut to its first or last 12 characters, its letters rotated (ROT13 and its
+siblings), combined with one byte (XOR, addition); as base64 (every alignment, URL-safe too), base32, base85,
+hexadecimal, URL-, HTML-, JSON-, Python- and quoted-printable escapes, as a list of character codes, as UTF-16, as an
+array of integers or floats; wrapped over lines, with separators of any kind put in; and all of this inside gzip, zlib,
+raw deflate, zip, tar, bzip2, xz, zstd, PNG (pixels and chunks), NIfTI, DICOM, pickle and npz, each forwards or back to
+front, nested up to `Bounds.depth`.
 
-**Cannot be found**: what was encrypted, combined with a key (XOR), hashed, permuted, spread over a picture's low bits,
-rescaled as numbers, interleaved with other text (a logger's time stamp in the middle of a marker), deflated without a
-header, compressed by a method that Python does not ship, or spelled in a code of its own. A clean scan says that none
-of the forms above is there, never that nothing came out.
+**Said to be incomplete**, so that it is never taken for clean: what exceeds the bounds, formats that are not opened
+(7z, rar, lz4, encrypted archives and documents, JPEG, GIF, WebP, TIFF, compressed DICOM pixels, HDF5, parquet …), and
+bytes of which a block of 1 KiB cannot be told from random ones (encrypted, or compressed in an unknown way).
+
+**Cannot be found**: less than 1 KiB of encrypted bytes, or any number that are made to look like something else; what
+was hashed, permuted, spread over a picture's low bits or a result's last digits, interleaved with other text (a
+logger's time stamp in the middle of a marker), drawn as letters into a picture, or spelled in a code of its own. A
+clean scan says that none of the forms above is there, never that nothing came out.
 """
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import stat
@@ -23,15 +30,17 @@ from itertools import accumulate
 from pathlib import Path
 
 from pratique.errors import CouldNotDecide
+from sandbox.canaries.parts import Bounds, Part
 from sandbox.canaries.search import PatternIndex
 from sandbox.canaries.tokens import Canary, CanaryKind, CanaryMint
-from sandbox.canaries.unpack import Bounds, Part, packed_parts
+from sandbox.canaries.unpack import packed_parts
 
 __all__ = ["Bounds", "Canary", "CanaryKind", "CanaryMint", "Hit", "Scan", "Scanner", "scan"]
 
 _POOLED_BELOW = 1 << 16
 _POOL_BYTES = 4 << 20
 _WORTH_A_LEVEL = 256
+_ALONE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,33 +127,50 @@ class _Look:
         self._index = index
         self._bounds = bounds
         self._left = bounds.total_bytes
+        self._seen: set[bytes] = set()
 
     def into(self, data: bytes | memoryview, how: str, locate: Callable[[int], int], depth: int) -> None:
         """Search `data`, then everything packed in it; `locate` turns its offsets into outermost ones."""
-        for match in self._index.search(data):
-            encoding = f"{how} > {match.encoding}" if how else match.encoding
-            self.hits.setdefault((match.canary, encoding), Hit(match.canary, encoding, locate(match.offset)))
-        pools: dict[str, _Pool] = {}
+        self._search(data, how, locate)
+        pools: dict[tuple[str, bool], _Pool] = {}
+        alone = 0
         for part in packed_parts(data, self._bounds):
             if not self._admit(part, depth):
                 break
             inner = f"{how} > {part.how}" if how else part.how
-            if len(part.data) >= _POOLED_BELOW:
+            alone += not part.leaf
+            if len(part.data) >= _POOLED_BELOW or (not part.leaf and alone <= _ALONE):
                 origin = locate(part.offset)
-                self.into(part.data, inner, lambda _, origin=origin: origin, depth - 1)  # type: ignore[misc]
+                self._one(part, inner, lambda _, origin=origin: origin, depth)  # type: ignore[misc]
                 continue
-            pool = pools.setdefault(inner, _Pool())
+            pool = pools.setdefault((inner, part.leaf), _Pool())
             pool.add(part)
             if pool.size > _POOL_BYTES:
                 self._pooled(pool, inner, locate, depth)
-        for inner, pool in pools.items():
+        for (inner, _), pool in pools.items():
             self._pooled(pool, inner, locate, depth)
+
+    def _one(self, part: Part, how: str, locate: Callable[[int], int], depth: int) -> None:
+        """Look into `part`, once: many a guess ends at the same bytes."""
+        content = hashlib.blake2b(part.data, digest_size=16).digest()
+        if content in self._seen:
+            return
+        self._seen.add(content)
+        if part.leaf:
+            self._search(part.data, how, locate)
+        else:
+            self.into(part.data, how, locate, depth - 1)
+
+    def _search(self, data: bytes | memoryview, how: str, locate: Callable[[int], int]) -> None:
+        for match in self._index.search(data):
+            encoding = f"{how} > {match.encoding}" if how else match.encoding
+            self.hits.setdefault((match.canary, encoding), Hit(match.canary, encoding, locate(match.offset)))
 
     def _admit(self, part: Part, depth: int) -> bool:
         """Whether `part` may be looked into and the walk go on; what is left out is noted as incomplete."""
         if part.cut:
             self.incomplete.append(part.cut)
-        if depth == 0:
+        if depth == 0 and not part.leaf:
             if len(part.data) >= _WORTH_A_LEVEL:
                 self.incomplete.append(f"packed more than {self._bounds.depth} levels deep")
             return False
@@ -156,12 +182,13 @@ class _Look:
     def _pooled(self, pool: _Pool, how: str, locate: Callable[[int], int], depth: int) -> None:
         if not pool.parts:
             return
+        leaves = pool.parts[0].leaf
         data, starts, origins = pool.emptied()
 
         def outer(offset: int) -> int:
             return locate(origins[min(max(bisect_right(starts, offset) - 1, 0), len(origins) - 1)])
 
-        self.into(data, how, outer, depth - 1)
+        self._one(Part(how, 0, data, leaf=leaves), how, outer, depth)
 
 
 def _mapped(path: Path) -> memoryview:

@@ -9,49 +9,80 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from sandbox.canaries.parts import Part, Raster
 
 SLOW_BYTES = 4 << 20
 """Bytes of pixels with the filters Average and Paeth that are undone (they go byte by byte)."""
 
+MOST_ROWS = 1 << 16
+
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PALETTE = 3
 
 
-def png_parts(data: bytes | memoryview, at: int, limit: int) -> Iterator[tuple[str, bytes, str]]:
-    """(how, bytes, why cut) of the picture at `at`: its rows as filtered, its pixels, and each colour plane alone."""
-    header, packed = _chunks(data, at + 8, limit)
-    rows = _inflated(packed, limit)
+@dataclass(slots=True)
+class _Picture:
+    """The chunks of a picture that say how its pixels look, and where it ends."""
+
+    header: bytes = b""
+    palette: bytes = b""
+    packed: bytearray = field(default_factory=bytearray)
+    animated: bool = False
+    end: int = 0
+
+
+def png_parts(data: bytes | memoryview, at: int, limit: int) -> Iterator[tuple[Part, int]]:
+    """The parts of the picture at `at`, each with its end: rows as filtered, pixels, and each colour plane alone."""
+    picture = _read(data, at + 8, limit)
+    if picture.animated:
+        yield Part("png", at, b"", cut="the later pictures of an animated png cannot be searched"), picture.end
+    rows = _inflated(bytes(picture.packed), limit)
     if not rows:
         return
-    yield "png", rows, f"a png unpacks to more than {limit} bytes" if len(rows) >= limit else ""
-    if len(header) < 13:
+    cut = f"a png unpacks to more than {limit} bytes" if len(rows) >= limit else ""
+    yield Part("png", at, rows, cut), picture.end
+    if len(picture.header) < 13:
         return
-    width, _, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", header[:13])
+    width, _, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", picture.header[:13])
     channels = _CHANNELS.get(colour, 1)
     row_bytes = (width * depth * channels + 7) // 8
+    if interlace:
+        yield Part("png", at, b"", cut="an interlaced png cannot be searched"), picture.end
     if interlace or not width or depth not in (1, 2, 4, 8, 16) or row_bytes >= len(rows):
         return
     pixels, cut = _unfiltered(rows, row_bytes, max(1, depth * channels // 8))
-    yield "png", pixels, cut
-    sample = depth // 8
-    if channels > 1 and sample == 1:
-        for channel in range(channels):
-            yield "png", pixels[channel::channels], ""
+    sample = ">u2" if depth == 16 else "u1"
+    yield Part("png", at, pixels, cut, raster=Raster(sample, 0, (channels, channels * width))), picture.end
+    if depth < 8 and len(pixels) > SLOW_BYTES:
+        yield (
+            Part("png", at, b"", cut=f"a png has more than {SLOW_BYTES} bytes of samples below eight bits"),
+            picture.end,
+        )
+        return
+    for plane in _planes(pixels, row_bytes, depth, channels, picture.palette if colour == _PALETTE else b""):
+        yield Part("png", at, plane, leaf=True, raster=Raster(sample, 0, (1, width))), picture.end
 
 
-def _chunks(data: bytes | memoryview, position: int, limit: int) -> tuple[bytes, bytes]:
-    """The IHDR chunk and the IDAT chunks put together."""
-    header, packed = b"", bytearray()
-    while position + 8 <= len(data) and len(packed) < limit:
+def _read(data: bytes | memoryview, position: int, limit: int) -> _Picture:
+    picture = _Picture()
+    while position + 8 <= len(data) and len(picture.packed) < limit:
         length, kind = struct.unpack(">I4s", bytes(data[position : position + 8]))
         body = bytes(data[position + 8 : position + 8 + min(length, limit)])
+        position += 12 + length
         if kind == b"IHDR":
-            header = body
+            picture.header = body
+        elif kind == b"PLTE":
+            picture.palette = body
         elif kind == b"IDAT":
-            packed += body
+            picture.packed += body
+        elif kind == b"fdAT":
+            picture.animated = True
         elif kind == b"IEND":
             break
-        position += 12 + length
-    return header, bytes(packed)
+    picture.end = min(position, len(data))
+    return picture
 
 
 def _inflated(packed: bytes, limit: int) -> bytes:
@@ -67,6 +98,30 @@ def _inflated(packed: bytes, limit: int) -> bytes:
     return bytes(out)
 
 
+def _planes(pixels: bytes, row_bytes: int, depth: int, channels: int, palette: bytes) -> Iterator[bytes]:
+    """Each channel alone, whole bytes a sample; of a picture with a palette, each channel of the colours shown."""
+    import numpy as np
+
+    values = np.frombuffer(pixels, dtype=np.uint8)
+    if depth < 8:
+        rows = values[: values.size // row_bytes * row_bytes].reshape(-1, row_bytes)
+        bits = np.unpackbits(rows, axis=1)
+        weights = (1 << np.arange(depth - 1, -1, -1)).astype(np.uint8)
+        values = (bits.reshape(-1, depth) @ weights).ravel()
+        yield values.tobytes()
+    if palette:
+        colours = np.zeros((256, 3), dtype=np.uint8)
+        listed = np.frombuffer(palette[: len(palette) // 3 * 3][:768], dtype=np.uint8).reshape(-1, 3)
+        colours[: len(listed)] = listed
+        for channel in range(3):
+            yield colours[values, channel].tobytes()
+    elif channels > 1:
+        width = depth // 8
+        samples = np.frombuffer(pixels[: len(pixels) // (channels * width) * channels * width], dtype=f"V{width}")
+        for channel in range(channels):
+            yield samples[channel::channels].tobytes()
+
+
 def _unfiltered(rows: bytes, row_bytes: int, pixel_bytes: int) -> tuple[bytes, str]:
     """Undo the row filters (PNG 9.2)."""
     import numpy as np
@@ -74,7 +129,9 @@ def _unfiltered(rows: bytes, row_bytes: int, pixel_bytes: int) -> tuple[bytes, s
     out = bytearray()
     above = bytes(row_bytes)
     slow = 0
-    for start in range(0, len(rows) - row_bytes, row_bytes + 1):
+    for number, start in enumerate(range(0, len(rows) - row_bytes, row_bytes + 1)):
+        if number == MOST_ROWS:
+            return bytes(out), f"a png has more than {MOST_ROWS} rows"
         kind, line = rows[start], rows[start + 1 : start + 1 + row_bytes]
         if kind == 1:
             padded = np.frombuffer(line + bytes(-row_bytes % pixel_bytes), dtype=np.uint8).reshape(-1, pixel_bytes)

@@ -1,18 +1,19 @@
 """Searches bytes for thousands of patterns at once, in time that hardly depends on their number.
 
-Every 8-byte window of the data is looked up, vectorised, in a hashed table of the patterns' first 8 bytes; what is
-there is confirmed by `bytes.find`. The data is read in two views: as it is, and with all but letters and digits
-taken away, in which markers that were wrapped, indented, quoted, listed or written in 16-bit characters are whole.
+Every fourth 8-byte window of the data is looked up, vectorised, in a hashed table of the 8-byte windows at the first
+four places of each pattern (one of which falls on a fourth byte of the data, wherever the pattern lies); what is there
+is confirmed by `bytes.find`. The data is read in four views: as it is; with all but letters and digits taken away, in
+which markers that were wrapped, indented, quoted, listed or written in 16-bit characters are whole; and as the
+exclusive or and the difference of neighbouring bytes, which stay the same whatever one byte is combined with them all.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from sandbox.canaries.encodings import patterns
+from sandbox.canaries.encodings import deflated, masked_texts, patterns
 from sandbox.canaries.tokens import Canary
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 8
 """Length of the windows that are looked up; no pattern is shorter."""
+
+STRIDE = 4
+"""Every so many bytes of the data a window is looked up; patterns that are too short for that, at every byte."""
 
 SHORTEST_SPLIT = 12
 """Bytes that a pattern must keep in the letters-and-digits view to be looked for there."""
@@ -36,6 +40,32 @@ _FOLD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ-_", b"abcdefghijklmnopqrstu
 _NOT_ALPHANUMERIC = bytes(byte for byte in range(256) if not (byte < 128 and chr(byte).isalnum()))
 
 
+def folded(data: bytes) -> bytes:
+    """`data` in one case, the URL-safe base64 alphabet read as the standard one."""
+    return data.translate(_FOLD)
+
+
+def squeezed(data: bytes) -> bytes:
+    """The letters and digits of `data`, in one case."""
+    return data.translate(_FOLD, _NOT_ALPHANUMERIC)
+
+
+def exclusive_or(data: bytes) -> bytes:
+    """Each byte combined with the next: the same for data and for data XOR any one byte."""
+    import numpy as np
+
+    values = np.frombuffer(data, dtype=np.uint8)
+    return (values[1:] ^ values[:-1]).tobytes()
+
+
+def differences(data: bytes) -> bytes:
+    """Each byte less the one before, modulo 256: the same for data and for data with any one byte added to all."""
+    import numpy as np
+
+    values = np.frombuffer(data, dtype=np.uint8)
+    return (values[1:] - values[:-1]).tobytes()
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """A pattern found: whose it is, in which form, and at which byte of the data it begins."""
@@ -45,8 +75,7 @@ class Match:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Pattern:
+class _Pattern(NamedTuple):
     canary: int
     encoding: str
     data: bytes
@@ -57,19 +86,20 @@ class PatternIndex:
 
     def __init__(self, canaries: Sequence[Canary]) -> None:
         self.canaries = tuple(canaries)
-        whole: list[_Pattern] = []
-        split: list[_Pattern] = []
-        for number, canary in enumerate(self.canaries):
-            forms = tuple(patterns(canary))
-            folded = {data.translate(_FOLD): encoding for encoding, data in reversed(forms)}
-            whole += [_Pattern(number, encoding, data) for data, encoding in folded.items()]
-            squeezed = {_squeezed(data): encoding for encoding, data in reversed(forms)}
-            split += [
-                _Pattern(number, f"{encoding}, split", data)
-                for data, encoding in squeezed.items()
-                if len(data) >= SHORTEST_SPLIT
-            ]
-        self._views = (_View(whole, b""), _View(split, _NOT_ALPHANUMERIC))
+        forms = [tuple(patterns(canary)) for canary in self.canaries]
+        whole = [(*listed, *deflated(canary)) for listed, canary in zip(forms, self.canaries, strict=True)]
+        masked = [tuple(masked_texts(canary)) for canary in self.canaries]
+        self._views = (
+            _View(folded, _distinct(whole, folded, KEY_BYTES, "")),
+            # Forms with zero bytes have no letters-and-digits view: their letters alone say too little.
+            _View(
+                squeezed,
+                _distinct(forms, lambda data: squeezed(data) if b"\0" not in data else b"", SHORTEST_SPLIT, ", split"),
+                shrinks=True,
+            ),
+            _View(exclusive_or, _distinct(masked, exclusive_or, SHORTEST_SPLIT, ", XOR with one byte"), overlap=1),
+            _View(differences, _distinct(masked, differences, SHORTEST_SPLIT, ", shifted by one number"), overlap=1),
+        )
 
     def search(self, data: bytes | memoryview) -> Iterator[Match]:
         """The first match of each (canary, encoding) in `data`; split forms only of canaries not found whole."""
@@ -91,66 +121,89 @@ class PatternIndex:
 
 
 class _View:
-    """One way to read the data (bytes of `drop` taken away) with the patterns to look for in it."""
+    """One way to read the data, and the patterns to look for in it."""
 
-    def __init__(self, found_in: Iterable[_Pattern], drop: bytes) -> None:
-        import numpy as np
-
-        self._drop = drop
-        self._by_key: defaultdict[int, list[_Pattern]] = defaultdict(list)
-        self._longest = KEY_BYTES
-        for pattern in dict.fromkeys(found_in):
-            self._by_key[int.from_bytes(pattern.data[:KEY_BYTES], "little")].append(pattern)
-            self._longest = max(self._longest, len(pattern.data))
-        self._keys = np.array(sorted(self._by_key), dtype=np.uint64)
-        self._table = np.zeros(1 << _TABLE_BITS, dtype=np.bool_)
-        self._table[_hashed(self._keys)] = True
+    def __init__(
+        self, read: Callable[[bytes], bytes], found_in: Sequence[_Pattern], *, shrinks: bool = False, overlap: int = 0
+    ) -> None:
+        self._read = read
+        self._shrinks = shrinks
+        self._overlap = overlap
+        self._longest = max((len(pattern.data) for pattern in found_in), default=KEY_BYTES)
+        long = [pattern for pattern in found_in if len(pattern.data) >= KEY_BYTES + STRIDE - 1]
+        short = [pattern for pattern in found_in if len(pattern.data) < KEY_BYTES + STRIDE - 1]
+        self._tables = tuple(_Table(some, step) for some, step in ((long, STRIDE), (short, 1)) if some)
 
     def search(self, data: bytes | memoryview) -> Iterator[tuple[_Pattern, int]]:
         """Each pattern that occurs, once, with the offset in `data` of its first occurrence."""
         found: set[_Pattern] = set()
         kept = b""
         for start in range(0, len(data), WINDOW):
-            piece = bytes(data[start : start + WINDOW])
-            window = kept + piece.translate(_FOLD, self._drop)
-            for key in self._keys_in(window):
-                for pattern in self._by_key[key]:
+            piece = bytes(data[max(0, start - self._overlap) : start + WINDOW])
+            window = kept + self._read(piece)
+            for table in self._tables:
+                for pattern in table.candidates(window):
                     if pattern not in found and (at := window.find(pattern.data)) >= 0:
                         found.add(pattern)
                         yield pattern, start + self._offset(piece, at - len(kept))
             kept = window[-(self._longest - 1) :]
 
-    def _keys_in(self, window: bytes) -> list[int]:
-        """The keys that occur in `window` at any offset."""
-        import numpy as np
-
-        present: set[int] = set()
-        for shift in range(min(KEY_BYTES, len(window) - KEY_BYTES + 1)):
-            count = (len(window) - shift) // KEY_BYTES
-            words = np.frombuffer(window, dtype="<u8", count=count, offset=shift)
-            likely = words[self._table[_hashed(words)]]
-            if likely.size:
-                places = np.minimum(np.searchsorted(self._keys, likely), self._keys.size - 1)
-                present.update(np.unique(likely[self._keys[places] == likely]).tolist())
-        return sorted(present)
-
     def _offset(self, piece: bytes, at: int) -> int:
         """Offset in `piece` of the byte that stands at `at` in its view; negative reaches back into what was kept."""
-        if at < 0 or not self._drop:
+        if at < 0 or not self._shrinks:
             return at
         low, high = 0, len(piece)
         while low < high:  # the view of a longer prefix is never shorter
             middle = (low + high) // 2
-            if len(piece[:middle].translate(None, self._drop)) <= at:
+            if len(self._read(piece[:middle])) <= at:
                 low = middle + 1
             else:
                 high = middle
         return low - 1
 
 
-def _squeezed(data: bytes) -> bytes:
-    """`data` in the letters-and-digits view. Forms with zero bytes have none: their letters alone say too little."""
-    return b"" if b"\0" in data else data.translate(_FOLD, _NOT_ALPHANUMERIC)
+class _Table:
+    """The patterns by the windows that are looked up, every `step` bytes of the data."""
+
+    def __init__(self, found_in: Sequence[_Pattern], step: int) -> None:
+        import numpy as np
+
+        self._step = step
+        self._patterns = tuple(found_in)
+        width = KEY_BYTES + step - 1
+        heads = np.frombuffer(b"".join(pattern.data[:width] for pattern in found_in), dtype=np.uint8)
+        windows = np.lib.stride_tricks.sliding_window_view(heads.reshape(-1, width), KEY_BYTES, axis=1)
+        keys = np.ascontiguousarray(windows).view("<u8").ravel()
+        order = np.argsort(keys, kind="stable")
+        self._keys = keys[order]
+        self._whose = order // step
+        self._table = np.zeros(1 << _TABLE_BITS, dtype=np.bool_)
+        self._table[_hashed(self._keys)] = True
+
+    def candidates(self, window: bytes) -> list[_Pattern]:
+        """The patterns of which a window that is looked up is in `window`."""
+        import numpy as np
+
+        present: set[int] = set()
+        for shift in range(0, min(KEY_BYTES, len(window) - KEY_BYTES + 1), self._step):
+            count = (len(window) - shift) // KEY_BYTES
+            words = np.frombuffer(window, dtype="<u8", count=count, offset=shift)
+            likely = np.unique(words[self._table[_hashed(words)]])
+            first, last = (np.searchsorted(self._keys, likely, side) for side in ("left", "right"))
+            for start, end in zip(first.tolist(), last.tolist(), strict=True):
+                present.update(self._whose[start:end].tolist())
+        return [self._patterns[number] for number in sorted(present)]
+
+
+def _distinct(
+    forms: Sequence[Sequence[tuple[str, bytes]]], read: Callable[[bytes], bytes], shortest: int, note: str
+) -> list[_Pattern]:
+    """The patterns of every canary in a view, each once, under the first of its encodings."""
+    kept: list[_Pattern] = []
+    for number, listed in enumerate(forms):
+        seen = {read(data): encoding for encoding, data in reversed(listed)}
+        kept += [_Pattern(number, encoding + note, data) for data, encoding in seen.items() if len(data) >= shortest]
+    return kept
 
 
 def _hashed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
