@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -66,8 +66,9 @@ def run_once(settings: Settings, asked: Asked, tell: Callable[[str], None] | Non
     from sandbox.engine import connect
     from sandbox.launcher import Launcher
 
+    _require_text(asked)
     spec = read_spec(asked.spec)
-    _require_empty(asked.output)
+    _require_places(asked)
     engine = connect()
     try:
         image = ready_image(engine, asked.image, settings.sandbox)
@@ -121,19 +122,22 @@ def ready_image(engine: Engine, name: str | None, state_dir: Path) -> ReadyImage
     """The image that `name` means, in the engine: nothing is ever pulled by tag, what is loaded is verified first.
 
     `name` is an OCI layout directory or an image archive (`@sha256:…` behind it where it holds several), a registry
-    reference by digest, or an id or name that the engine knows; without one Pratique's own image with Python.
+    reference by digest, or an id or name that the engine knows (`NAME@ID` too); without one Pratique's own image with
+    Python. Raises `UsageError` where there is no such image, `InvalidInput` (`image/…`) for one that is not acceptable.
     """
     if name is None:
         from sandbox.observe.helper_image import ensure_helper_image
 
-        return _known(engine, ensure_helper_image(engine, state_dir))
+        return _known(engine.image(ensure_helper_image(engine, state_dir)) or {})
     base, _, digest = name.partition("@")
     expected = parse_digest(digest) if digest else None
     path = Path(base)
-    if path.exists():
-        return _loaded(engine, _local(path), expected)
-    if engine.image(name) is not None:
-        return _known(engine, name)
+    if base and path.exists():
+        return _loaded(engine, _local(path.resolve()), expected)
+    for known in (name, base):
+        found = _held(engine, known) if known else None
+        if found is not None and (known == name or found.get("Id") == expected):
+            return _known(found)
     if expected is not None and "/" in base:
         from pratique.intake.image import RegistryImage
 
@@ -194,9 +198,20 @@ def _only_digest(source: LayoutImage | ArchiveImage | RegistryImage, limits: Ima
     return parse_digest(offered[0])
 
 
-def _known(engine: Engine, name: str) -> ReadyImage:
-    """What the engine says of an image that it holds."""
-    found = engine.image(name) or {}
+def _held(engine: Engine, name: str) -> dict[str, Any] | None:
+    """What the engine says of the image that it knows by this name; None too where that can be no name."""
+    from sandbox.engine import EngineError
+
+    try:
+        return engine.image(name)
+    except EngineError as error:
+        if error.status == 400:
+            return None
+        raise
+
+
+def _known(found: Mapping[str, Any]) -> ReadyImage:
+    """An image that the engine holds, from what it says of it."""
     config = found.get("Config") or {}
     return ReadyImage(
         str(found.get("Id", "")),
@@ -218,7 +233,7 @@ def _request(asked: Asked, image: ReadyImage) -> SandboxRequest:
             image_id=image.id,
             argv=argv,
             entrypoint=entrypoint,
-            inputs=(Mount(source=asked.input, target=INPUT),) if asked.input else (),
+            inputs=_inputs(asked.input),
             purpose=asked.purpose,
             image_volumes=image.volumes,
             working_dir=image.working_dir,
@@ -231,12 +246,39 @@ def _request(asked: Asked, image: ReadyImage) -> SandboxRequest:
         ) from error
 
 
-def _require_empty(output: Path | None) -> None:
-    if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
+def _inputs(source: Path | None) -> tuple[Mount, ...]:
+    """A directory is `/input` itself, a file lies in it under its own name."""
+    if source is None:
+        return ()
+    return (Mount(source=source, target=f"{INPUT}/{source.name}" if source.is_file() else INPUT),)
+
+
+def _require_text(asked: Asked) -> None:
+    for word in (*asked.argv, asked.image or "", asked.entrypoint or ""):
+        if any("\ud800" <= character <= "\udfff" for character in word):
+            raise UsageError(
+                "an argument is not UTF-8, and a record can hold nothing else",
+                cause=repr(word[:80]),
+                next_step="Hand such bytes in as a file.",
+            )
+
+
+def _require_places(asked: Asked) -> None:
+    """An empty output directory, made where it is not there yet, and a log file that can be written, before any run."""
+    try:
+        if asked.output is not None:
+            asked.output.mkdir(parents=True, exist_ok=True)
+            if any(asked.output.iterdir()):
+                raise FileExistsError("it is not an empty directory")
+        if asked.log is not None:
+            asked.log.open("ab").close()
+    except OSError as error:
         raise UsageError(
-            f"{output} is not an empty directory",
-            next_step="Name a directory that is empty or not there yet: outputs never go over other files.",
-        )
+            "outputs and log cannot go there",
+            cause=str(error),
+            next_step="Name a directory that is empty or not there yet (outputs never go over other files), and a file "
+            "in a directory that can be written.",
+        ) from error
 
 
 @contextmanager

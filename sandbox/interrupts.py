@@ -1,4 +1,4 @@
-"""Ctrl-C that lets cleaning up finish."""
+"""Ctrl-C, and SIGTERM where it is to mean the same, that let cleaning up finish."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Shelter:
@@ -36,8 +38,22 @@ class Shelter:
 
 
 @contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does; in the main thread only, and not where somebody else decides what it means."""
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
 def undisturbed() -> Iterator[Shelter]:
-    """Hold SIGINT back but where the shelter is open; raises `KeyboardInterrupt` at the end if one came meanwhile.
+    """Hold interrupts back but where the shelter is open; raises `KeyboardInterrupt` at the end if one came meanwhile.
 
     Only the main thread is interrupted by Python; in other threads nothing is changed.
     """
@@ -45,14 +61,14 @@ def undisturbed() -> Iterator[Shelter]:
     if threading.current_thread() is not threading.main_thread():
         yield shelter
         return
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:
-        yield shelter  # somebody else decides what an interrupt means
-        return
-    signal.signal(signal.SIGINT, shelter.on_signal)
+    # any other handler means that somebody else decides what an interrupt is
+    ours = [one for one in _SIGNALS if signal.getsignal(one) is signal.default_int_handler]
+    for one in ours:
+        signal.signal(one, shelter.on_signal)
     try:
         yield shelter
     finally:
-        signal.signal(signal.SIGINT, before)
+        for one in ours:
+            signal.signal(one, signal.default_int_handler)
     if shelter.waiting:
         raise KeyboardInterrupt

@@ -111,6 +111,24 @@ class ProgramStarted(_Frozen):
     count: int
 
 
+class FileOpened(_Frozen):
+    """A file outside the image that the tool opened or tried to, as the path was given, and how often.
+
+    `/proc/N` is the directory of any process; a path that ends in `/…` stands for a whole input or output.
+    """
+
+    path: str
+    count: int
+
+
+class Connected(_Frozen):
+    """An address that was connected to, or tried, and how often; a path for a socket of this machine (port 0)."""
+
+    address: str
+    port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    count: int
+
+
 class DeniedCall(_Frozen):
     """A system call that failed with EPERM or ENOSYS, which is what the filter answers with, and how often."""
 
@@ -154,9 +172,10 @@ class HostFacts(_Frozen):
 
 
 class NotRun(_Frozen):
-    """A run that could not even be asked for: wrong usage, a spec out of range, no such image, no engine."""
+    """A run that could not even be asked for (wrong usage, a spec out of range, no such image, no engine), or that was
+    broken off: whatever there was of it is gone."""
 
-    ended_by: Literal[EndedBy.NOT_STARTED] = EndedBy.NOT_STARTED
+    ended_by: Literal[EndedBy.NOT_STARTED, EndedBy.INTERRUPTED] = EndedBy.NOT_STARTED
     exit_code: None = None
     argv: tuple[str, ...] = ()
     detail: str
@@ -217,10 +236,13 @@ class SandboxRun(_Frozen):
     observed_detail: str = ""
     observations: tuple[Observation, ...] = ()
     traced: Observed = Observed.NOT_ASKED
-    """Whether programs and denied calls were counted (by eBPF, in the observation run, where root and BTF allow)."""
+    """Whether programs, denied calls, files and connections were counted (by eBPF, in the observation run, where root
+    and BTF allow)."""
     traced_detail: str = ""
     programs: tuple[ProgramStarted, ...] = ()
     denied: tuple[DeniedCall, ...] = ()
+    opened: tuple[FileOpened, ...] = ()
+    connected: tuple[Connected, ...] = ()
     notified: Observed = Observed.NOT_ASKED
     """Whether denied calls were heard of with their arguments (observation run, where the engine knows how)."""
     notified_detail: str = ""

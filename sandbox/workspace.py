@@ -152,7 +152,7 @@ def _copy(mount: Mount, target: Path, budget: _Budget) -> InputDigest:
         raise InvalidInput(
             "the input cannot be read or copied",
             rule="input/unreadable",
-            where=str(mount.source),
+            where=_text(str(mount.source)),
             cause=str(error),
             next_step="Make every file readable for the user who runs Pratique, and see that there is space.",
         ) from error
@@ -220,6 +220,6 @@ def _refused(rule: str, where: str, message: str) -> InvalidInput:
     return InvalidInput(
         message,
         rule=f"input/{rule}",
-        where=where,
+        where=_text(where),
         next_step="Hand in a plain directory of regular files within the limits of the sandbox spec.",
     )

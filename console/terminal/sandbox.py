@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+from typer.exceptions import TyperException
 
 from console.terminal.failures import explained
 from console.terminal.options import HomeOption, QuietOption, settings_from
@@ -13,12 +15,27 @@ from console.terminal.options import HomeOption, QuietOption, settings_from
 if TYPE_CHECKING:
     from sandbox.record import SandboxRun
 
+
+class _WithRecord(TyperCommand):
+    """A command whose `--json` holds for wrong usage too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As usual, with a record on standard output before an option that there is not is complained about."""
+        options = args[: args.index("--")] if "--" in args else list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except TyperException as error:
+            if "--json" in options:
+                _say_not_run((), str(error), next_step="See `pratique sandbox run --help`.")
+            raise
+
+
 sandbox_app = typer.Typer(help="Run a container under the node's sandbox.", rich_markup_mode=None, no_args_is_help=True)
 
 _SHOWN = 20
 
 
-@sandbox_app.command("run")
+@sandbox_app.command("run", cls=_WithRecord)
 @explained
 def run(
     argv: Annotated[
@@ -36,7 +53,8 @@ def run(
         Path | None, typer.Option("--spec", help="Sandbox spec, YAML or JSON (default: the shipped limits).")
     ] = None,
     input_: Annotated[
-        Path | None, typer.Option("--input", help="Directory (or file) that appears read-only at /input.")
+        Path | None,
+        typer.Option("--input", help="Directory that appears read-only at /input, or file that appears in it."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", help="Empty directory for what the tool left in /output.")
@@ -52,24 +70,45 @@ def run(
     """Run one container confined as a tool is at the gate, and say what happened; nothing is recorded.
 
     Exits with 0 when the tool ended well, 1 when it failed or was stopped, 3 when it could not be run. With --json a
-    record is printed in every case, also when there was nothing to run.
+    record is printed in every case, also when there was nothing to run. SIGTERM ends it as Ctrl-C does.
     """
     from flows.single_run import Asked, exit_code, run_once
     from pratique.errors import PratiqueError
-    from sandbox.record import NotRun
+    from sandbox.interrupts import terminated_as_interrupted
 
     asked = Asked(tuple(argv or ()), image, spec, input_, output, log, entrypoint)
     tell = None if quiet or as_json else _tell
     try:
-        record = run_once(settings_from(home), asked, tell)
-    except PratiqueError as error:
+        with terminated_as_interrupted():
+            record = run_once(settings_from(home), asked, tell)
+    except (PratiqueError, OSError, KeyboardInterrupt) as error:
         if as_json:
-            rule = getattr(error, "rule", "")
-            said = NotRun(argv=asked.argv, detail=str(error), rule=rule, next_step=error.next_step)
-            typer.echo(said.model_dump_json())
+            rule, next_step = getattr(error, "rule", ""), getattr(error, "next_step", "")
+            _say_not_run(asked.argv, str(error), rule, next_step, interrupted=isinstance(error, KeyboardInterrupt))
         raise
     typer.echo(record.model_dump_json() if as_json else _in_words(record))
     raise typer.Exit(exit_code(record))
+
+
+def _say_not_run(
+    argv: tuple[str, ...], detail: str, rule: str = "", next_step: str = "", *, interrupted: bool = False
+) -> None:
+    """The record of a run that there was not, or that nobody knows the end of."""
+    from sandbox.record import EndedBy, NotRun
+
+    said = NotRun(
+        ended_by=EndedBy.INTERRUPTED if interrupted else EndedBy.NOT_STARTED,
+        argv=tuple(_text(word) for word in argv),
+        detail=_text(detail) or "interrupted",
+        rule=rule,
+        next_step=_text(next_step),
+    )
+    typer.echo(said.model_dump_json())
+
+
+def _text(text: str) -> str:
+    """What JSON can hold of it."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _tell(stage: str) -> None:

@@ -6,8 +6,12 @@ import io
 import json
 import os
 import platform
+import signal
+import subprocess
+import sys
 import tarfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +22,7 @@ from typer.testing import CliRunner
 
 from console.terminal.app import app
 from pratique.digests import sha256_bytes
+from sandbox.container import LABEL_STATE
 from sandbox.engine import Engine, connect
 from sandbox.launcher import Launcher
 from sandbox.observe.helper_image import build_archive, python_closure
@@ -211,19 +216,34 @@ def test_an_input_that_may_not_be_read_runs_nothing(command: Command, tmp_path: 
 USAGE: dict[str, tuple[tuple[str, ...], str]] = {
     "no such image": (("--image", "no-such-image:latest"), "no image"),
     "an image id that the engine has not": (("--image", "sha256:" + "0" * 64), "no image"),
+    "an image without a name": (("--image", ""), "no image"),
+    "a name that can be none": (("--image", "oci:layout:latest"), "no image"),
+    "a name with the id of another image": (("--image", "{image}@sha256:" + "0" * 64), "no image"),
     "an output directory with something in it": (("--output", "{full}"), "not an empty directory"),
-    "an output that is a file": (("--output", "{file}"), "not an empty directory"),
+    "an output that is a file": (("--output", "{file}"), "cannot go there"),
+    "an output below a file": (("--output", "{file}/deeper"), "cannot go there"),
+    "an output that leads nowhere": (("--output", "{dangling}"), "cannot go there"),
+    "an output where nothing can be made": (("--output", "/proc/out"), "cannot go there"),
+    "a log that is a directory": (("--log", "{full}"), "cannot go there"),
+    "a log in no directory": (("--log", "{full}/none/log"), "cannot go there"),
     "nothing to run": (("--entrypoint", ""), "nothing to run"),
+    "an option that there is not": (("--privileged",), "--privileged"),
+    "an option without its value": (("--spec",), "--spec"),
+    "bytes that are no text": (("--", os.fsdecode(b"\xff")), "not UTF-8"),
+    "an argument too long": (("--", "x" * 70_000), "longer than 64 KiB"),
+    "too many arguments": (("--", *map(str, range(5000))), "more than 4096"),
 }
 
 
 @pytest.mark.parametrize("what", list(USAGE), ids=str)
-def test_wrong_usage_is_code_2_with_a_record(command: Command, tmp_path: Path, what: str) -> None:
+def test_wrong_usage_is_code_2_with_a_record(command: Command, tool_image: str, tmp_path: Path, what: str) -> None:
     """Nothing is run and nothing is overwritten."""
     options, words = USAGE[what]
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("keep")
-    places = {"full": str(tmp_path / "full"), "file": str(tmp_path / "full" / "mine")}
+    (tmp_path / "dangling").symlink_to("nowhere")
+    names = {"full": "full", "file": "full/mine", "dangling": "dangling"}
+    places = {name: str(tmp_path / path) for name, path in names.items()} | {"image": tool_image}
     answer = command(None, *(option.format(**places) for option in options))
     assert (answer.code, answer.record["ended_by"]) == (2, "not-started")
     assert words in answer.record["detail"]
@@ -288,6 +308,130 @@ def test_where_no_engine_answers_there_is_a_record(
     answer = command("print('ran')")
     assert (answer.code, answer.record["ended_by"]) == (3, "not-started")
     assert "docker.io" in answer.record["next_step"]
+
+
+def test_places_by_relative_and_linked_paths(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell gives them; an output directory that is not there is made, and an existing log replaced."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "table.csv").write_text("1,2")
+    (tmp_path / "in").symlink_to("real")
+    (tmp_path / "log").write_text("an older and longer log")
+    source = "print(open('/input/table.csv').read()); open('/output/x', 'w').close()"
+    answer = command(source, "--input", "in", "--output", "new/deep", "--log", "./log")
+    assert answer.code == 0, answer.run.detail
+    assert (tmp_path / "new" / "deep" / "x").is_file()
+    assert (tmp_path / "log").read_text() == "1,2\n"
+
+
+def test_a_file_as_input_lies_in_the_input_directory(command: Command, tmp_path: Path) -> None:
+    """Under its own name, also where the image has a directory of that path."""
+    (tmp_path / "table.csv").write_text("1,2")
+    answer = command("print(open('/input/table.csv').read())", "--input", str(tmp_path / "table.csv"))
+    assert (answer.code, answer.run.log_head) == (0, "1,2\n"), answer.run.detail
+    assert answer.run.inputs[0].target == "/input/table.csv"
+
+
+def test_an_input_whose_path_is_no_text_is_a_record(command: Command, tmp_path: Path) -> None:
+    """A record is UTF-8 whatever the path."""
+    answer = command("print('ran')", "--input", f"{tmp_path}/{os.fsdecode(bytes([255]))}")
+    assert (answer.run.ended_by, answer.code) == (EndedBy.NOT_STARTED, 3)
+    assert "\\udcff" in answer.run.detail or "\\xff" in answer.run.detail
+
+
+def test_names_of_one_image(command: Command, engine: Engine, tool_image: str, tmp_path: Path) -> None:
+    """By id whole and short, by name, by name with its id, and as an archive behind a link."""
+    client = engine._client
+    client.tag(tool_image, "pratique-test-names", "one")
+    short = tool_image.removeprefix("sha256:")[:12]
+    saved = tmp_path / "saved.tar"
+    with saved.open("wb") as out:
+        for chunk in client.get_image(tool_image):
+            out.write(chunk)
+    (tmp_path / "linked.tar").symlink_to(saved)
+    named = "pratique-test-names:one"
+    try:
+        for name in (tool_image, short, named, f"{named}@{tool_image}", str(tmp_path / "linked.tar")):
+            assert command("pass", image=name).run.image_id == tool_image, name
+    finally:
+        client.remove_image(named, noprune=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("when", ["running", "preparing"])
+def test_a_signal_in_the_middle_leaves_a_record_and_nothing_else(
+    engine: Engine, home: Path, tool_image: str, number: signal.Signals, when: str
+) -> None:
+    """Ctrl-C, and what a supervisor sends: exit code 130, one record that says interrupted, no container."""
+    arguments = [
+        "sandbox",
+        "run",
+        "--json",
+        "--home",
+        str(home),
+        "--image",
+        tool_image,
+        *CODE,
+        "import time; time.sleep(60)",
+    ]
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("pratique"), *arguments],
+        env={**os.environ, "DOCKER_HOST": engine.host},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    label = f"{LABEL_STATE}={(home / 'sandbox').resolve()}"
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        found = [one["State"] for one in engine.labelled(label)]
+        if (when == "running" and "running" in found) or (when == "preparing" and (home / "sandbox/runs").is_dir()):
+            break
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert [json.loads(line)["ended_by"] for line in out.splitlines()] == ["interrupted"]
+    assert_nothing_left(engine, home / "sandbox")
+
+
+def test_a_killed_command_is_cleaned_up_after_and_the_next_run_is_fine(
+    command: Command, engine: Engine, home: Path, tool_image: str
+) -> None:
+    """kill -9 of the launcher and of its watchdog: the next run removes what is left, then runs."""
+    arguments = [
+        "sandbox",
+        "run",
+        "--json",
+        "--home",
+        str(home),
+        "--image",
+        tool_image,
+        *CODE,
+        "import time; time.sleep(60)",
+    ]
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("pratique"), *arguments],
+        env={**os.environ, "DOCKER_HOST": engine.host},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    label = f"{LABEL_STATE}={(home / 'sandbox').resolve()}"
+    end = time.monotonic() + 30
+    while "running" not in [one["State"] for one in engine.labelled(label)]:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    watchdogs = [one for one in children if b"sandbox.watchdog" in Path(f"/proc/{one}/cmdline").read_bytes()]
+    for one in watchdogs:
+        os.kill(int(one), signal.SIGKILL)
+    process.kill()
+    process.wait()
+    assert len(engine.labelled(label)) == 1
+    assert command("print('next')").run.log_head == "next\n"
+    assert_nothing_left(engine, home / "sandbox")
 
 
 def test_in_words(engine: Engine, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
