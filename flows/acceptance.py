@@ -26,7 +26,7 @@ from flows.node import Node
 from flows.pinned import kept, pinned_config, pinned_documents
 from flows.tools import ToolName
 from pratique.bounds import read_bounded
-from pratique.digests import Digest, hex_of, sha256_bytes
+from pratique.digests import hex_of, sha256_bytes
 from pratique.errors import InvalidInput, UsageError
 from pratique.intake.image import RegistryImage
 from pratique.intake.image.attached import MAX_PAPERS, Paper, papers_attached_to
@@ -127,7 +127,7 @@ def accept(node: Node, papers: Papers, *, reference: str = "") -> Admitted:
     admitted = check_accepted(node, accepted)
     tool = admitted.tool
     require_same_image(node, tool)
-    _require_not_withdrawn(node, hub, admitted)
+    _require_not_withdrawn(node, hub, admitted, papers.envelope)
     for document in papers.documents:
         node.store.put(document, name="document", media_type=DOCUMENT_TYPE)
     kept(node, admitted.manifest, "manifest")
@@ -188,22 +188,20 @@ def _signer(node: Node, envelope: bytes) -> FederationHub:
     return hub_named(node, str(verifier.get("id")) if isinstance(verifier, dict) else "")
 
 
-def _require_not_withdrawn(node: Node, hub: FederationHub, admitted: Admitted) -> None:
+def _require_not_withdrawn(node: Node, hub: FederationHub, admitted: Admitted, envelope: bytes) -> None:
     image, origin = admitted.tool.image_digest, list_origin(parse_verifier(hub.key).name)
     for listed in known_lists(node):
         found = listed.takes_back(image, admitted.verified) if listed.origin == origin else None
         if found is not None:
             raise _withdrawn(f"the hub withdrew it (entry {found.entry} of its ledger)")
     require_not_withdrawn_elsewhere(node, image, but=origin)
-    _require_not_withdrawn_here(node, image, admitted)
-
-
-def _require_not_withdrawn_here(node: Node, image: Digest, admitted: Admitted) -> None:
     for one in node.admissions.everything():
         if one.image_digest != image or one.taken_back is None:
             continue
         moment = withdrawn_on(verify_envelope(node.ledger.entry(one.taken_back), [node.key.verifier]))
-        if moment is not None and moment >= admitted.verified:
+        before = accepted_admission(node, node.ledger.entry(one.entry))
+        same = before is not None and before.envelope == envelope
+        if same or (moment is not None and moment >= admitted.verified):
             raise _withdrawn(f"this node withdrew it (entry {one.taken_back})")
 
 

@@ -24,7 +24,7 @@ from records.keys import NodeKey, Verifier
 from records.merkle import leaf_hash, root_of
 from records.note import sign_note, verify_note
 from records.reader import LedgerReader
-from records.statements import DECISION
+from records.statements import DECISION, VSA
 
 MAX_LIST_BYTES = 16 << 20
 _MAX_LINE_BYTES = 4096
@@ -98,15 +98,20 @@ def list_origin(ledger_origin: str) -> str:
 
 
 def withdrawals_of(ledger: LedgerReader, verifiers: Sequence[Verifier] | None = None) -> Iterator[Withdrawal]:
-    """What the ledger's own node took back, in order: by a person's withdrawal, or by a failed verification."""
-    admissions = Admissions()
+    """What the ledger's own node took back, in order: by a person's withdrawal, or by a failed verification.
+
+    A withdrawal never seems to be older than the admission that it took back, whatever the clock showed.
+    """
+    admissions, admitted = Admissions(), dict[int, datetime]()
     for entry, statement in signed_statements(ledger, verifiers):
-        for version in dict.fromkeys(
-            (one.name, one.version, one.image_digest) for one in admissions.take_in(entry, statement)
-        ):
-            moment = withdrawn_on(statement)
-            if moment is not None:
-                yield Withdrawal(entry, *version, moment)
+        if statement["predicateType"] == VSA:
+            admitted[entry] = moment_of(statement["predicate"].get("timeVerified"))
+        moment, seen = withdrawn_on(statement), set()
+        for one in admissions.take_in(entry, statement):
+            key = (one.name, one.version, one.image_digest)
+            if moment is not None and key not in seen:
+                seen.add(key)
+                yield Withdrawal(entry, *key, max(moment, admitted.get(one.entry, moment)))
 
 
 def withdrawn_on(statement: dict[str, Any]) -> datetime | None:

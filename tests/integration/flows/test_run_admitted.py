@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from records.statements import PolicyReference, ToolIdentity, inspection_stateme
 from records.verify import verify_ledger
 from sandbox.engine import Engine
 from tests.assets.submissions import EXAMPLE, EXPECTED, MANIFEST, runnable_archive
+from tests.integration.conftest import load
 
 pytestmark = pytest.mark.docker
 
@@ -145,6 +147,41 @@ def test_another_image_where_the_admitted_one_lay(place: Place, tmp_path: Path) 
     assert result.exit_code == 1, result.output
     assert not (tmp_path / "out").exists()
     assert place.image.config_digest not in place.client.images(all=True, quiet=True)
+
+
+def test_a_tag_that_moved(place: Place, engine: Engine, tmp_path: Path) -> None:
+    """The admitted image had a tag that now names another one: what was admitted runs, whatever the tag says."""
+    name, another = "pratique-test/moved:1.0.0", load(engine, {"Labels": {"pratique": "another image"}})
+    assert place.call("--output", str(tmp_path / "before")).exit_code == 0
+    place.client.tag(place.image.config_digest, name)
+    place.client.tag(another, name)
+    try:
+        assert another in place.client.images(name, quiet=True)
+        result = place.call("--output", str(tmp_path / "out"), "--format", "json")
+        assert result.exit_code == 0, result.output
+        assert (tmp_path / "out" / "scores.csv").read_text() == EXPECTED
+    finally:
+        place.client.remove_image(another, force=True)
+
+
+def test_with_the_network_down(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is looked up and nobody is called but the engine on its local socket."""
+
+    def nothing(*_: object, **__: object) -> None:
+        raise OSError("the network is down")
+
+    connect = socket.socket.connect
+
+    def local_only(self: socket.socket, address: object) -> None:
+        if self.family != socket.AF_UNIX:
+            nothing()
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", nothing)
+    monkeypatch.setattr(socket.socket, "connect", local_only)
+    result = place.call("--output", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    assert place.call("--output", str(tmp_path / "other"), tool="another").exit_code == 1
 
 
 def test_a_tool_that_was_withdrawn(place: Place, tmp_path: Path) -> None:

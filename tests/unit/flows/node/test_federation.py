@@ -374,6 +374,21 @@ def test_an_image_that_the_hub_looked_at_again(federation: Federation, tmp_path:
     assert federation.run(tmp_path).calls
 
 
+@pytest.mark.parametrize("who", ["hub", "node"])
+def test_a_clock_that_was_put_back(federation: Federation, who: str) -> None:
+    """The withdrawal seems older than the admission: it counts all the same."""
+    papers = federation.admitted()
+    federation.told()
+    accept(federation.node.node(), papers)
+    home = federation.hub if who == "hub" else federation.node
+    home.later(hours=-1)
+    withdraw(home.node(), "scorer", ANNA)
+    home.later(hours=1)
+    federation.told()
+    with pytest.raises(NotAdmitted, match="withdrawn after"):
+        accept(federation.node.node(), papers)
+
+
 def test_another_image_under_a_name_that_is_known_here(federation: Federation) -> None:
     """The hub's word does not substitute what this node has validated."""
     admit(federation.node.node(), federation.node.inspected("two"), ANNA)

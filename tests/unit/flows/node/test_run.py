@@ -29,7 +29,7 @@ from records.statements import PROVENANCE, RUN_REFUSAL, RUN_START, VSA, PolicyRe
 from records.verify import verify_ledger
 from sandbox.record import EndedBy, RefusedEntry
 from sandbox.spec import SandboxRequest
-from tests.unit.flows.node.homes import ANNA, MANIFEST, START, Home, image_config, statements_of
+from tests.unit.flows.node.homes import ANNA, MANIFEST, START, Home, image_config, image_manifest, statements_of
 from tests.unit.flows.node.machines import FakeMachine
 
 PATIENT, PERSON, DATASET = "Erika Mustermann", "Doctor.Who@node.example", "breast-cohort-7"
@@ -217,6 +217,10 @@ def vsa_of_another_node(bench: Bench) -> None:
     bench.home.node().append(foreign_admission(bench, key=other))
 
 
+def vsa_in_the_name_of_another_verifier(bench: Bench) -> None:
+    bench.home.node().append(foreign_admission(bench, verifier_id="urn:pratique:node:other.example/ledger"))
+
+
 def vsa_for_another_place(bench: Bench) -> None:
     bench.home.node().append(foreign_admission(bench, resource_uri="urn:pratique:node:other.example/ledger"))
 
@@ -266,6 +270,7 @@ def vsa_that_failed(bench: Bench) -> None:
     ("attack", "rule"),
     [
         (vsa_of_another_node, "run/not-admitted"),
+        (vsa_in_the_name_of_another_verifier, "admission/other-verifier"),
         (vsa_for_another_place, "admission/other-place"),
         (vsa_of_another_policy, "admission/other-policy"),
         (vsa_of_another_level, "admission/result"),
@@ -351,19 +356,108 @@ def test_roll_back_of_the_withdrawal_list(bench: Bench) -> None:
     assert not bench.order.output.exists()
 
 
-@pytest.mark.parametrize("what", ["manifest", "config"])
+DOCUMENTS = {"manifest": MANIFEST, "config": image_config("one"), "image-manifest": image_manifest("one")}
+
+
+@pytest.mark.parametrize("what", DOCUMENTS)
 @pytest.mark.parametrize("change", ["altered", "missing"])
-def test_manifest_or_config_changed_after_admission(bench: Bench, what: str, change: str) -> None:
+def test_documents_changed_after_admission(bench: Bench, what: str, change: str) -> None:
     """What was inspected is run, or nothing."""
     node = bench.home.node()
-    data = MANIFEST if what == "manifest" else image_config("one")
+    data = DOCUMENTS[what]
     path = node.store.path_of(sha256_bytes(data))
     if change == "altered":
         path.chmod(0o644)
-        path.write_bytes(data.replace(b"scorer", b"stealer"))
+        path.write_bytes(data[:-1] + b" ")
     else:
         path.unlink()
     bench.refused(f"run/{what}")
+
+
+# --- the digests of an image lead to each other ----------------------------------------------------------------------
+
+
+def index_of(*digests: str, media_type: str = "application/vnd.oci.image.manifest.v1+json") -> bytes:
+    manifests = [{"mediaType": media_type, "digest": digest, "size": 1} for digest in digests]
+    index_type = "application/vnd.oci.image.index.v1+json"
+    return json.dumps({"schemaVersion": 2, "mediaType": index_type, "manifests": manifests}).encode()
+
+
+def admitted_through(bench: Bench, index: bytes, *kept: bytes) -> None:
+    """Version 2.0.0 was named by this multi-platform index; `kept` is in the store."""
+    node, home = bench.home.node(), bench.home
+    home.keep(node, "two")
+    for document in kept:
+        node.store.put(document, name="image.json", media_type="application/json")
+    bench.machine.images |= engine_images("two")
+    tool = replace(home.tool("two", version="2.0.0"), index_digest=sha256_bytes(index))
+    node.append(foreign_admission(bench, tool=tool))
+
+
+def test_a_multi_platform_image(bench: Bench) -> None:
+    """Index, the platform's manifest and config are recorded; an index inside an index leads on."""
+    inner = index_of(bench.home.tool("two").image_digest, sha256_bytes(b"arm64"))
+    outer = index_of(sha256_bytes(inner), sha256_bytes(b"else"), media_type="application/vnd.oci.image.index.v1+json")
+    admitted_through(bench, outer, outer, inner)
+    bench.run(tool=parse_tool("scorer@2.0.0"))
+    (statement,) = statements_of(bench.home.node(), PROVENANCE)
+    image = statement["predicate"]["buildDefinition"]["resolvedDependencies"][0]
+    assert "sha256:" + image["digest"]["sha256"] == bench.home.tool("two").image_digest
+    assert image["annotations"]["indexDigest"] == sha256_bytes(outer)
+    assert image["annotations"]["configDigest"] == bench.home.tool("two").config_digest
+
+
+def test_an_index_that_is_gone(bench: Bench) -> None:
+    admitted_through(bench, index_of(bench.home.tool("two").image_digest))
+    bench.refused("run/index", tool=parse_tool("scorer@2.0.0"))
+
+
+@pytest.mark.parametrize(
+    "index",
+    [index_of(sha256_bytes(b"another image")), image_manifest("two"), b"{}", b"[]", b"no JSON"],
+    ids=["of another image", "a manifest", "empty", "list", "text"],
+)
+def test_an_index_that_does_not_lead_to_the_image(bench: Bench, index: bytes) -> None:
+    """The digest that people named, and the image that would run, have nothing to do with each other."""
+    admitted_through(bench, index, index)
+    bench.refused("run/pinning", tool=parse_tool("scorer@2.0.0"))
+
+
+def test_indexes_without_end(bench: Bench) -> None:
+    """They are not followed for long."""
+    indexes = [index_of(bench.home.tool("two").image_digest)]
+    for _ in range(6):
+        nested = index_of(sha256_bytes(indexes[-1]), media_type="application/vnd.oci.image.index.v1+json")
+        indexes.append(nested)
+    admitted_through(bench, indexes[-1], *indexes)
+    bench.refused("run/pinning", tool=parse_tool("scorer@2.0.0"))
+
+
+def test_a_config_digest_that_differs(bench: Bench) -> None:
+    """The admission names the config of one image and the manifest of another; the engine holds both."""
+    home, node = bench.home, bench.home.node()
+    for image in ("two", "three"):
+        home.keep(node, image)
+        bench.machine.images |= engine_images(image)
+    tool = replace(home.tool("two", version="2.0.0"), config_digest=home.tool("three").config_digest)
+    node.append(foreign_admission(bench, tool=tool))
+    bench.refused("run/pinning", tool=parse_tool("scorer@2.0.0"))
+
+
+def test_the_engines_image_replaced_while_the_run_waits(bench: Bench) -> None:
+    """The engine is asked again when the container is there and nothing in it runs yet."""
+    (image_id,) = bench.machine.images
+
+    def replaced() -> None:
+        bench.machine.images[image_id] = (sha256_bytes(b"other"),)
+
+    bench.machine.while_queued = replaced
+    bench.refused("run/other-image")
+
+
+def test_the_engines_image_removed_while_the_run_waits(bench: Bench) -> None:
+    bench.machine.while_queued = bench.machine.images.clear
+    bench.refused("run/other-image")
 
 
 def test_another_image_under_the_admitted_id(bench: Bench) -> None:
