@@ -103,6 +103,7 @@ class Attempt:
     def collect(self, output: Path) -> None:
         """What is left of it: state, figures, log, attempts, files."""
         begun = time.monotonic()
+        self._around.dismiss_observers()
         state = self._final_state()
         story = self.story
         story.usage = self._meter.finish() if self._meter else None
@@ -124,8 +125,8 @@ class Attempt:
         story.lifetime(state)
         story.remark(remark)
         story.remark(str(state.get("Error") or ""))
-        self._around.hear_observers()
         self._around.harvest(output)
+        self._around.hear_observers()
         story.harvest_seconds = time.monotonic() - begun
 
     def _final_state(self) -> dict[str, Any]:

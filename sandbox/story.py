@@ -13,7 +13,7 @@ from sandbox.host import host_facts
 from sandbox.meter import Usage
 from sandbox.observe.notify import NotifyReport
 from sandbox.observe.parsing import Report
-from sandbox.observe.tracer import TraceReport
+from sandbox.observe.traces import TraceReport
 from sandbox.record import EndedBy, InputDigest, Observed, SandboxRun
 from sandbox.spec import SandboxRequest, SandboxSpec
 
@@ -117,6 +117,8 @@ def write_record(
         traced_detail=story.trace.detail,
         programs=story.trace.programs,
         denied=story.trace.denied,
+        opened=story.trace.opened,
+        connected=story.trace.connected,
         notified=story.notice.notified,
         notified_detail=story.notice.detail,
         forbidden=story.notice.calls,

@@ -6,7 +6,7 @@ Each is prepared in order and leaves on the caller's stack what takes it away ag
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,8 @@ from sandbox.observe.notify import Listener, NotifyReport, why_not_notified
 from sandbox.observe.notify_runtime import RUNTIME
 from sandbox.observe.parsing import Report
 from sandbox.observe.sinkhole import Sinkhole
-from sandbox.observe.tracer import Tracer, TraceReport
+from sandbox.observe.tracer import Tracer
+from sandbox.observe.traces import TraceReport
 from sandbox.record import Observed
 from sandbox.spec import Limits, Network, Profile, SandboxRequest, SandboxSpec
 from sandbox.story import Story
@@ -66,7 +67,8 @@ class Surroundings:
         )
         self._prepare_output(workspace, cleanup)
         if spec.network is Network.SINKHOLE and self._seen_from_outside():
-            self._prepare_observation(workspace, cleanup)
+            mounts = (*(mount.target for mount in request.inputs), request.output_target)
+            self._prepare_observation(workspace, mounts, cleanup)
 
     def _prepare_group(self, limits: Limits, cleanup: ExitStack) -> str:
         """A control group above the container's where that can be made; returns its path for the engine."""
@@ -96,22 +98,23 @@ class Surroundings:
         self._holder.start(limits)
         self.placement = replace(self.placement, output_volume=self._holder.volume)
 
-    def _prepare_observation(self, workspace: Workspace, cleanup: ExitStack) -> None:
+    def _prepare_observation(self, workspace: Workspace, mounts: Sequence[str], cleanup: ExitStack) -> None:
         if why := why_not_notified(self._engine, self._spec.runtime):
             self._story.notice = NotifyReport(Observed.IMPOSSIBLE, why)
         else:
             self._listener = Listener()
             cleanup.callback(self._listener.close)
             self.placement = replace(self.placement, runtime=RUNTIME)
-        self.tracer = self._start_tracer(cleanup)  # it attaches while the sinkhole starts
+        self.tracer = self._start_tracer(mounts, cleanup)  # it attaches while the sinkhole starts
         self._sinkhole = Sinkhole(self._engine, self._state_dir, workspace.root, self.placement)
         cleanup.callback(self.eventually, self._sinkhole.remove)
         self.placement = replace(self.placement, network_of=self._sinkhole.start())
         self.tracer.wait_until_ready()
 
-    def _start_tracer(self, cleanup: ExitStack) -> Tracer:
+    def _start_tracer(self, mounts: Sequence[str], cleanup: ExitStack) -> Tracer:
         known = self._spec.profile is not Profile.GOSU and not self._engine.facts.remaps_users
-        tracer = Tracer(uid=self.placement.uid if known else None, seconds=self._spec.limits.wall_seconds)
+        uid = self.placement.uid if known else None
+        tracer = Tracer(uid=uid, seconds=self._spec.limits.wall_seconds, mounts=mounts)
         cleanup.callback(tracer.close)
         return tracer
 
@@ -136,6 +139,11 @@ class Surroundings:
     def output_full(self) -> bool:
         """Whether the output has no byte or no file left; not known where the engine keeps it."""
         return self._holder is None and self._workspace is not None and self._workspace.output_full()
+
+    def dismiss_observers(self) -> None:
+        """The container has ended: let them begin to end."""
+        if self.tracer is not None:
+            self.tracer.dismiss()
 
     def hear_observers(self) -> None:
         """End those who watched and put what they saw into the story."""

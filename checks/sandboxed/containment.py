@@ -69,6 +69,8 @@ def _judge(session: SandboxSession, store: EvidenceStore) -> CheckResult:
         "traced_detail": record.traced_detail,
         "programs": [one.model_dump(mode="json") for one in record.programs],
         "denied": [one.model_dump(mode="json") for one in record.denied],
+        "opened": [one.model_dump(mode="json") for one in record.opened],
+        "connected": [one.model_dump(mode="json") for one in record.connected],
         "notified": record.notified.value,
         "notified_detail": record.notified_detail,
         "forbidden": [one.model_dump(mode="json") for one in record.forbidden],

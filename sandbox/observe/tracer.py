@@ -1,8 +1,11 @@
-"""What a run executed and which calls its filter denied, counted inside the kernel by bpftrace (eBPF).
+"""What a run executed, opened and connected to, and which calls its filter denied, counted in the kernel by bpftrace.
 
 The kernel adds up; nothing is sent for each event, so a busy tool loses nothing and costs little. It is on in the
 observation run only, where root and the kernel allow. Events are those of the run's own uid, which no other process of
 the machine has; where the uid is not the run's alone (the `gosu` profile, remapped users), those of its pid namespace.
+
+Of files, those are counted that are not the image's own: by path below `WATCHED`, as the path was given, and by mount
+for inputs and output, which may have any number of files. The image's own files are thousands and say nothing.
 """
 
 from __future__ import annotations
@@ -10,55 +13,53 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import secrets
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pratique.bounds import strict_json
-from pratique.errors import InvalidInput
 from sandbox.mounts import libc
 from sandbox.observe.calls import call_names
-from sandbox.record import DeniedCall, Observed, ProgramStarted
-from sandbox.seccomp import default_source
-
-_ASKED_WITH_CONDITIONS = frozenset(("clone", "socket"))
-"""Allowed for some arguments only; to the others EPERM comes from the filter (or, for raw sockets, from the kernel)."""
+from sandbox.observe.traces import MAX_KEYS, WATCHED, TraceReport, parse_trace
+from sandbox.record import Observed
 
 BTF = Path("/sys/kernel/btf/vmlinux")
 READY_SECONDS = 15.0
 END_SECONDS = 10.0
-MAX_KEYS = 2000
-MAX_REPORT = 4 << 20
-_OWN_PROGRAMS = frozenset(("/sbin/docker-init", "/dev/init", "/run/podman-init"))
 
 _SCRIPT = """
 tracepoint:sched:sched_process_exec /{ours}/ {{ @programs[{space}, str(args->filename)] = count(); }}
 tracepoint:raw_syscalls:sys_exit /({ours}) && (args->ret == -{eperm} || args->ret == -{enosys})/
 {{ @denied[{space}, args->id, args->ret] = count(); }}
+{opens} /{ours}/ {{
+  $begin = *(uint64 *)args->filename;
+  if ({watched}) {{ @opens[{space}, str(args->filename)] = count(); }}
+  {mounts}
+}}
+tracepoint:syscalls:sys_enter_connect /{ours}/ {{
+  $to = (uint64)args->uservaddr;
+  $begin = *(uint32 *)$to;
+  $family = $begin & 0xffff;
+  if ($family == {inet}) {{ @connects4[{space}, $begin, *(uint32 *)($to + 4)] = count(); }}
+  if ($family == {inet6}) {{ @connects6[{space}, $begin, *(uint64 *)($to + 8), *(uint64 *)($to + 16)] = count(); }}
+  if ($family == {unix}) {{ @sockets[{space}, str($to + 2)] = count(); }}
+}}
 tracepoint:raw_syscalls:sys_exit /args->id == {marker_call}/ {{ printf("calls\\n"); }}
 tracepoint:sched:sched_process_exec /str(args->filename) == "{marker_program}"/ {{ printf("programs\\n"); }}
 interval:s:{seconds} {{ exit(); }}
 """
+_OPENING = ("open", "openat", "openat2")
+_PLAIN = re.compile(r"/[A-Za-z0-9._/-]{1,60}", re.ASCII)
 _MARKS = frozenset((b"calls", b"programs"))
 _SPACE = "curtask->nsproxy->pid_ns_for_children->ns.inum"
-
-
-@dataclass(frozen=True)
-class TraceReport:
-    """What was counted, and whether that is everything."""
-
-    traced: Observed
-    detail: str = ""
-    programs: tuple[ProgramStarted, ...] = ()
-    denied: tuple[DeniedCall, ...] = ()
 
 
 def why_impossible() -> str:
@@ -77,21 +78,33 @@ def why_impossible() -> str:
 class Tracer:
     """Started before the run, told the run's first process, ended after it. Never raises."""
 
-    def __init__(self, *, uid: int | None, seconds: float) -> None:
+    def __init__(self, *, uid: int | None, seconds: float, mounts: Sequence[str] = ()) -> None:
         own = Path("/proc/self/ns/pid").stat().st_ino
         self._marker_call = 1_000_000 + secrets.randbelow(1_000_000_000)
         self._marker_program = "/proc/self/root" + (shutil.which("true") or "/bin/true")
+        self._mounts = tuple(mount for mount in mounts if _PLAIN.fullmatch(mount))
         self._by_uid = uid is not None
         self._space: int | None = None
+        self._dismissed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._trouble = why_impossible()
         if self._trouble:
             return
+        known = set(call_names().values())
         script = _SCRIPT.format(
             ours=f"uid == {uid}" if self._by_uid else f"{_SPACE} != {own}",
             space=_SPACE,
             eperm=errno.EPERM,
             enosys=errno.ENOSYS,
+            inet=int(socket.AF_INET),
+            inet6=int(socket.AF_INET6),
+            unix=int(socket.AF_UNIX),
+            opens=",".join(f"tracepoint:syscalls:sys_enter_{name}" for name in _OPENING if name in known),
+            watched=" || ".join(f"({_begins(place)})" for place in WATCHED),
+            mounts=" ".join(
+                f"if ({_begins(mount)}) {{ @mounts[{_SPACE}, {index}] = count(); }}"
+                for index, mount in enumerate(self._mounts)
+            ),
             marker_call=self._marker_call,
             marker_program=self._marker_program,
             seconds=int(seconds) + 120,  # ends by itself, should nobody end it
@@ -143,6 +156,13 @@ class Tracer:
         with suppress(OSError):
             self._space = Path(f"/proc/{pid}/ns/pid").stat().st_ino
 
+    def dismiss(self) -> None:
+        """Begin to end it, which takes bpftrace a moment; nothing that happens from now on is counted."""
+        if self._process is not None and not self._dismissed:
+            self._dismissed = True  # a second signal would end it before it has reported
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGINT)
+
     def report(self) -> TraceReport:
         """End it and read what was counted."""
         if self._process is None:
@@ -151,7 +171,7 @@ class Tracer:
         self._process = None
         if self._space is None and not self._by_uid:
             return TraceReport(Observed.IMPOSSIBLE, "the run ended before its pid namespace was known")
-        return parse_trace(data, None if self._by_uid else self._space)
+        return parse_trace(data, None if self._by_uid else self._space, self._mounts)
 
     def close(self) -> None:
         """End it, whatever it has."""
@@ -162,8 +182,7 @@ class Tracer:
     def _end(self) -> tuple[bytes, bytes]:
         if self._process is None:
             return b"", b""
-        with suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGINT)
+        self.dismiss()
         try:
             return self._process.communicate(timeout=END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -171,63 +190,12 @@ class Tracer:
             return self._process.communicate()
 
 
-def parse_trace(data: bytes, space: int | None) -> TraceReport:
-    """Read bpftrace's maps, those of the pid namespace `space` where one is given; never raises."""
-    maps: dict[str, dict[str, Any]] = {}
-    troubles: list[str] = [] if len(data) <= MAX_REPORT else ["more was reported than is read"]
-    for line in data[:MAX_REPORT].split(b"\n"):
-        if not line.strip():
-            continue
-        try:
-            value = strict_json(line.decode("utf-8", "replace"), where="bpftrace", max_bytes=MAX_REPORT, max_depth=6)
-        except InvalidInput:
-            troubles.append("a line that cannot be read")
-            continue
-        if isinstance(value, dict) and value.get("type") == "map" and isinstance(value.get("data"), dict):
-            maps.update({name: rows for name, rows in value["data"].items() if isinstance(rows, dict)})
-        elif isinstance(value, dict) and value.get("type") == "lost_events":
-            troubles.append("events were lost")
-    if any(len(rows) >= MAX_KEYS for rows in maps.values()):
-        troubles.append("more different events than are counted")
-    if "@programs" not in maps:
-        troubles.append("no program was seen to start")  # the run's own first one always is
-    programs: dict[str, int] = {}
-    for key, count in maps.get("@programs", {}).items():
-        inum, _, path = key.partition(",")
-        if _counts(inum, space) and isinstance(count, int) and path not in _OWN_PROGRAMS:
-            programs[path] = programs.get(path, 0) + count
-    denied: dict[tuple[str, str], int] = {}
-    for key, count in maps.get("@denied", {}).items():
-        parts = key.split(",")
-        if len(parts) == 3 and _counts(parts[0], space) and isinstance(count, int):
-            name = call_names().get(_number(parts[1]), f"call {parts[1][:20]}")
-            error = errno.errorcode.get(abs(_number(parts[2])), parts[2][:20])
-            if _by_the_filter(name):
-                denied[name, error] = denied.get((name, error), 0) + count
-    return TraceReport(
-        Observed.PARTIAL if troubles else Observed.COMPLETE,
-        "; ".join(dict.fromkeys(troubles)),
-        tuple(ProgramStarted(path=_shown(path), count=count) for path, count in sorted(programs.items())),
-        tuple(DeniedCall(name=name, error=error, count=count) for (name, error), count in sorted(denied.items())),
-    )
-
-
-def _by_the_filter(name: str) -> bool:
-    """Whether it is the filter that says no to this call: the kernel itself answers EPERM to many that are allowed."""
-    rules = [rule for rule in default_source().rules if name in rule.names]
-    return name in _ASKED_WITH_CONDITIONS or not any(rule.allows for rule in rules)
-
-
-def _counts(inum: str, space: int | None) -> bool:
-    return space is None or _number(inum) == space
-
-
-def _number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        return -1
-
-
-def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+def _begins(place: str) -> str:
+    """Whether the file name begins so, compared in words of eight bytes: a copy of it has no room on the stack."""
+    parts = []
+    for start in range(0, len(place), 8):
+        word = place[start : start + 8].encode()
+        value, mask = int.from_bytes(word, "little"), (1 << 8 * len(word)) - 1
+        read = f"*(uint64 *)(args->filename + {start})" if start else "$begin"
+        parts.append(f"({read} & {mask:#x}) == {value:#x}")
+    return " && ".join(parts)

@@ -33,6 +33,17 @@ SOURCE = """
         os.wait()
     if os.fork() == 0:
         os.execv("/usr/bin/nothing-here", ["x"])
+    os.wait()
+    for path in ("/etc/shadow", "/proc/1/mem", "/proc/self/status", "/usr/nothing", "/output/a", "/output/b"):
+        try:
+            open(path, "w" if "output" in path else "r").close()
+        except OSError:
+            pass
+    for family, address in ((2, ("10.1.2.3", 81)), (10, ("2001:db8::1", 82)), (1, "/var/run/docker.sock")):
+        try:
+            socket.socket(family).connect(address)
+        except OSError:
+            pass
     """
 
 
@@ -48,7 +59,7 @@ def _possible() -> None:
         pytest.skip(found.detail)
 
 
-def test_programs_and_denied_calls_are_counted(sandboxed: Sandboxed) -> None:
+def test_programs_files_connections_and_denied_calls_are_counted(sandboxed: Sandboxed) -> None:
     """Each as often as it happened, those of the run alone."""
     run = sandboxed(SOURCE, spec=SINKHOLE).run
     assert run.traced is Observed.COMPLETE, run.traced_detail
@@ -56,6 +67,17 @@ def test_programs_and_denied_calls_are_counted(sandboxed: Sandboxed) -> None:
     counts = {one.name: one.count for one in run.denied}
     assert (counts["mount"], counts["keyctl"], counts["socket"]) == (5, 1, 1)
     assert {one.error for one in run.denied if one.name in ("mount", "keyctl")} == {"EPERM"}
+    opened = {one.path: one.count for one in run.opened}
+    assert (opened["/etc/shadow"], opened["/proc/N/mem"], opened["/proc/self/status"], opened["/output/…"]) == (
+        1,
+        1,
+        1,
+        2,
+    )
+    assert "/usr/nothing" not in opened, "the image's own files are not counted"
+    assert {(one.address, one.port, one.count) for one in run.connected} == {
+        ("10.1.2.3", 81, 1), ("2001:db8::1", 82, 1), ("/var/run/docker.sock", 0, 1),
+    }  # fmt: skip
 
 
 def test_a_run_as_root_is_known_by_its_pid_namespace(sandboxed: Sandboxed) -> None:
@@ -64,6 +86,7 @@ def test_a_run_as_root_is_known_by_its_pid_namespace(sandboxed: Sandboxed) -> No
     assert run.traced is Observed.COMPLETE, run.traced_detail
     assert {one.path: one.count for one in run.programs} == {"/usr/bin/python3": 4}
     assert {one.name: one.count for one in run.denied}["mount"] == 5
+    assert {one.path for one in run.opened} >= {"/etc/shadow", "/output/…"}
 
 
 def test_where_nothing_can_be_traced_or_notified_the_run_goes_on(

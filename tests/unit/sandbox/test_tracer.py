@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import sys
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.observe.calls import call_names
-from sandbox.observe.tracer import MAX_KEYS, parse_trace
+from sandbox.observe.traces import MAX_KEYS, parse_trace
 from sandbox.record import Observed
 from sandbox.seccomp import default_source
 
@@ -43,6 +45,29 @@ def test_counts_of_one_pid_namespace_are_read(monkeypatch: pytest.MonkeyPatch) -
     assert {one.path for one in everybody.programs} == {"/usr/bin/python3", "/bin/neighbour", "/a,b"}
 
 
+def test_files_and_connections_are_read() -> None:
+    """Processes' directories are told once, names that only begin alike are left out, addresses are numbers."""
+    port = socket.htons(443) << 16
+    local = int.from_bytes(bytes(15) + b"\x01", sys.byteorder)
+    data = lines(
+        programs={"7,/x": 1},
+        opens={"7,/proc/12/mem": 1, "7,/proc/345/mem": 2, "7,/process/x": 9, "7,/etc/a,b": 1, "8,/etc/shadow": 1,
+               "7,/proc/self/maps": 1, "7,/proc": 1, "7,/proc/99": 1},
+        mounts={"7,0": 5000, "7,1": 2, "7,9": 1, "8,0": 1},
+        connects4={f"7,{port | 2},{int.from_bytes(bytes([10, 1, 2, 3]), sys.byteorder)}": 3},
+        connects6={f"7,{port | 10},{local & (1 << 64) - 1},{local >> 64}": 1},
+        sockets={"7,/var/run/docker.sock": 1, "7,": 2},
+    )  # fmt: skip
+    found = parse_trace(data, 7, ("/input", "/data"))
+    assert found.traced is Observed.COMPLETE
+    assert {one.path: one.count for one in found.opened} == {
+        "/proc/N/mem": 3, "/etc/a,b": 1, "/proc/self/maps": 1, "/proc": 1, "/proc/N": 1, "/input/…": 5000, "/data/…": 2,
+    }  # fmt: skip
+    assert [(one.address, one.port, one.count) for one in found.connected] == [
+        ("(a name that is no path)", 0, 2), ("/var/run/docker.sock", 0, 1), ("10.1.2.3", 443, 3), ("::1", 443, 1),
+    ]  # fmt: skip
+
+
 NOT_WHOLE: dict[str, bytes] = {
     "nothing": b"",
     "no map of programs": lines(denied={}),
@@ -72,10 +97,20 @@ def test_a_path_cannot_change_a_terminal() -> None:
     st.none() | st.integers() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
     max_leaves=10,
-).map(lambda value: json.dumps({"type": "map", "data": {"@programs": value, "@denied": value}}).encode()))  # fmt: skip
+).map(lambda value: json.dumps({"type": "map", "data": {
+    "@programs": value, "@denied": value, "@opens": value, "@mounts": value, "@connects4": value, "@connects6": value,
+    "@sockets": value}}).encode()))  # fmt: skip
 def test_whatever_is_reported_nothing_is_raised(data: bytes) -> None:
     """Any bytes, any JSON."""
-    parse_trace(data, 7)
+    parse_trace(data, 7, ("/input",))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet="0123456789,-.:/ax", max_size=40))
+def test_whatever_the_keys_are_nothing_is_raised(key: str) -> None:
+    """A tool chooses some of them."""
+    names = ("programs", "denied", "opens", "mounts", "connects4", "connects6", "sockets")
+    parse_trace(lines(**{name: {f"7,{key}": 1} for name in names}), 7, ("/input",))
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

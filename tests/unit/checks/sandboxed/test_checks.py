@@ -20,8 +20,10 @@ from checks.sandboxed.containment import check_containment
 from checks.sandboxed.determinism import check_determinism
 from pratique.errors import EngineUnavailable
 from sandbox.record import (
+    Connected,
     DeniedCall,
     EndedBy,
+    FileOpened,
     ForbiddenCall,
     Observation,
     ObservationKind,
@@ -402,7 +404,48 @@ def notified(*calls: tuple[str, str], how: str = "complete", counted: str = "") 
     return also(lambda call: call.facts.update(facts) if call.network else None)
 
 
+def opened(*paths: str, connected: tuple[str, ...] = ()) -> Any:
+    """A tool whose observed run was counted to have opened these files and connected to these sockets."""
+    facts = {
+        "traced": Observed.COMPLETE,
+        "opened": tuple(FileOpened(path=path, count=2) for path in paths),
+        "connected": tuple(Connected(address=address, count=1) for address in connected),
+    }
+    return also(lambda call: call.facts.update(facts) if call.network else None)
+
+
 COUNTED: dict[str, tuple[Any, Status, str]] = {
+    "the engine's socket": (opened(connected=("/var/run/docker.sock",)), Status.FAILED, "reached-for-the-host"),
+    "its directory": (opened(connected=("/run/containerd/x.ttrpc",)), Status.FAILED, "reached-for-the-host"),
+    "the first process's root": (opened("/proc/N/root/etc/passwd"), Status.FAILED, "reached-for-the-host"),
+    "memory of another": (opened("/proc/N/mem"), Status.FAILED, "reached-for-the-host"),
+    "core pattern": (opened("/proc/sys/kernel/core_pattern"), Status.FAILED, "reached-for-the-host"),
+    "release agent": (opened("/sys/fs/cgroup/rdma/release_agent"), Status.FAILED, "reached-for-the-host"),
+    "shadow": (opened("/etc/shadow"), Status.FAILED, "reached-for-the-host"),
+    "a cluster's secret": (opened("/var/run/secrets/kubernetes.io/x"), Status.FAILED, "reached-for-the-host"),
+    "SSH keys": (opened("/root/.ssh/id_ed25519"), Status.FAILED, "reached-for-the-host"),
+    "a disk": (opened("/dev/sda1"), Status.PASSED, "reached-for-a-device"),
+    "what every program opens": (
+        opened(
+            "/proc/self/mem",
+            "/proc/N/stat",
+            "/proc/meminfo",
+            "/proc/cpuinfo",
+            "/etc/ld.so.cache",
+            "/etc/passwd",
+            "/sys/devices/system/cpu/online",
+            "/sys/fs/cgroup/memory.max",
+            "/dev/null",
+            "/dev/shm/x",
+            "/dev/urandom",
+            "/proc/sys/vm/overcommit_memory",
+            "/etc/shadowrun",
+            "/input/…",
+            connected=("/tmp/x.sock", "127.0.0.1"),
+        ),
+        Status.PASSED,
+        "files",
+    ),
     "a hypervisor's socket": (
         notified(("socket", "family=AF_VSOCK type=SOCK_STREAM")),
         Status.FAILED,
