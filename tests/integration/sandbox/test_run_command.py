@@ -357,25 +357,11 @@ def test_names_of_one_image(command: Command, engine: Engine, tool_image: str, t
         client.remove_image(named, noprune=True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-@pytest.mark.parametrize("when", ["running", "preparing"])
-def test_a_signal_in_the_middle_leaves_a_record_and_nothing_else(
-    engine: Engine, home: Path, tool_image: str, number: signal.Signals, when: str
-) -> None:
-    """Ctrl-C, and what a supervisor sends: exit code 130, one record that says interrupted, no container."""
-    arguments = [
-        "sandbox",
-        "run",
-        "--json",
-        "--home",
-        str(home),
-        "--image",
-        tool_image,
-        *CODE,
-        "import time; time.sleep(60)",
-    ]
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("pratique"), *arguments],
+def sleeping(engine: Engine, home: Path, image: str) -> subprocess.Popen[str]:
+    """The command, as a person or a supervisor starts it, with a tool that sleeps."""
+    options = ["--json", "--home", str(home), "--image", image]
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("pratique"), "sandbox", "run", *options, *CODE, "import time; time.sleep(60)"],
         env={**os.environ, "DOCKER_HOST": engine.host},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -383,6 +369,15 @@ def test_a_signal_in_the_middle_leaves_a_record_and_nothing_else(
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("when", ["running", "preparing"])
+def test_a_signal_in_the_middle_leaves_a_record_and_nothing_else(
+    engine: Engine, home: Path, tool_image: str, number: signal.Signals, when: str
+) -> None:
+    """Ctrl-C, and what a supervisor sends: exit code 130, one record that says interrupted, no container."""
+    process = sleeping(engine, home, tool_image)
     label = f"{LABEL_STATE}={(home / 'sandbox').resolve()}"
     end = time.monotonic() + 30
     while time.monotonic() < end:
@@ -401,23 +396,7 @@ def test_a_killed_command_is_cleaned_up_after_and_the_next_run_is_fine(
     command: Command, engine: Engine, home: Path, tool_image: str
 ) -> None:
     """kill -9 of the launcher and of its watchdog: the next run removes what is left, then runs."""
-    arguments = [
-        "sandbox",
-        "run",
-        "--json",
-        "--home",
-        str(home),
-        "--image",
-        tool_image,
-        *CODE,
-        "import time; time.sleep(60)",
-    ]
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("pratique"), *arguments],
-        env={**os.environ, "DOCKER_HOST": engine.host},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = sleeping(engine, home, tool_image)
     label = f"{LABEL_STATE}={(home / 'sandbox').resolve()}"
     end = time.monotonic() + 30
     while "running" not in [one["State"] for one in engine.labelled(label)]:
@@ -428,7 +407,7 @@ def test_a_killed_command_is_cleaned_up_after_and_the_next_run_is_fine(
     for one in watchdogs:
         os.kill(int(one), signal.SIGKILL)
     process.kill()
-    process.wait()
+    process.communicate()
     assert len(engine.labelled(label)) == 1
     assert command("print('next')").run.log_head == "next\n"
     assert_nothing_left(engine, home / "sandbox")
