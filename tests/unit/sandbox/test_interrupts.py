@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from sandbox.interrupts import undisturbed
+from sandbox.interrupts import terminated_as_interrupted, undisturbed
 
 
 def test_an_interrupt_during_the_work_is_raised_and_the_cleanup_finishes() -> None:
@@ -55,3 +55,30 @@ def test_in_another_thread_signals_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert handlers == [signal.default_int_handler]
+
+
+def test_sigterm_strikes_as_an_interrupt_where_it_is_to_and_only_there() -> None:
+    """It too lets the cleaning up finish, and means afterwards what it meant before."""
+    steps = []
+    with pytest.raises(KeyboardInterrupt), terminated_as_interrupted(), undisturbed() as shelter:
+        try:
+            with shelter.open():
+                signal.raise_signal(signal.SIGTERM)
+                steps.append("not reached")
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            steps.append("cleaned")
+    assert steps == ["cleaned"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with undisturbed():
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_handler_of_somebody_else_is_left_alone() -> None:
+    """For SIGTERM too."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with terminated_as_interrupted(), undisturbed():
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
