@@ -57,6 +57,16 @@ class ModelTrust:
 
 
 @dataclass(frozen=True)
+class _Read:
+    """A file with a model's signature: what it says (bundle, list, digest over the list), or why it cannot be read."""
+
+    path: str
+    data: bytes
+    unreadable: str
+    signed: tuple[SignatureBundle, SignedModel, Digest] | None = None
+
+
+@dataclass(frozen=True)
 class _Examined:
     """One signature: its report, and where its model is and what of it is not as signed.
 
@@ -88,11 +98,9 @@ def check_model_signatures(
     """
     started = perf_counter()
     try:
-        examined = [
-            found
-            for path, data in _candidates(image, inventory, limits)
-            if (found := _examine(path, data, image, inventory, trust, clock, limits)) is not None
-        ]
+        read = [found for path, data in _candidates(image, inventory, limits) if (found := _read(path, data))]
+        signatures = frozenset(one.path for one in read)
+        examined = [_examine(one, signatures, image, inventory, trust, clock, limits) for one in read]
         unsigned = _unsigned(inventory, examined) if trust.required else []
     except CouldNotDecide as error:
         result = inconclusive(CHECK, VERSION, str(error), fix=error.next_step, risks=_RISKS)
@@ -129,39 +137,47 @@ def _may_be_bundle(entry: FileEntry) -> bool:
     return entry.head.lstrip()[:1] == b"{" and (bool(_NAMES.search(entry.path)) or _MARK in entry.head)
 
 
-def _examine(
-    path: str,
-    data: bytes,
-    image: Image,
-    inventory: Inventory,
-    trust: ModelTrust,
-    clock: Clock,
-    limits: ImageLimits,
-) -> _Examined | None:
-    """What is found out about one file; None where it is no model's signature."""
-    from checks.model_signatures.contents import compare, find_place
+def _read(path: str, data: bytes) -> _Read | None:
+    """What the file at `path` signs; None where it is no model's signature."""
     from checks.model_signatures.signed import OLD_PREDICATE, PREDICATE, read_signed
     from checks.provenance.bundle import Envelope, parse_bundle
     from checks.provenance.statement import parse_statement
     from checks.provenance.steps import StepFailed
-    from checks.provenance.verifier import unreadable
 
     try:
         bundle = parse_bundle(data, where=path, any_chain=True)
     except InvalidInput as error:
-        return _Examined(unreadable(path, data, str(error))) if path.endswith(".sig") and _MARK in data else None
+        return _Read(path, data, str(error)) if path.endswith(".sig") and _MARK in data else None
     try:
         if not isinstance(bundle.content, Envelope):
             return None
         statement = parse_statement(bundle.content.payload_type, bundle.content.payload)
         if statement.predicate_type not in (PREDICATE, OLD_PREDICATE):
             return None
-        model, subject = read_signed(statement)
+        return _Read(path, data, "", (bundle, *read_signed(statement)))
     except StepFailed as failure:
-        return _Examined(unreadable(path, data, failure.detail)) if path.endswith(".sig") else None
-    report = _verify(bundle, path, subject, trust, clock)
-    place = find_place(model, path, inventory)
-    wrong = compare(model, place, path, inventory, image, limits)
+        return _Read(path, data, failure.detail) if path.endswith(".sig") else None
+
+
+def _examine(
+    read: _Read,
+    signatures: frozenset[str],
+    image: Image,
+    inventory: Inventory,
+    trust: ModelTrust,
+    clock: Clock,
+    limits: ImageLimits,
+) -> _Examined:
+    """What is found out about one signature; `signatures` are the files that hold one."""
+    from checks.model_signatures.contents import compare, find_place
+    from checks.provenance.verifier import unreadable
+
+    if read.signed is None:
+        return _Examined(unreadable(read.path, read.data, read.unreadable))
+    bundle, model, subject = read.signed
+    report = _verify(bundle, read.path, subject, trust, clock)
+    place = find_place(model, read.path, inventory)
+    wrong = compare(model, place, signatures, inventory, image, limits)
     return _Examined(report, _is_stranger(bundle, report, trust), model, place, tuple(wrong))
 
 

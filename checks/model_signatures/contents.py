@@ -60,9 +60,14 @@ def find_place(model: SignedModel, signature: str, inventory: Inventory) -> Plac
 
 
 def compare(
-    model: SignedModel, place: Place, signature: str, inventory: Inventory, image: Image, limits: ImageLimits
+    model: SignedModel,
+    place: Place,
+    signatures: frozenset[str],
+    inventory: Inventory,
+    image: Image,
+    limits: ImageLimits,
 ) -> list[Mismatch]:
-    """What of the image is not as `model` lists it.
+    """What of the image is not as `model` lists it; `signatures` are the files with signatures of models.
 
     Raises `CouldNotDecide` where content is needed that cannot be had within the bounds.
     """
@@ -78,7 +83,7 @@ def compare(
             found[relative] = entry
     wrong += _changed(model, found, inventory, image, limits)
     if not place.single:
-        wrong += _unlisted(model, place, signature, inventory)
+        wrong += _unlisted(model, place, signatures, inventory)
     return wrong
 
 
@@ -96,11 +101,11 @@ def _changed(
             yield Mismatch("changed-file", entry.path, f"{entry.path} is not the file that was signed")
 
 
-def _unlisted(model: SignedModel, place: Place, signature: str, inventory: Inventory) -> Iterator[Mismatch]:
+def _unlisted(model: SignedModel, place: Place, signatures: frozenset[str], inventory: Inventory) -> Iterator[Mismatch]:
     """Files in the model's directory that nobody signed; a model among what the signer ignored counts too."""
-    listed = {place.path(relative) for relative in model.files}
+    expected = signatures | {place.path(relative) for relative in model.files}
     for path, entry in inventory.files.items():
-        if not path.startswith(place.folder) or path in listed or path == signature or entry.kind is Kind.DIRECTORY:
+        if not path.startswith(place.folder) or path in expected or entry.kind is Kind.DIRECTORY:
             continue
         relative = path.removeprefix(place.folder)
         is_model = inventory.classes.get(path) is FileClass.MODEL

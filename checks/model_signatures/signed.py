@@ -49,13 +49,14 @@ class SignedModel:
     name: str
     algorithm: str
     symlinks: bool
-    ignored: tuple[str, ...]
+    ignored: frozenset[str]
     files: Mapping[str, tuple[Piece, ...]]
     empty_left_out: bool
 
     def ignores(self, path: str) -> bool:
         """Whether the signer left `path` out on purpose, itself or a directory above it."""
-        return any(path == one or path.startswith(f"{one}/") for one in self.ignored)
+        parts = path.split("/")
+        return any("/".join(parts[:count]) in self.ignored for count in range(1, len(parts) + 1))
 
 
 def read_signed(statement: Statement) -> tuple[SignedModel, Digest]:
@@ -155,9 +156,9 @@ def _in_order(path: str, pieces: list[Piece]) -> tuple[Piece, ...]:
     return tuple(ordered)
 
 
-def _ignored(value: Any) -> tuple[str, ...]:
+def _ignored(value: Any) -> frozenset[str]:
     """Paths left out; one that would leave out the whole model, or lies elsewhere, leaves out nothing."""
     if not isinstance(value, list) or len(value) > MAX_RESOURCES or not all(isinstance(item, str) for item in value):
         raise StepFailed("the list of ignored paths is none")
     kept = (item.rstrip("/") for item in value)
-    return tuple(path for path in kept if not any(part in ("", ".", "..") for part in path.split("/")))
+    return frozenset(path for path in kept if not any(part in ("", ".", "..") for part in path.split("/")))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from checks.provenance.verifier import Demand, SignatureReport
 
 MAX_FILES = 64
+MAX_SIGNATURES = 128
+"""In all files together: each costs milliseconds, for each trusted root."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,25 @@ def _check(
         if one.identities
         for digest in digests
     ]
-    reports = [found for bundle in bundles for found in verify_file(bundle, materials, trust, demands, clock)]
+    reports: list[SignatureReport] = []
+    for bundle in bundles:
+        reports += verify_file(bundle, materials, trust, demands, clock, most=MAX_SIGNATURES - len(reports))
     return report.result(reports, image_digest, trust, store)
 
 
 def verify_file(
-    file: SignatureFile, materials: Sequence[TrustMaterial], trust: Trust, demands: Sequence[Demand], clock: Clock
+    file: SignatureFile,
+    materials: Sequence[TrustMaterial],
+    trust: Trust,
+    demands: Sequence[Demand],
+    clock: Clock,
+    *,
+    most: int = MAX_SIGNATURES,
 ) -> Iterable[SignatureReport]:
-    """Reports of the signatures in `file`, each against the trusted root and the demand that carry it furthest."""
+    """Reports of the signatures in `file`, each against the trusted root and the demand that carry it furthest.
+
+    More than `most` signatures in it are not verified at all.
+    """
     from checks.provenance.bundle import MAX_BUNDLE_BYTES
     from checks.provenance.legacy import from_annotations, read_signatures
     from checks.provenance.verifier import unreadable, verify_signature
@@ -124,6 +137,8 @@ def verify_file(
             signatures = read_signatures(data, where=file.name)
     except InvalidInput as error:
         return [unreadable(file.name, data, str(error))]
+    if len(signatures) > most:
+        return [unreadable(file.name, data, f"more than {MAX_SIGNATURES} signatures in all")]
     reports = []
     for number, signature in enumerate(signatures, start=1):
         name = file.name if len(signatures) == 1 else f"{file.name} signature {number}"

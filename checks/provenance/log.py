@@ -65,7 +65,7 @@ def require_checkpoint(entry: LogEntry, logs: tuple[LogKey, ...], times: tuple[d
     proof = entry.proof
     if proof is None or proof.checkpoint is None:
         raise StepAbsent("no checkpoint; the log's signed promise stands in for it")
-    log = log_of(entry, logs)
+    log = log_of(entry, logs, times)
     text, separator, signatures = proof.checkpoint.partition("\n\n")
     note = text + "\n"
     lines = text.split("\n")
@@ -105,7 +105,8 @@ def require_promise(entry: LogEntry, logs: tuple[LogKey, ...]) -> datetime:
         raise StepAbsent("the log gave no signed promise (Rekor v2 gives none)")
     if (entry.kind, entry.version) == ("hashedrekord", "0.0.2"):
         raise StepFailed("a Rekor v2 entry carries no promise")
-    log = log_of(entry, logs)
+    time = _time(entry.integrated_time)
+    log = log_of(entry, logs, (time,))
     promised = {
         "body": base64.b64encode(entry.body).decode(),
         "integratedTime": entry.integrated_time,
@@ -114,16 +115,15 @@ def require_promise(entry: LogEntry, logs: tuple[LogKey, ...]) -> datetime:
     }
     if entry.log_index >= 2**53 or not is_signed(log.key, entry.promise, canonical_json(promised)):
         raise StepFailed(f"the log {log.name} did not sign this promise")
-    time = _time(entry.integrated_time)
     _require_valid(log.window, (time,), f"the key of the log {log.name}")
     return time
 
 
-def log_of(entry: LogEntry, logs: tuple[LogKey, ...]) -> LogKey:
-    """The trusted log whose identifier the entry names; raises `StepFailed` where none has it."""
-    for log in logs:
-        if log.log_id == entry.log_id:
-            return log
+def log_of(entry: LogEntry, logs: tuple[LogKey, ...], times: tuple[datetime, ...]) -> LogKey:
+    """The trusted log whose identifier the entry names, of several the one valid at `times`; raises `StepFailed`."""
+    named = [log for log in logs if log.log_id == entry.log_id]
+    if named:
+        return next((log for log in named if all(map(log.window.covers, times))), named[0])
     known = ", ".join(log.name for log in logs[:3]) or "none"
     raise StepFailed(
         f"another Sigstore instance's log has it: the trusted root knows no log with the id "

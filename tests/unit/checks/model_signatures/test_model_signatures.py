@@ -497,3 +497,29 @@ def test_p384_keys_sign_models_too(models: Models) -> None:
     other = Models(models.directory, models.sigstore, ec.generate_private_key(ec.SECP384R1()))
     assert other.ask({**FILES, "model.sig": other.by_key(other.write(FILES))}).status is Status.PASSED
     assert serialization.load_pem_public_key(other.public_key)
+
+
+def test_two_signatures_lie_beside_one_model(models: Models) -> None:
+    """Provider and reviewer signed; neither lists the other's signature."""
+    payload = models.payload(models.write(FILES))
+    files = {**FILES, "model.sig": models.keyless(payload), "review.sig": models.by_key(models.write(FILES))}
+    result = models.ask(files)
+    assert (result.status, result.measured("verified")) == (Status.PASSED, 2)
+    files["config.json"] = b"{}"
+    assert rules(models.ask(files)) == {"changed-file"}
+
+
+def test_a_list_of_many_ignored_paths_costs_little() -> None:
+    """Each file is compared with its own parents, not with every path that was left out."""
+    predicate = {
+        "serialization": {
+            "method": "files",
+            "hash_type": "sha256",
+            "allow_symlinks": False,
+            "ignore_paths": [f"cache/{number}" for number in range(100_000)],
+        },
+        "resources": [{"name": "a", "algorithm": "sha256", "digest": "0" * 64}],
+    }
+    model, _ = read_signed(Statement(("0" * 64,), "https://model_signing/signature/v1.0", predicate))
+    assert model.ignores("cache/99999/deep/down")
+    assert not any(model.ignores(f"data/{number}") for number in range(20_000))
