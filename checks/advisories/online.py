@@ -45,7 +45,7 @@ _MAX_PAGES = 20
 _MAX_RECORDS = 20_000
 _KNOWN = {"PyPI": ("pyyaml", "5.3"), "npm": ("lodash", "1.0.0")}
 _KNOWN_IN_DISTRIBUTIONS = ("openssl", "0")
-_ODD = (ValueError, KeyError, TypeError, AttributeError)
+_ODD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What pip-audit's clients raise over an answer that is not what they expect."""
 
 _HOW = Asking()

@@ -25,6 +25,8 @@ SELECT affected.ecosystem, affected.ranges, instr(affected.versions, ?), affecte
        record.id, record.aliases, record.summary, record.published, record.severity, record.vector, record.upstream
 FROM affected JOIN record ON record.number = affected.record WHERE affected.name = ?
 """
+_MAPPED = 1 << 30
+"""Bytes of a database that are read through the page cache of the system, without copying."""
 
 
 class AdvisoryStore:
@@ -116,7 +118,9 @@ def open_database(home: Path, entry: Indexed | IndexedFeed) -> sqlite3.Connectio
     path = home / entry.database
     if sha256_file(path) != entry.database_digest:
         raise _broken(f"{path.name} is not as it was imported")
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+    connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
+    return connection
 
 
 def _match(row: tuple[Any, ...], ecosystem: str, point: Point | None) -> Match | None:

@@ -83,7 +83,8 @@ def check_vulnerabilities(
             for waiver in waivers:
                 by_id.setdefault(waiver.id, []).append(waiver)
             judged = [_judge(v, by_id, exploitation, moment, image) for v in lookup.found]
-            answer = Answer(judged, lookup, source, exploitation, waivers, moment, max_age, fail_at)
+            missing = tuple(lacking(source, components, ecosystems))
+            answer = Answer(judged, lookup, missing, source, exploitation, waivers, moment, max_age, fail_at)
             return _result(answer, store, started)
     except CouldNotDecide as error:
         return inconclusive(CHECK, VERSION, str(error), fix=error.next_step or IMPORT, risks=RISKS)
@@ -114,10 +115,7 @@ def _unusable(
     moment: datetime,
     max_age: timedelta,
 ) -> str:
-    """Why the advisories cannot answer for these components; empty where they can."""
-    missing = lacking(source, components, ecosystems)
-    if missing:
-        return f"there is no advisory snapshot for {', '.join(missing)}"
+    """Why the advisories cannot be believed about these components; empty where they can."""
     wanted = {base_ecosystem(c.ecosystem) for c in components if c.ecosystem}
     wanted |= {base_ecosystem(name) for name in ecosystems or ()}
     used = [s for s in source.snapshots if base_ecosystem(s.ecosystems[0]) in wanted]
@@ -167,7 +165,8 @@ def _open(answer: Answer) -> bool:
     """Whether something was left undecided; an ecosystem that the policy leaves out is not, a release of one is."""
     spoken_of = {base_ecosystem(snapshot.ecosystems[0]) for snapshot in answer.source.snapshots}
     return bool(
-        answer.undecided
+        answer.lacking
+        or answer.undecided
         or answer.counts[Severity.UNKNOWN]
         or answer.lookup.unanswered
         or answer.nameless

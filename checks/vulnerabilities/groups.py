@@ -48,6 +48,8 @@ class Vulnerability:
 
 def group(component: Component, matches: Sequence[Match]) -> list[Vulnerability]:
     """Matches of one component joined over shared identifiers, transitively."""
+    if not matches:
+        return []
     leader: dict[str, str] = {}
     for match in matches:
         first = _leader(leader, match.id)
@@ -73,7 +75,7 @@ def _vulnerability(component: Component, members: list[Match]) -> Vulnerability:
     fixed = ""
     for match in sure or members:
         fixed = later(component.ecosystem, fixed, match.fixed) if fixed and match.fixed else fixed or match.fixed
-    severity = worst(match.severity for match in members)
+    severity = members[0].severity if len(members) == 1 else worst(match.severity for match in members)
     names = {name for match in members for name in (match.id, *match.aliases)}
     return Vulnerability(
         component=component,

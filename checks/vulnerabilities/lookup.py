@@ -63,9 +63,12 @@ def look_up(components: Sequence[Component], source: AdvisorySource) -> Lookup:
 
 def lacking(source: AdvisorySource, components: Sequence[Component], wanted: Sequence[str] | None) -> list[str]:
     """Ecosystems (without release) that must be spoken of and are not; without `wanted`, all there are must be."""
-    present = {base_ecosystem(component.ecosystem) for component in components if component.ecosystem}
-    needed = present if wanted is None else {base_ecosystem(name) for name in wanted}
-    return sorted(name for name in needed if not _covers(source, name))
+    present: dict[str, set[str]] = {}
+    for component in components:
+        if component.ecosystem:
+            present.setdefault(base_ecosystem(component.ecosystem), set()).add(component.ecosystem)
+    needed = present.keys() if wanted is None else {base_ecosystem(name) for name in wanted}
+    return sorted(base for base in needed if not any(_covers(source, name) for name in present.get(base, {base})))
 
 
 def _covers(source: AdvisorySource, ecosystem: str) -> bool:

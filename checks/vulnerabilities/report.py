@@ -42,6 +42,8 @@ class Answer:
 
     judged: Sequence[Judged]
     lookup: Lookup
+    lacking: Sequence[str]
+    """Ecosystems that the policy wants advisories of, and there are none."""
     source: AdvisorySource
     exploitation: Exploitation
     waivers: Sequence[Waiver]
@@ -81,6 +83,7 @@ class Answer:
 def findings_of(answer: Answer) -> list[Finding]:
     """All of them, in no order."""
     found = [_finding(one, answer.fail_at) for one in answer.judged]
+    found += [_lacking(answer.lacking)] if answer.lacking else []
     found += [_not_covered(ecosystem, count) for ecosystem, count in sorted(answer.lookup.uncovered.items())]
     found += _not_answered(answer.lookup)
     found += _unreadable_records(answer.source)
@@ -152,6 +155,16 @@ def _fix(vulnerability: Vulnerability) -> str:
     if vulnerability.fixed:
         return f"Install {name} {vulnerability.fixed} or later and build the image again."
     return f"No fixed version is named: replace {name}, or ask the node for a waiver with a reason."
+
+
+def _lacking(ecosystems: Sequence[str]) -> Finding:
+    return Finding(
+        rule_id=f"{CHECK}/could-not-decide",
+        level=Level.WARNING,
+        message=f"there is no advisory snapshot for {', '.join(ecosystems)}",
+        fix=IMPORT,
+        risks=RISKS,
+    )
 
 
 def _not_covered(ecosystem: str, count: int) -> Finding:
@@ -326,4 +339,5 @@ def summary_of(answer: Answer) -> str:
     parts += [f"{exploited} known to be exploited"] if exploited else []
     parts += [f"{waived} waived"] if waived else []
     what = ", ".join(parts) if parts else "none"
-    return f"known vulnerabilities: {what} (advisories of {answer.source.taken})"
+    lacking = f"there is no advisory snapshot for {', '.join(answer.lacking)}; " if answer.lacking else ""
+    return f"{lacking}known vulnerabilities: {what} (advisories of {answer.source.taken})"

@@ -42,11 +42,10 @@ def in_range(version: Version, events: list[dict[str, str]]) -> bool:
 
     vulnerable = False
     for event in sorted(events, key=lambda event: (bound(event), "introduced" in event)):
-        if "introduced" in event and (event["introduced"] == "0" or version >= bound(event)):
-            vulnerable = True
-        elif ("last_affected" in event and version > bound(event)) or (
-            ("fixed" in event or "limit" in event) and version >= bound(event)
-        ):
+        kind = next(iter(event))
+        if kind == "introduced":
+            vulnerable = vulnerable or version >= bound(event)
+        elif version > bound(event) or (kind != "last_affected" and version == bound(event)):
             vulnerable = False
     return vulnerable
 
