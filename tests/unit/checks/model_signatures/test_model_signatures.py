@@ -482,7 +482,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES, VALUES, VALUES)
 def test_any_predicate_is_read_or_refused(how: Any, resources: Any, name: Any) -> None:
     """The reader raises `StepFailed` and nothing else."""
