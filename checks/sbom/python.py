@@ -23,6 +23,8 @@ _DIRECTORY = re.compile(r"(?P<name>[^/]+?)-(?P<version>[^/-]+)\.(?:dist|egg)-inf
 _MODULE_SUFFIXES = (".py", ".so", ".pth", ".pyc")
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]{0,200})")
 _MAX_HEADER = 512 * 1024
+MAX_LISTED = 512 * 1024**2
+"""Bytes of METADATA and RECORD that are read of all packages together."""
 _SAYS_NOTHING = ("OSI Approved", "License")
 
 
@@ -40,6 +42,11 @@ class _Distribution:
     base: str
     metadata: str
 
+    @property
+    def listings(self) -> tuple[str, str]:
+        """The files that are read whole."""
+        return self.metadata, f"{self.directory}/RECORD"
+
 
 def read_python(inventory: Inventory, os_owned: frozenset[str]) -> PythonPackages:
     """Python packages of `inventory`; `os_owned` are files that the system's package manager owns.
@@ -48,7 +55,14 @@ def read_python(inventory: Inventory, os_owned: frozenset[str]) -> PythonPackage
     """
     found = PythonPackages()
     owned: set[str] = set(os_owned)
+    read = 0
     for distribution in _distributions(inventory):
+        read += sum(inventory.files[path].size for path in distribution.listings if path in inventory.files)
+        if read > MAX_LISTED:
+            raise CouldNotDecide(
+                f"the metadata of Python packages are longer than {MAX_LISTED:,} bytes together",
+                next_step="Install fewer packages into one image.",
+            )
         _read_distribution(inventory, distribution, found, owned)
     _name_unowned(inventory, found, owned)
     found.components.sort(key=lambda c: (c.purl, c.path))
@@ -141,6 +155,9 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+_MODULES = {canonical(name): module for module, name in KNOWN_MODULES.items()}
+
+
 def _compare_with_directory(distribution: _Distribution, name: str, version: str, found: PythonPackages) -> None:
     last = distribution.directory.rpartition("/")[2]
     stated = _DIRECTORY.fullmatch(last)
@@ -159,7 +176,7 @@ def _compare_with_code(
 ) -> None:
     """The versions that the package's own code states; where one is another, it is asked about too."""
     prefix = f"{distribution.base}/" if distribution.base else ""
-    module = next((m for m, n in KNOWN_MODULES.items() if canonical(n) == canonical(name)), canonical(name))
+    module = _MODULES.get(canonical(name), canonical(name))
     for candidate in (module, module.replace("-", "_"), module.replace("-", "")):
         path = f"{prefix}{candidate}/__init__.py"
         if path not in files:

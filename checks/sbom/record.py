@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from pratique.intake.image.model import Inventory
+from pratique.intake.image.model import FileEntry, Inventory, Kind
 
 _SITES = ("site-packages", "dist-packages")
 _MAX_ROWS = 100_000
+_UNCLEAN = re.compile(r"//|(?:^|/)\.{1,2}(?:/|$)|/$")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Lie:
 
 
 def compare_record(inventory: Inventory, directory: str) -> tuple[list[Lie], set[str]]:
-    """What contradicts the RECORD in the metadata `directory`, and the files it owns.
+    """What contradicts the RECORD in the metadata `directory`, and the files of the image that it owns.
 
     Raises `CouldNotDecide` where the RECORD was too large to be kept.
     """
@@ -37,12 +39,14 @@ def compare_record(inventory: Inventory, directory: str) -> tuple[list[Lie], set
     rows = stated_files(inventory, directory)
     if rows is None:
         return [Lie("record-unreadable", f"the RECORD of {name} cannot be read", directory)], owned
+    folders = _Folders(inventory)
     for path, digest in rows:
-        owned.add(path)
-        entry = inventory.files.get(path) or inventory.resolve(path)
+        entry = inventory.files.get(path) or folders.file(path)
         if entry is None:
             missing += [path] if not path.endswith((".pyc", ".pyo")) else []
-        elif digest and entry.sha256:
+            continue
+        owned.add(entry.path)
+        if digest and entry.sha256:
             wrong += [path] if stated_digest(digest) != entry.sha256.removeprefix("sha256:") else []
         elif path.endswith((".py", ".so")):
             unhashed.append(path)
@@ -54,6 +58,26 @@ def compare_record(inventory: Inventory, directory: str) -> tuple[list[Lie], set
         if paths:
             lies.append(Lie(rule, f"{message}: {_listed(paths)}", paths[0]))
     return lies, owned
+
+
+class _Folders:
+    """Files behind directories that are links; each directory is followed once."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._real: dict[str, str | None] = {}
+
+    def file(self, path: str) -> FileEntry | None:
+        """The entry that `path` leads to, None where it leads nowhere."""
+        folder, _, name = path.rpartition("/")
+        if folder not in self._real:
+            entry = self._inventory.resolve(folder)
+            self._real[folder] = entry.path if entry is not None and entry.kind is Kind.DIRECTORY else None
+        real = self._real[folder]
+        if real is None:
+            return None
+        there = f"{real}/{name}" if real else name
+        return self._inventory.resolve(there) if there in self._inventory.files else None
 
 
 def stated_files(inventory: Inventory, directory: str) -> list[tuple[str, str]] | None:
@@ -98,6 +122,8 @@ def stated_digest(stated: str) -> str:
 
 def _inside(base: str, stated: str) -> str | None:
     """Path in the image of what a RECORD calls `stated`; None where it leaves the image."""
+    if base and stated[0] != "/" and not _UNCLEAN.search(stated):
+        return f"{base}/{stated}"
     parts: list[str] = [] if stated.startswith("/") else [part for part in base.split("/") if part]
     for part in PurePosixPath(stated).parts:
         if part == "..":

@@ -72,7 +72,7 @@ class Tree:
 
     def complete(self, path: str, digest: Digest, head: bytes) -> None:
         """Add what reading the data of the regular file at `path` showed."""
-        self.files[path] = replace(self.files[path], sha256=digest, head=head)
+        self.files[path] = self.files[path].with_content(digest, head)
 
     def end_layer(self) -> None:
         """Refuse a layer that both brings and removes a path: engines differ in what is left of it."""

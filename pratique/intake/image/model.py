@@ -222,6 +222,22 @@ class FileEntry:
     head: bytes = b""
     capabilities: bool = False
 
+    def with_content(self, sha256: Digest, head: bytes) -> FileEntry:
+        """This entry with what reading its data showed (`dataclasses.replace` takes five times as long)."""
+        return FileEntry(
+            self.path,
+            self.kind,
+            self.size,
+            self.mode,
+            self.uid,
+            self.gid,
+            self.layer,
+            sha256,
+            self.linkname,
+            head,
+            self.capabilities,
+        )
+
     @property
     def setuid(self) -> bool:
         """Whether running this file changes the user or group."""

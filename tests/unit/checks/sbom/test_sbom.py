@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -19,6 +20,7 @@ from checks.sbom import Bom, Origin, check_sbom, make_bom
 from checks.sbom.declared import read_declared
 from pratique.clock import fixed_clock
 from pratique.errors import InvalidInput
+from pratique.intake.image.model import FileEntry, Kind
 from tests.unit.checks.inventories import image_of, inventory_of
 from tests.unit.checks.stores import MemoryStore
 
@@ -340,3 +342,18 @@ def test_any_metadata_get_an_answer(path: str, data: bytes) -> None:
     result, bom = check({**package("a", "1"), path: data})
     assert result.status in Status
     assert bom.document
+
+
+def test_more_metadata_than_are_read_are_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("checks.sbom.python.MAX_LISTED", 100)
+    assert check(package())[0].status is Status.INCONCLUSIVE
+
+
+def test_a_file_behind_a_linked_directory_is_owned_and_compared() -> None:
+    made = inventory_of({**package(files={"../../../bin64/tool": b"x"}), "usr/bin/tool": b"y"})
+    folders = {path: FileEntry(path, Kind.DIRECTORY, 0, 0o755, 0, 0, 0) for path in ("usr", "usr/bin")}
+    link = FileEntry("usr/bin64", Kind.SYMLINK, 0, 0o777, 0, 0, 0, linkname="bin")
+    files = {p: e for p, e in made.files.items() if not p.startswith(f"{SITE}/..")}
+    linked = replace(made, files={**files, **folders, "usr/bin64": link})
+    result, _ = check_sbom(linked, image_of(), None)
+    assert "sbom/record-hash" in rules(result)
