@@ -1,4 +1,4 @@
-"""Engines as other nodes have them: users remapped, control groups of version 2.
+"""Engines as other nodes have them: users remapped, control groups of version 2, restarted in the middle of a run.
 
 Each is a second `dockerd` in namespaces of its own (network, mounts, and for version 2 control groups), with its own
 data and sockets, and whoever asks it is in there too: nothing of this machine's own engine, network or /etc is touched.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,37 +28,56 @@ REPOSITORY = Path(__file__).parents[3]
 SECONDS = 90
 
 INSIDE = """
-import json, os, subprocess, sys, time
+import json, os, signal, subprocess, sys, time
 from pathlib import Path
 
 place, config, setup, asked = sys.argv[1:]
 for command in json.loads(setup):
     subprocess.run(command, check=True)
 (Path(place) / "daemon.json").write_text(config)
-daemon = subprocess.Popen(
-    ["dockerd", f"--data-root={place}/data", f"--exec-root={place}/exec", f"--host=unix://{place}/docker.sock",
-     f"--pidfile={place}/pid", f"--config-file={place}/daemon.json"],
-    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(f"{place}/log", "w"),
-)
+def start():
+    return subprocess.Popen(
+        ["dockerd", f"--data-root={place}/data", f"--exec-root={place}/exec", f"--host=unix://{place}/docker.sock",
+         f"--pidfile={place}/pid", f"--config-file={place}/daemon.json"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(f"{place}/log", "a"),
+    )
+daemon = start()
 os.environ["DOCKER_HOST"] = f"unix://{place}/docker.sock"
 from pratique.errors import EngineUnavailable
 from sandbox.engine import connect
 from sandbox.mounts import mounted_below, unmount
-end = time.monotonic() + 40
-try:
+def answering():
+    end = time.monotonic() + 40
     while True:
         try:
-            engine = connect()
-            break
+            return connect()
         except EngineUnavailable:
             if time.monotonic() > end or daemon.poll() is not None:
                 raise
-            time.sleep(0.2)
+            time.sleep(0.1)
+def disturb(number, running):
+    global daemon
+    while "running" not in [one["State"] for one in engine.labelled("org.pratique.role=tool")]:
+        if running.poll() is not None:
+            raise SystemExit(running.communicate()[0])
+        time.sleep(0.05)
+    daemon.send_signal(number)
+    daemon.wait(30)
+    for stale in ("exec/containerd/containerd.pid", "pid"):  # a killed one leaves them, and waits for whom they name
+        (Path(place) / stale).unlink(missing_ok=True)
+    daemon = start()
+try:
+    engine = answering()
     print(json.dumps({"cgroups": engine.facts.cgroup_version, "remaps": engine.facts.remaps_users}))
     for arguments in json.loads(asked):
         command = [str(Path(sys.executable).with_name("pratique")), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True)
-        print(json.dumps({"code": done.returncode, "out": done.stdout, "err": done.stderr}), flush=True)
+        number = command.pop() if isinstance(command[-1], int) else 0
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if number:
+            disturb(number, running)
+        out, err = running.communicate()
+        left = len(answering().labelled("org.pratique.run"))
+        print(json.dumps({"code": running.returncode, "out": out, "err": err, "left": left}), flush=True)
 finally:
     daemon.terminate()
     daemon.wait(30)
@@ -80,9 +100,12 @@ def place() -> Iterator[Path]:
 
 
 def ask(
-    place: Path, config: dict[str, Any], setup: list[list[str]], *commands: list[str], cgroups: bool = False
+    place: Path, config: dict[str, Any], setup: list[list[str]], *commands: list[Any], cgroups: bool = False
 ) -> Any:
-    """Start the engine in namespaces of its own, call Pratique's command there; what the engine is, and each answer."""
+    """Start the engine in namespaces of its own, call Pratique's command there; what the engine is, and each answer.
+
+    A signal at the end of a command ends the engine while its tool runs; then it is started again.
+    """
     # a process namespace too, which ends with its first process: nothing in there outlives a test that is broken off
     namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=private"]
     unshare = ["unshare", *namespaces, *(["--cgroup"] if cgroups else []), "--"]
@@ -168,3 +191,18 @@ def test_where_control_groups_of_version_2_limit_nothing_nothing_is_run(place: P
     assert (answer["code"], run["ended_by"], run["log_bytes"]) == (3, "not-started", 0)
     assert "cannot enforce the limits" in run["detail"]
     assert "memory" in run["detail"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_an_engine_that_is_really_restarted_in_the_middle(place: Path, number: signal.Signals) -> None:
+    """The record says that the engine was lost; nothing is left, and the next run is fine."""
+    source = "import time; open('/output/half', 'w').write('x'); time.sleep(30)"
+    _, disturbed, after = ask(
+        place, {}, [], [*sandboxed(place, source), int(number)], sandboxed(place, "print('next')")
+    )
+    run = json.loads(disturbed["out"])
+    assert (run["ended_by"], disturbed["code"]) == ("engine-lost", 3), run["detail"]
+    assert run["outputs"] == []
+    assert json.loads(after["out"])["log_head"] == "next\n"
+    assert after["left"] == 0
+    assert mounted_below(place / "home") == ()
