@@ -294,7 +294,7 @@ def document_of(answer: Answer) -> dict[str, object]:
             for f in answer.exploitation.feeds
         ],
         "unanswered": [
-            {"component": one.component.name, "version": one.component.version, "why": one.why}
+            {"component": one.component.name[:400], "version": one.component.version[:400], "why": one.why}
             for one in answer.lookup.unanswered
         ],
         "vulnerabilities": [_vulnerability(one) for one in answer.judged],

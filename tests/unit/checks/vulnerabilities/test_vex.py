@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from checks.advisories import import_snapshot
 from checks.interface import CheckResult, Status
+from checks.sbom.declared import read_listing
 from checks.sbom.model import Component, package_url
 from checks.vulnerabilities import check_vulnerabilities
 from checks.vulnerabilities.vex import Adoption, read_vex
 from checks.vulnerabilities.waivers import Waiver
 from policies.load import load_policy
+from policies.model import AdvisorySection
 from pratique.clock import fixed_clock
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import InvalidInput
@@ -148,6 +151,127 @@ def test_an_adoption_that_has_ended_counts_for_nothing_and_is_shown(tmp_path: Pa
 def test_statements_that_concern_nothing_are_told(tmp_path: Path) -> None:
     result = judged(tmp_path, read_vex(IDLE["another package"], ADOPTED))
     assert any("1 waivers of the tool.vex.json concern nothing" in finding.message for finding in result.findings)
+
+
+def said(*statements: dict[str, Any], **document: Any) -> bytes:
+    """An OpenVEX document with several statements about the flaw of widget."""
+    base = json.loads(openvex())
+    base["statements"] = [{**base["statements"][0], **statement} for statement in statements]
+    return json.dumps({**base, **document}).encode()
+
+
+EARLY, LATE = "2026-01-01T00:00:00Z", "2026-06-01T00:00:00Z"
+AFFECTED: dict[str, Any] = {"status": "affected", "justification": None}
+CLEARED: dict[str, Any] = {"status": "not_affected"}
+TAKEN_BACK: dict[str, bytes] = {
+    "later": said({**CLEARED, "timestamp": EARLY}, {**AFFECTED, "timestamp": LATE}),
+    "later, though written first": said({**AFFECTED, "timestamp": LATE}, {**CLEARED, "timestamp": EARLY}),
+    "at the same time": said(CLEARED, AFFECTED, timestamp=EARLY),
+    "without any time": said(CLEARED, AFFECTED),
+    "for all versions": said(CLEARED, {**AFFECTED, "products": [{"@id": "pkg:pypi/Widget"}]}),
+    "as under investigation": said(CLEARED, {"status": "under_investigation"}),
+    "with a time that is none": said({**CLEARED, "timestamp": "soon"}, {**AFFECTED, "timestamp": EARLY}),
+    "by CycloneDX": json.dumps(
+        json.loads(cyclonedx())
+        | {
+            "vulnerabilities": [
+                *json.loads(cyclonedx())["vulnerabilities"],
+                *json.loads(cyclonedx(state="exploitable"))["vulnerabilities"],
+            ]
+        }
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN_BACK)
+def test_what_a_document_takes_back_waives_nothing(case: str, tmp_path: Path) -> None:
+    assert judged(tmp_path, read_vex(TAKEN_BACK[case], ADOPTED)).status is Status.FAILED
+
+
+NOT_TAKEN_BACK: dict[str, bytes] = {
+    "earlier": said({**AFFECTED, "timestamp": EARLY}, {**CLEARED, "timestamp": LATE}),
+    "of another version": said(CLEARED, {**AFFECTED, "products": [{"@id": "pkg:pypi/widget@2.0"}]}),
+    "of another vulnerability": said(CLEARED, {**AFFECTED, "vulnerability": {"name": "CVE-2024-2"}}),
+    "of another image": said(
+        {**CLEARED, "products": IN_IMAGE}, {**AFFECTED, "products": [{**IN_IMAGE[0], "@id": f"pkg:oci/tool@{OTHER}"}]}
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOT_TAKEN_BACK)
+def test_what_is_said_of_something_else_takes_nothing_back(case: str, tmp_path: Path) -> None:
+    assert judged(tmp_path, read_vex(NOT_TAKEN_BACK[case], ADOPTED)).status is Status.PASSED
+
+
+def in_versions(*versions: dict[str, str], purl: str = "pkg:pypi/widget") -> bytes:
+    """A CycloneDX VEX about some versions of a part."""
+    document = json.loads(cyclonedx())
+    document["components"][0]["purl"] = purl
+    document["vulnerabilities"][0]["affects"] = [{"ref": "one", "versions": list(versions)}]
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (in_versions({"version": "1.0", "status": "unaffected"}), Status.PASSED),
+        (in_versions({"version": "1.1"}, {"version": "1.0"}), Status.PASSED),
+        (in_versions({"version": "1.1"}), Status.FAILED),
+        (in_versions({"range": "vers:pypi/>=0"}), Status.FAILED),
+        (in_versions(), Status.FAILED),
+        (in_versions({"version": "1.1"}, purl="pkg:pypi/widget@1.0"), Status.FAILED),
+    ],
+    ids=["its version", "one of two", "another", "a range", "none", "another than the part's"],
+)
+def test_versions_that_cyclonedx_names_are_the_only_ones(data: bytes, status: Status, tmp_path: Path) -> None:
+    assert judged(tmp_path, read_vex(data, ADOPTED)).status is status
+
+
+@pytest.mark.parametrize("data", [openvex(justification="trust us"), cyclonedx(justification="trust us")])
+def test_a_reason_that_the_format_does_not_know_is_none(data: bytes, tmp_path: Path) -> None:
+    assert judged(tmp_path, read_vex(data, ADOPTED)).status is Status.FAILED
+
+
+@pytest.mark.parametrize(
+    ("waiver", "status"),
+    [
+        ({"product": "pkg:pypi/widget@1.0"}, Status.PASSED),
+        ({"product": "pkg:pypi/widget"}, Status.PASSED),
+        ({"product": "pkg:pypi/widget@1.1"}, Status.FAILED),
+        ({"product": "pkg:npm/widget@1.0"}, Status.FAILED),
+        ({"image": IMAGE}, Status.PASSED),
+        ({"image": OTHER}, Status.FAILED),
+        ({"package": "WIDGET"}, Status.PASSED),
+        ({"package": "wid_get"}, Status.FAILED),
+        ({"product": "pkg:pypi/widget", "image": OTHER}, Status.FAILED),
+    ],
+)
+def test_a_waiver_of_the_policy_holds_only_where_it_says(
+    waiver: dict[str, str], status: Status, tmp_path: Path
+) -> None:
+    section = AdvisorySection.model_validate(
+        {"waivers": [{"id": "CVE-2024-1", "until": "2026-12-31", "by": "A. Person", "reason": "x", **waiver}]}
+    )
+    assert judged(tmp_path, section.accepted()).status is status
+
+
+@pytest.mark.parametrize("wrong", [{"product": "widget"}, {"image": "sha256:0"}, {"until": "soon"}, {"by": ""}])
+def test_a_waiver_that_cannot_be_applied_is_no_policy(wrong: dict[str, str]) -> None:
+    whole = {"id": "CVE-2024-1", "until": "2026-12-31", "by": "A. Person", "reason": "x"}
+    with pytest.raises(ValidationError):
+        AdvisorySection.model_validate({"waivers": [{**whole, **wrong}]})
+
+
+def test_what_the_provider_says_of_its_own_flaws_silences_nothing(tmp_path: Path) -> None:
+    """A declared SBOM with an analysis in it: read for its components, and for nothing else."""
+    listing = read_listing(cyclonedx())
+    assert [component.purl for component in listing.components] == ["pkg:pypi/widget@1.0"]
+    feed = write_zip(tmp_path / "PyPI" / "all.zip", [record("GHSA-aaaa-bbbb-cccc", aliases=["CVE-2024-1"])])
+    import_snapshot(feed, tmp_path / "home", taken=TODAY)
+    result = check_vulnerabilities(
+        listing.components, tmp_path / "home", max_age=timedelta(days=7), clock=fixed_clock(NOW), store=MemoryStore()
+    )
+    assert (result.status, result.measured("waived")) == (Status.FAILED, 0)
 
 
 BROKEN: dict[str, bytes] = {
