@@ -31,6 +31,7 @@ class Signatures(StrEnum):
 _READ_BY = {
     Target.KYVERNO: Signatures.BUNDLE,
     Target.POLICY_CONTROLLER: Signatures.BUNDLE,
+    Target.KYVERNO_CEL: Signatures.NONE,
     Target.CONTAINERS_POLICY: Signatures.TAG,
 }
 """What each target that reads signatures reads unless told otherwise; the others go by digest alone."""

@@ -1,4 +1,4 @@
-"""Kyverno (1.13 and later): a ClusterPolicy for the namespaces that are labelled as running tools.
+"""Kyverno (1.13 to 1.19): a ClusterPolicy for the namespaces that are labelled as running tools.
 
 Two rules, both enforced: every image of a Pod must be an admitted one, written in full with its digest (CEL, so nothing
 is a wildcard); and, where signers are given, Kyverno must find their signatures again (`verifyImages`, on every image).
@@ -68,12 +68,12 @@ def _rule(name: str, demand: Fields) -> Fields:
 
 def _digest_rule(selection: Selection) -> Fields:
     message = "Only tools that this node has admitted run here, each by its digest."
-    expression = _expression(selection)
+    expression = admitted_by_digest(selection)
     validate = {"failureAction": "Enforce", "cel": {"expressions": [{"expression": expression, "message": message}]}}
     return _rule("admitted-by-digest", {"validate": validate})
 
 
-def _expression(selection: Selection) -> str:
+def admitted_by_digest(selection: Selection) -> str:
     """CEL that is true where every image is admitted; references need no escaping, and JSON texts are CEL texts."""
     tests = []
     if selection.located:
@@ -139,10 +139,11 @@ def _keyless(identity: IdentityDemand, signers: Signers) -> list[Fields]:
     if signers.form is SignatureForm.BUNDLE:
         urls = [log.url for root in signers.roots for log in root.logs]
         return [{**identity.fields, "rekor": {"url": url}} for url in urls[:1]]
-    return [_certified(identity, root, log, ct_log) for root in signers.roots for log, ct_log in _pairs(root)]
+    return [_certified(identity, root, log, ct_log) for root in signers.roots for log, ct_log in log_pairs(root)]
 
 
-def _pairs(root: SigstoreRoot) -> list[tuple[Log, Log]]:
+def log_pairs(root: SigstoreRoot) -> list[tuple[Log, Log]]:
+    """Each log with each certificate log of `root`; none where it has no authority."""
     if not root.authorities:
         return []
     return [(log, ct_log) for log in root.promising_logs for ct_log in root.ct_logs]

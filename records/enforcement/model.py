@@ -23,6 +23,7 @@ class Target(StrEnum):
 
     VANTAGE6 = "vantage6"
     KYVERNO = "kyverno"
+    KYVERNO_CEL = "kyverno-cel"
     POLICY_CONTROLLER = "policy-controller"
     CONTAINERS_POLICY = "containers-policy"
     EUCAIM_LAUNCHER = "eucaim-launcher"

@@ -70,6 +70,7 @@ def allows(target: Target, text: str, reference: str) -> bool:
     return {
         Target.VANTAGE6: _vantage6,
         Target.KYVERNO: _kyverno,
+        Target.KYVERNO_CEL: _kyverno,
         Target.POLICY_CONTROLLER: _policy_controller,
         Target.CONTAINERS_POLICY: _containers_policy,
         Target.EUCAIM_LAUNCHER: _eucaim_launcher,
@@ -88,9 +89,13 @@ def _kyverno(documents: list[Any], reference: str) -> bool:
 
 
 def pod_allowed(documents: list[Any], spec: dict[str, Any]) -> bool:
-    """Whether the Kyverno policy's CEL rule is true of a Pod with this `spec`."""
-    rule = documents[0]["spec"]["rules"][0]
-    expression = rule["validate"]["cel"]["expressions"][0]["expression"]
+    """Whether the CEL of a Kyverno policy, of the older or the newer kind, is true of a Pod with this `spec`."""
+    policy = documents[0]["spec"]
+    if "rules" in policy:
+        (demand,) = policy["rules"][0]["validate"]["cel"]["expressions"]
+    else:
+        (demand,) = policy["validations"]
+    expression = demand["expression"]
     return cel.evaluate(expression, {"object": {"spec": spec}}) is True
 
 

@@ -74,7 +74,7 @@ def test_any_name(name: str, version: str, target: Target) -> None:
 @given(
     st.text(min_size=1, max_size=40),
     st.text(min_size=1, max_size=40),
-    st.sampled_from([Target.KYVERNO, Target.POLICY_CONTROLLER]),
+    st.sampled_from([Target.KYVERNO, Target.KYVERNO_CEL, Target.POLICY_CONTROLLER]),
     st.sampled_from(SignatureForm),
 )
 def test_any_identity(subject: str, issuer: str, target: Target, form: SignatureForm) -> None:

@@ -131,15 +131,17 @@ PODS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("hidden", PODS)
-def test_kyverno_looks_at_every_image_of_a_pod(hidden: str) -> None:
+@pytest.mark.parametrize("target", [Target.KYVERNO, Target.KYVERNO_CEL])
+def test_kyverno_looks_at_every_image_of_a_pod(target: Target, hidden: str) -> None:
     """An admitted main container hides nothing."""
-    documents = read(Target.KYVERNO, export(Target.KYVERNO, [image()], moment=NOW).text)
+    documents = read(target, export(target, [image()], moment=NOW).text)
     assert not pod_allowed(documents, PODS[hidden])
 
 
-def test_kyverno_accepts_an_ordinary_pod() -> None:
+@pytest.mark.parametrize("target", [Target.KYVERNO, Target.KYVERNO_CEL])
+def test_kyverno_accepts_an_ordinary_pod(target: Target) -> None:
     """With admitted images in every place and volumes that are no images."""
-    documents = read(Target.KYVERNO, export(Target.KYVERNO, [image()], moment=NOW).text)
+    documents = read(target, export(target, [image()], moment=NOW).text)
     volumes = [{"name": "data", "emptyDir": {}}, {"name": "v", "image": {"reference": ADMITTED}}]
     assert pod_allowed(documents, {"containers": [GOOD], "initContainers": [GOOD], "volumes": volumes})
 

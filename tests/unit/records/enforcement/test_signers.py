@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 from typing import Any
 
+import cel
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -24,7 +25,7 @@ BOB = Identity("bob@provider.example", "https://idp.example")
 WORKFLOW = Identity(
     r"https://github\.com/org/repo/\.github/workflows/[a-z]+\.yml@.*", r"https://idp\.example", regexp=True
 )
-VERIFIERS = (Target.KYVERNO, Target.POLICY_CONTROLLER, Target.CONTAINERS_POLICY)
+VERIFIERS = (Target.KYVERNO, Target.KYVERNO_CEL, Target.POLICY_CONTROLLER, Target.CONTAINERS_POLICY)
 TAG, BUNDLE = SignatureForm.TAG, SignatureForm.BUNDLE
 
 
@@ -131,6 +132,61 @@ def test_kyverno_keys(root: SigstoreRoot, require_log_entry: bool) -> None:
     (entry,) = _attestors(_exported(Target.KYVERNO, signers))["entries"]
     assert entry["keys"]["rekor"].get("ignoreTlog", False) is not require_log_entry
     assert ("pubkey" in entry["keys"]["rekor"]) is require_log_entry
+
+
+# --- Kyverno's policies in CEL ---------------------------------------------------------------------------------------
+
+
+def _counted(documents: list[Any], signed: set[str]) -> list[bool]:
+    """Whether each of the policy's demands holds where the attestors in `signed` find a signature."""
+    spec = documents[1]["spec"]
+    found = []
+    for validation in spec["validations"]:
+        text = validation["expression"]
+        for call in re.findall(r"verifyImageSignatures\(i, \[([^\]]+)\]\)", text):
+            names = {name.removeprefix("attestors.") for name in call.split(", ")}
+            assert names <= {one["name"] for one in spec["attestors"]}
+            text = text.replace(f"verifyImageSignatures(i, [{call}])", str(len(names & signed)))
+        lists = {name: ["an image"] for name in ("containers", "initContainers", "ephemeralContainers")}
+        found.append(bool(cel.evaluate(text, {"images": lists})))
+    return found
+
+
+@pytest.mark.parametrize(("need", "enough"), [(1, 1), (2, 2), ("all", 2)])
+def test_kyverno_cel_counts_signers_not_ways(
+    root: SigstoreRoot, other_root: SigstoreRoot, need: Any, enough: int
+) -> None:
+    """Two roots are two ways to verify one signer, and no two signers; every list of images is looked at."""
+    signers = Signers((ALICE, BOB), roots=(root, other_root), need=need, form=TAG)
+    documents = _exported(Target.KYVERNO_CEL, signers)
+    assert len(documents[1]["spec"]["attestors"]) == 4
+    assert _counted(documents, set()) == [False] * 3
+    assert _counted(documents, {"signer1way1", "signer1way2"}) == [enough == 1] * 3
+    assert _counted(documents, {"signer1way2", "signer2way1"}) == [True] * 3
+
+
+def test_kyverno_cel_verifies_against_the_policys_own_root(root: SigstoreRoot) -> None:
+    """Certificates, log and certificate log, none of which is left to Kyverno's defaults."""
+    (attestor,) = _exported(Target.KYVERNO_CEL, Signers((ALICE,), roots=(root,), form=TAG))[1]["spec"]["attestors"]
+    assert attestor["cosign"] == {
+        "keyless": {"identities": [{"subject": ALICE.subject, "issuer": ALICE.issuer}], "roots": root.chains},
+        "ctlog": {"url": root.logs[0].url, "rekorPubKey": root.logs[0].key, "ctLogPubKey": root.ct_logs[0].key},
+    }
+
+
+@pytest.mark.parametrize("require_log_entry", [True, False])
+def test_kyverno_cel_keys(root: SigstoreRoot, require_log_entry: bool) -> None:
+    """With the log's key where an entry is demanded, expressly without a log where it is not."""
+    signers = Signers(keys=(_key(),), roots=(root,), require_log_entry=require_log_entry, form=TAG)
+    (attestor,) = _exported(Target.KYVERNO_CEL, signers)[1]["spec"]["attestors"]
+    assert ("rekorPubKey" in attestor["cosign"]["ctlog"]) is require_log_entry
+    assert attestor["cosign"]["ctlog"].get("insecureIgnoreTlog", False) is not require_log_entry
+
+
+def test_kyverno_cel_demands_no_bundles(root: SigstoreRoot) -> None:
+    """Its releases read them differently; a demand that some of them do not make is no demand."""
+    with pytest.raises(InvalidInput, match="do not agree"):
+        export(Target.KYVERNO_CEL, [image()], Signers((ALICE,), roots=(root,), form=BUNDLE), moment=NOW)
 
 
 def test_nothing_admitted_asks_for_no_signature(root: SigstoreRoot) -> None:
