@@ -169,6 +169,11 @@ def _signer(material: _Object, version: int) -> tuple[tuple[bytes, ...], str]:
     return tuple(certificates), ""
 
 
+def parse_envelope(data: bytes, *, where: str) -> Envelope:
+    """The DSSE envelope in `data`, which is nothing else; raises `InvalidInput` as `parse_bundle` does."""
+    return _envelope(_Object(strict_json(data, where=where, max_bytes=MAX_BUNDLE_BYTES), where))
+
+
 def _content(fields: _Object) -> Content:
     envelope, message = fields.optional("dsseEnvelope"), fields.optional("messageSignature")
     if envelope and not message:

@@ -3,7 +3,7 @@
 In a registry they are a layer under the tag `sha256-<hex>.sig` with annotations; in a file, what
 `cosign download signature` prints, one JSON object a line. Both become the same `SignatureBundle`. Payload format:
 https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md. Such a signature has the log's promise (SET)
-and no inclusion proof.
+and no inclusion proof. Attestations lie under `sha256-<hex>.att`: a DSSE envelope, which holds its own signature.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from checks.provenance.bundle import (
     MAX_BUNDLE_BYTES,
+    Envelope,
     LogEntry,
     SignatureBundle,
     SimpleSigning,
     decode_base64,
     parse_bundle,
+    parse_envelope,
 )
 from checks.provenance.keys import MALFORMED
 from checks.provenance.steps import StepFailed
@@ -48,13 +50,18 @@ def read_signatures(data: bytes, *, where: str) -> tuple[SignatureBundle, ...]:
 
 
 def from_annotations(payload: bytes, annotations: Mapping[str, str], *, where: str) -> SignatureBundle:
-    """The signature in a `.sig` layer (`payload`) and its descriptor's annotations; raises `InvalidInput`."""
+    """The signature in a `.sig` or `.att` layer (`payload`) and its descriptor's annotations; raises `InvalidInput`."""
     pem = annotations.get(_PREFIX + "certificate")
     log = annotations.get(_PREFIX + "bundle")
     stamp = annotations.get(_PREFIX + "rfc3161timestamp")
+    signature = annotations.get("dev.cosignproject.cosign/signature")
+    content: Envelope | SimpleSigning
+    if signature:
+        content = SimpleSigning(payload, decode_base64(signature, where))
+    else:
+        content = parse_envelope(payload, where=where)
     return _bundle(
-        signature=annotations.get("dev.cosignproject.cosign/signature"),
-        payload=payload,
+        content=content,
         certificate=_der(pem, where) if pem is not None else None,
         log=strict_json(log, where=where, max_bytes=MIB) if log is not None else None,
         stamp=strict_json(stamp, where=where, max_bytes=MIB) if stamp is not None else None,
@@ -67,9 +74,9 @@ def _downloaded(line: bytes, where: str) -> SignatureBundle:
     if not isinstance(fields, dict):
         raise _refuse(where, "a JSON object is expected")
     certificate = fields.get("Cert")
+    payload = decode_base64(fields.get("Payload"), where)
     return _bundle(
-        signature=fields.get("Base64Signature"),
-        payload=decode_base64(fields.get("Payload"), where),
+        content=SimpleSigning(payload, decode_base64(fields.get("Base64Signature"), where)),
         certificate=decode_base64(_field(certificate, "Raw", where), where) if certificate is not None else None,
         log=fields.get("Bundle"),
         stamp=fields.get("RFC3161Timestamp"),
@@ -78,16 +85,16 @@ def _downloaded(line: bytes, where: str) -> SignatureBundle:
 
 
 def _bundle(
-    *, signature: Any, payload: bytes, certificate: bytes | None, log: Any, stamp: Any, where: str
+    *, content: Envelope | SimpleSigning, certificate: bytes | None, log: Any, stamp: Any, where: str
 ) -> SignatureBundle:
     token = decode_base64(_field(stamp, "SignedRFC3161Timestamp", where), where) if stamp is not None else None
     return SignatureBundle(
-        form="cosign 2 signature",
+        form="cosign 2 signature" if isinstance(content, SimpleSigning) else "cosign 2 attestation",
         certificate=certificate,
         key_hint="",
         entry=_entry(log, where) if log is not None else None,
         timestamps=(token,) if token else (),
-        content=SimpleSigning(payload, decode_base64(signature, where)),
+        content=content,
     )
 
 

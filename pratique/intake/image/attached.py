@@ -1,9 +1,10 @@
 """What is attached to an image where it lies: signatures, attestations, admissions, found and not yet judged.
 
 In a registry: OCI referrers (1.1), their fallback tag `sha256-<hex>` where the registry has no such API (Debian's has
-none), and cosign's older tag `sha256-<hex>.sig`. In an OCI layout: the manifests of its index that name the image as
-their subject, or carry such a tag as their reference name. Everything is bounded, and every blob is verified by its
-digest; what somebody attached who had no business to is for the provenance check to refuse.
+none), and cosign's older tags `sha256-<hex>.sig` (signatures) and `.att` (attestations). In an OCI layout: the
+manifests of its index that name the image as their subject, or carry such a tag as their reference name. Everything is
+bounded, and every blob is verified by its digest; what somebody attached who had no business to is for the provenance
+check to refuse.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle"
 """Prefix of the types of Sigstore bundles (`….v0.3+json`)."""
 
 SIMPLE_SIGNING_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
+ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
+_OLD_TAGS = {".sig": SIMPLE_SIGNING_TYPE, ".att": ENVELOPE_TYPE}
 _REFERENCE_NAME = "org.opencontainers.image.ref.name"
 _ACCEPT = f"{OCI_INDEX}, {OCI_MANIFEST}"
 
@@ -74,9 +77,10 @@ def attached_to(source: ImageSource, digest: Digest, limits: ImageLimits) -> tup
     if place is None:
         return ()
     found = list(_bundles(place, digest))
-    old = place.tagged(f"sha256-{hex_of(digest)}.sig")
-    if old is not None:
-        found += _simple_signatures(place, old)
+    for suffix, media_type in _OLD_TAGS.items():
+        old = place.tagged(f"sha256-{hex_of(digest)}{suffix}")
+        if old is not None:
+            found += _annotated_layers(place, old, suffix, media_type)
     return tuple(found[:MAX_ATTACHED])
 
 
@@ -121,15 +125,17 @@ def _blob_of(place: _Place, layer: Mapping[str, Any], name: str) -> bytes | None
     return place.blob(parse_digest(layer.get("digest"), where=name))
 
 
-def _simple_signatures(place: _Place, data: bytes) -> Iterator[Attached]:
-    for number, layer in enumerate(_layers(_object(data, ".sig tag")), start=1):
+def _annotated_layers(place: _Place, data: bytes, suffix: str, media_type: str) -> Iterator[Attached]:
+    """What cosign 1 and 2 left under a tag: a layer each, its certificate and log entry in annotations."""
+    where = f"{suffix} tag"
+    for number, layer in enumerate(_layers(_object(data, where)), start=1):
         annotations = layer.get("annotations")
-        if layer.get("mediaType") != SIMPLE_SIGNING_TYPE or not isinstance(annotations, dict):
+        if layer.get("mediaType") != media_type or not isinstance(annotations, dict):
             continue
-        payload = _blob_of(place, layer, ".sig tag")
+        payload = _blob_of(place, layer, where)
         if payload is not None:
             texts = {key: value for key, value in annotations.items() if isinstance(value, str)}
-            yield Attached(f".sig tag, signature {number}", payload, texts)
+            yield Attached(f"{where}, signature {number}", payload, texts)
 
 
 class _Registry:

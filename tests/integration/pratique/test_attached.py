@@ -19,7 +19,7 @@ from pratique.digests import Digest, hex_of, sha256_bytes
 from pratique.errors import CouldNotDecide, InvalidInput
 from pratique.intake.image import ImageLimits, LayoutImage, RegistryImage
 from pratique.intake.image.attach import attach
-from pratique.intake.image.attached import SIMPLE_SIGNING_TYPE, Attached, Paper, attached_to
+from pratique.intake.image.attached import ENVELOPE_TYPE, SIMPLE_SIGNING_TYPE, Attached, Paper, attached_to
 from tests.assets.images import INDEX, MANIFEST, MadeImage, made, to_json
 from tests.assets.registries import push, running_registry
 
@@ -98,6 +98,15 @@ def simple_signature(image: MadeImage, digest: Digest, sigstore: PrivateSigstore
     return image.put(to_json(document), MANIFEST)
 
 
+def old_attestation(image: MadeImage) -> dict[str, Any]:
+    """The manifest of an `.att` tag as cosign 2 writes it; its descriptor."""
+    layer = image.put(b'{"payload":"e30="}', ENVELOPE_TYPE) | {"annotations": {"predicateType": "x"}}
+    stranger = image.put(b"x", "text/plain")
+    config = image.put(b"{}", "application/vnd.oci.image.config.v1+json")
+    document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer, stranger]}
+    return image.put(to_json(document), MANIFEST)
+
+
 def referrer(image: MadeImage, bundle: bytes, subject: Digest) -> dict[str, Any]:
     """A bundle attached to `subject`; its descriptor."""
     document = {
@@ -140,6 +149,14 @@ def test_an_older_signature_under_its_tag(registry: Registry, sigstore: PrivateS
     registry.put(registry.image, {top["digest"]: f"sha256-{hex_of(registry.digest)}.sig"})
     (found,) = registry.found()
     assert judged((found,), registry.digest, sigstore, tmp_path) is Status.PASSED
+
+
+def test_an_older_attestation_under_its_tag(registry: Registry) -> None:
+    """cosign 2: the envelope in the layer, the rest in its annotations; other layers are left alone."""
+    top = old_attestation(registry.image)
+    registry.put(registry.image, {top["digest"]: f"sha256-{hex_of(registry.digest)}.att"})
+    (found,) = registry.found()
+    assert (found.data, found.annotations) == (b'{"payload":"e30="}', {"predicateType": "x"})
 
 
 def test_a_signature_of_another_image(registry: Registry, sigstore: PrivateSigstore, tmp_path: Path) -> None:

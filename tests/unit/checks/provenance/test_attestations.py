@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import copy
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from checks.interface import CheckResult, Level, Status
-from checks.provenance import COSIGN_SIGN, Attestation, Identity, Trust
+from checks.provenance import COSIGN_SIGN, Attestation, Identity, SignatureFile, Trust, check_provenance
 from checks.provenance.trust import CLAIMS
 from examples.signing.private_sigstore import Options
-from examples.signing.services import new_key
+from examples.signing.services import new_key, pem
+from pratique.clock import fixed_clock
 from pratique.errors import InvalidInput
 from tests.unit.checks.provenance.bench import (
     BUILDER,
     IMAGE,
     ISSUER,
+    NOW,
     OTHER_IMAGE,
     PROVENANCE,
     SIGNER,
@@ -95,9 +102,57 @@ def test_who_may_attest_may_not_sign_for_that(bench: Bench) -> None:
     assert "too-few-signers" in errors(result)
 
 
-def _without(*path: str) -> Any:
-    import copy
+def old_layer(bundle: str) -> tuple[bytes, dict[str, str]]:
+    """What cosign 2 leaves under the tag `.att`: the envelope, and annotations with certificate and log entry."""
+    document = json.loads(bundle)
+    material = document["verificationMaterial"]
+    certificate = x509.load_der_x509_certificate(base64.b64decode(material["certificate"]["rawBytes"]))
+    (entry,) = material["tlogEntries"]
+    logged = {
+        "body": entry["canonicalizedBody"],
+        "integratedTime": int(entry["integratedTime"]),
+        "logIndex": int(entry["logIndex"]),
+        "logID": base64.b64decode(entry["logId"]["keyId"]).hex(),
+    }
+    promise = {"SignedEntryTimestamp": entry["inclusionPromise"]["signedEntryTimestamp"], "Payload": logged}
+    annotations = {
+        "dev.cosignproject.cosign/signature": "",
+        "dev.sigstore.cosign/certificate": pem(certificate).decode(),
+        "dev.sigstore.cosign/bundle": json.dumps(promise),
+    }
+    return json.dumps(document["dsseEnvelope"]).encode(), annotations
 
+
+@pytest.mark.parametrize("kind", ["intoto", "dsse"])
+@pytest.mark.parametrize(
+    ("attack", "status"),
+    [("", Status.PASSED), ("payload", Status.FAILED), ("entry", Status.FAILED), ("no envelope", Status.FAILED)],
+)
+def test_an_attestation_of_cosign_2_as_it_lies_in_a_registry(
+    bench: Bench, kind: str, attack: str, status: Status
+) -> None:
+    """Statement v0.1 in an envelope, the rest in annotations; not with another payload or another's log entry."""
+    payload = statement(SLSA_V02, OLD_PROVENANCE, version="v0.1")
+    data, annotations = old_layer(bench.v1.sign_payload(payload, SIGNER, ISSUER, Options(kind=kind)))
+    if attack == "payload":
+        other = base64.b64encode(statement(SLSA_V02, OLD_PROVENANCE, version="v0.1") + b" ").decode()
+        data = json.dumps({**json.loads(data), "payload": other}).encode()
+    elif attack == "entry":
+        theirs = old_layer(bench.v1.sign_payload(payload, STRANGER, ISSUER, Options(kind=kind)))[1]
+        annotations["dev.sigstore.cosign/bundle"] = theirs["dev.sigstore.cosign/bundle"]
+    elif attack:
+        data = b'{"payloadType": "application/vnd.in-toto+json"}'
+    image, layer = bench.directory / "image", bench.directory / "layer"
+    image.write_text(bench.v1.sign_image(IMAGE, SIGNER, ISSUER))
+    layer.write_bytes(data)
+    trust = Trust((bench.root_file(bench.v1.trusted_root),), (Identity(SIGNER, ISSUER),))
+    demanded = replace(trust, attestations=(Attestation(SLSA_V02, builders=(BUILDER,)),))
+    files = [SignatureFile(image, "image"), SignatureFile(layer, ".att tag, signature 1", annotations)]
+    result = check_provenance(files, IMAGE, demanded, clock=fixed_clock(NOW))
+    assert result.status is status, [finding.message for finding in result.findings]
+
+
+def _without(*path: str) -> Any:
     changed = copy.deepcopy(PROVENANCE)
     target: Any = changed
     for part in path[:-1]:
