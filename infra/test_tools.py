@@ -2,15 +2,19 @@
 """Installs the programs that tests use beside the product, where that is possible; standard library only.
 
 As root on Debian or Ubuntu the missing ones are installed from the distribution. Where one cannot be had, the tests
-that need it are skipped and say so.
+that need it are skipped and say so. Debian 12 builds skopeo without sigstore signatures, so there the one of Debian 13
+is unpacked beside it, with its own libraries; nothing of it is installed.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 TOOLS = {
     "docker-registry": "docker-registry",
@@ -20,6 +24,17 @@ TOOLS = {
     "runsc": "runsc",
 }
 """Debian package by the program that it brings."""
+
+
+SKOPEO = Path("/var/lib/pratique/skopeo")
+"""Where the newer skopeo is unpacked; `SKOPEO/skopeo` starts it."""
+
+SKOPEO_PACKAGES = ("skopeo", "libc6", "libgpgme11t64", "libassuan9", "libgpg-error0", "libsqlite3-0")
+_SOURCE = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main\n"
+_LIBRARIES = "root/usr/lib/x86_64-linux-gnu"
+_START = f"""#!/bin/sh
+exec {SKOPEO}/{_LIBRARIES}/ld-linux-x86-64.so.2 --library-path {SKOPEO}/{_LIBRARIES} {SKOPEO}/root/usr/bin/skopeo "$@"
+"""
 
 
 def _say(text: str) -> None:
@@ -33,8 +48,48 @@ def _apt(*arguments: str) -> bool:
     return done.returncode == 0
 
 
+def _unpack_newer_skopeo() -> bool:
+    """Have apt verify and download the packages of Debian 13 into a directory of their own, and unpack them there."""
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        for name in ("lists/partial", "cache/archives/partial", "debs"):
+            (place / name).mkdir(parents=True)
+        (place / "sources.list").write_text(_SOURCE)
+        settings = {
+            "Dir::Etc::sourcelist": place / "sources.list",
+            "Dir::Etc::sourceparts": "/dev/null",
+            "Dir::State::lists": place / "lists",
+            "Dir::State::status": "/dev/null",
+            "Dir::Cache": place / "cache",
+            "APT::Sandbox::User": "root",
+        }
+        options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
+        here = Path.cwd()
+        os.chdir(place / "debs")
+        try:
+            if not (_apt(*options, "update") and _apt(*options, "download", *SKOPEO_PACKAGES)):
+                return False
+        finally:
+            os.chdir(here)
+        (SKOPEO / "root").mkdir(parents=True, exist_ok=True)
+        for package in sorted((place / "debs").glob("*.deb")):
+            if subprocess.run(["dpkg-deb", "-x", str(package), str(SKOPEO / "root")], check=False).returncode:
+                return False
+    (SKOPEO / "skopeo").write_text(_START)
+    (SKOPEO / "skopeo").chmod(0o755)
+    return True
+
+
+def _needs_newer_skopeo() -> bool:
+    system = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
+    ours = (system.get("ID"), system.get("VERSION_ID"), platform.machine()) == ("debian", "12", "x86_64")
+    return ours and os.geteuid() == 0 and not (SKOPEO / "skopeo").exists()
+
+
 def main() -> None:
     """Entry point: install what is missing, name what cannot be had."""
+    if _needs_newer_skopeo() and not _unpack_newer_skopeo():
+        _say("no skopeo with sigstore signatures, so the tests that need it are skipped")
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     missing = {program: package for program, package in TOOLS.items() if shutil.which(program, path=path) is None}
     if not missing:

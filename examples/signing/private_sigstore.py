@@ -181,14 +181,20 @@ class PrivateSigstore:
         entry = self._envelope_entry(envelope, message, *_key_signer(key), chosen)
         return self._finish({"publicKey": {"hint": _hint(key)}}, {"dsseEnvelope": envelope}, entry, chosen)
 
-    def sign_image_legacy(self, digest: str, identity: str, issuer: str = "https://idp.hospital.example") -> str:
+    def sign_image_legacy(
+        self,
+        digest: str,
+        identity: str,
+        issuer: str = "https://idp.hospital.example",
+        repository: str = "registry.hospital.example/tool",
+    ) -> str:
         """A line as `cosign download signature` (2.x) prints it; needs Rekor v1."""
         at, key = self.now(), new_key()
         certificate = self.authority.issue(key, identity, issuer, at)
         payload = json.dumps(
             {
                 "critical": {
-                    "identity": {"docker-reference": "registry.hospital.example/tool"},
+                    "identity": {"docker-reference": repository},
                     "image": {"docker-manifest-digest": digest},
                     "type": SIMPLE_SIGNING,
                 },
