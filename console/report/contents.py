@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from checks.interface import CheckResult, Finding, Level
-from checks.model_files.opinion import disagreement
 from console.plain import plain
 from console.report.wording import MARKS, ordered, size
 
@@ -91,6 +90,8 @@ def models_as_json(scanned: Iterable[Scanned], skipped: int) -> str:
 
 def models_in_words(scanned: Iterable[Scanned], skipped: int) -> str:
     """A line a file, why where it is not safe, and who says otherwise."""
+    from checks.model_files.opinion import disagreement
+
     lines: list[str] = []
     for one in scanned:
         path, verdict = one.path, one.verdict

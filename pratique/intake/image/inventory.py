@@ -59,7 +59,9 @@ class _Reader:
     def _read_layer(self, layer: Layer) -> None:
         packing = LAYER_PACKING[layer.media_type]
         with self._image.open_layer(layer) as blob:
-            unpacked = UnpackedLayer(blob, packing=packing, budget=self._budget, where=layer.digest)
+            unpacked = UnpackedLayer(
+                blob, packing=packing, budget=self._budget, where=layer.digest, verified=layer.digest
+            )
             with read_ahead(unpacked) as stream:
                 self._read_tar(TarReader(stream, where=layer.digest), layer)
                 found = stream.finish()

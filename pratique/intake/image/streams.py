@@ -181,9 +181,15 @@ class UnpackedLayer(Steps):
 
     Nothing is produced beyond the budget: a bomb stops at the ceiling. Raises `InvalidInput`: `image/media-type`,
     `image/too-many-bytes`, `image/compression-ratio`, what `unpacking` and the stored blob's stream raise.
+
+    `verified` is the digest of a blob that is stored plain and whose stream verifies it to its end: the same bytes are
+    not hashed a second time.
     """
 
-    def __init__(self, blob: BinaryIO, *, packing: Packing, budget: Budget, where: str) -> None:
+    def __init__(
+        self, blob: BinaryIO, *, packing: Packing, budget: Budget, where: str, verified: Digest | None = None
+    ) -> None:
+        self._verified = verified if packing is Packing.NONE else None
         self._unpacking = unpacking(blob, packing, where=where)
         self._budget = budget
         self._where = where
@@ -213,11 +219,12 @@ class UnpackedLayer(Steps):
         """Read what is left and return the digest of everything unpacked."""
         while self.some(_CHUNK):
             pass
-        return Digest("sha256:" + self._hash.hexdigest())
+        return self._verified or Digest("sha256:" + self._hash.hexdigest())
 
     def _refill(self) -> None:
         self._buffer, self._at = b"", 0
         while not self._buffer and not self._unpacking.ended:
             self._buffer = self._unpacking.next()
         self._budget.take_bytes(len(self._buffer), where=self._where)
-        self._hash.update(self._buffer)
+        if self._verified is None:
+            self._hash.update(self._buffer)
