@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from checks.interface import CheckResult, Finding, Level, Status
-from checks.sbom.declared import MAX_SIZE, Listing, read_listing
+from checks.sbom.declared import MAX_SIZE, Listing, is_document, read_listing
 from checks.sbom.model import Component
 from flows.contents import ask_vulnerabilities, open_contents
 from flows.node import Node
@@ -45,7 +45,7 @@ def look_up(node: Node, subject: str, source: str | None = None) -> LookedUp:
     Raises `InvalidInput` for an SBOM that cannot be read and as opening an image does, and `UsageError`.
     """
     path = Path(subject)
-    if path.is_file() and _is_json(path):
+    if path.is_file() and _is_document(path):
         data = read_bounded(path, MAX_SIZE)
         listing, digest = read_listing(data, where=str(path)), sha256_bytes(data)
         return _asked(node, listing.components, listing.unidentified, path.name, digest, source=source)
@@ -89,6 +89,6 @@ def _unidentified(count: int) -> Finding:
     )
 
 
-def _is_json(path: Path) -> bool:
+def _is_document(path: Path) -> bool:
     with path.open("rb") as stream:
-        return stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+        return is_document(stream.read(4096))

@@ -67,6 +67,11 @@ def as_cyclonedx(answer: LookedUp) -> dict[str, Any]:
                 "name": answer.name or "image",
                 "version": answer.digest,
             },
+            # a list without entries must not read as "none" where nothing could be answered
+            "properties": [
+                {"name": "pratique:status", "value": answer.status.value},
+                {"name": "pratique:summary", "value": answer.result.summary},
+            ],
         },
         "components": [_component(url) for url in urls],
         "vulnerabilities": [_vulnerability(name, found) for name, found in sorted(grouped.items())],
@@ -97,6 +102,9 @@ def _vulnerability(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
     fixes = sorted({f"{item['component']} {item['fixed']}" for item in found if item["fixed"]})
     if fixes:
         entry["recommendation"] = f"Install {', '.join(fixes)} or later."
+    used = _in_use(first)
+    if used:
+        entry["properties"] = [{"name": f"pratique:{key}", "value": str(value)} for key, value in used.items()]
     if all(item["waived"] for item in found):
         waived = first["waived"]
         detail = f"Waived by {waived['by']} until {waived['until']}: {waived['reason']}"
@@ -104,6 +112,12 @@ def _vulnerability(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
     elif first["decision"] == "undecided":
         entry["analysis"] = {"state": "in_triage"}
     return entry
+
+
+def _in_use(found: dict[str, Any]) -> dict[str, Any]:
+    """What lists of exploited vulnerabilities say of it; nothing where none was imported."""
+    named = {"known_exploited_since": found["known_exploited_since"] or None, "epss": found["epss"]}
+    return {key: value for key, value in named.items() if value is not None}
 
 
 def _method(vector: str) -> str:
@@ -124,6 +138,7 @@ def as_statement(answer: LookedUp) -> dict[str, Any]:
                     "decision": found["decision"],
                     "fixed": found["fixed"],
                     "waived": found["waived"],
+                    **_in_use(found),
                 }
             ],
         }

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from typer.testing import CliRunner, Result
 
 from checks.advisories import import_snapshot
@@ -197,11 +199,104 @@ def test_an_sbom_is_answered_or_refused(case: str, tmp_path: Path) -> None:
     assert found.exit_code == code, found.output
 
 
+SBOMS_OF_HORROR: dict[str, tuple[bytes, set[int]]] = {
+    "nothing": (b"", {1, 2}),
+    "zeros": (bytes(5000), {1, 2}),
+    "not UTF-8": (b'{"bomFormat": "CycloneDX\xff"}', {1}),
+    "UTF-16": (bill(WIDGET).decode().encode("utf-16"), {1, 2}),
+    "a bomb of entities": (
+        (
+            b'<?xml version="1.0"?><!DOCTYPE bom [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>'
+            b'<bom xmlns="http://cyclonedx.org/schema/bom/1.6"><components>&b;</components></bom>'
+        ),
+        {1},
+    ),
+    "a file of the system by an entity": (
+        (
+            b'<?xml version="1.0"?><!DOCTYPE bom [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
+            b'<bom xmlns="http://cyclonedx.org/schema/bom/1.6"><components>&a;</components></bom>'
+        ),
+        {1},
+    ),
+    "components in themselves": (bill({**WIDGET, "components": [{**WIDGET, "components": [WIDGET]}]}), {0}),
+    "components that are a text": (b'{"bomFormat": "CycloneDX", "specVersion": "1.6", "components": "x"}', {1}),
+    "a package URL that is none": (bill({**WIDGET, "purl": "pkg:"}), {1}),
+    "a package URL of a number": (bill({**WIDGET, "purl": 7}), {1}),
+    "control characters": (bill({**WIDGET, "purl": "pkg:pypi/a%1B%5B2J%0Ab@1.0"}), {1, 3}),
+    "a script": (bill({**WIDGET, "purl": "pkg:pypi/%3Cscript%3Ealert(1)%3C%2Fscript%3E@1.0"}), {3}),
+    "a version of a hundred thousand digits": (bill({**WIDGET, "purl": "pkg:pypi/widget@" + "1" * 100_000}), {1, 3}),
+    "dependencies in a circle": (
+        json.dumps(
+            {
+                **json.loads(bill({**WIDGET, "bom-ref": "a"})),
+                "dependencies": [{"ref": "a", "dependsOn": ["b"]}, {"ref": "b", "dependsOn": ["a"]}],
+            }
+        ).encode(),
+        {0},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SBOMS_OF_HORROR)
+@pytest.mark.usefixtures("home")
+def test_an_sbom_of_horror_gets_its_exit_code_and_no_crash(case: str, tmp_path: Path) -> None:
+    data, codes = SBOMS_OF_HORROR[case]
+    path = tmp_path / "bill.json"
+    path.write_bytes(data)
+    for form in ("human", "json", "sarif", "cyclonedx", "in-toto"):
+        found = pratique("vulns", path, "--format", form)
+        assert found.exit_code in codes, found.output
+        assert "\x1b" not in found.output and "Traceback" not in found.output
+        if form != "human" and found.exit_code in (0, 3):
+            json.loads(found.stdout)
+        if form == "cyclonedx" and found.exit_code in (0, 3):
+            assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(found.stdout) is None
+
+
+@pytest.mark.usefixtures("home")
+def test_an_sbom_of_fifty_thousand_components_is_answered(tmp_path: Path) -> None:
+    path = tmp_path / "bill.json"
+    parts = [{"type": "library", "name": f"p{n}", "purl": f"pkg:pypi/p{n}@1.0"} for n in range(50_000)]
+    path.write_bytes(bill(*parts, {**WIDGET, "purl": "pkg:pypi/widget@1.0"}))
+    found = pratique("vulns", path)
+    assert found.exit_code == 1
+    assert "CVE-2024-1" in found.stdout
+
+
+@pytest.mark.parametrize("subject", ["/dev/zero", "/dev/null", "."])
+@pytest.mark.usefixtures("home")
+def test_what_is_no_file_and_no_image_is_told(subject: str) -> None:
+    assert pratique("vulns", subject).exit_code in (1, 2)
+
+
+@pytest.mark.usefixtures("home")
+def test_a_service_may_be_asked_instead_and_decides_nothing_when_it_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    path = tmp_path / "bill.json"
+    path.write_bytes(bill(WIDGET))
+    assert pratique("vulns", path, "--advisories", "local").exit_code == 0
+    for source in ("osv", "pypi"):
+        found = pratique("vulns", path, "--advisories", source)
+        assert found.exit_code == 3
+        assert "did not answer as it should" in found.stdout
+    assert pratique("vulns", path, "--advisories", "nvd").exit_code == 2
+
+
+@pytest.mark.usefixtures("home")
+def test_what_could_not_be_answered_says_so_in_every_form(home: Path, tmp_path: Path) -> None:
+    (home / "advisories" / "index.json").unlink()
+    path = tmp_path / "bill.json"
+    path.write_bytes(bill(WIDGET))
+    for form in ("human", "json", "sarif", "cyclonedx", "in-toto"):
+        found = pratique("vulns", path, "--format", form)
+        assert found.exit_code == 3
+        assert "inconclusive" in found.stdout.lower(), form
+
+
 @pytest.mark.usefixtures("home")
 def test_vulnerabilities_as_cyclonedx_are_valid(tmp_path: Path) -> None:
-    from cyclonedx.schema import SchemaVersion
-    from cyclonedx.validation.json import JsonStrictValidator
-
     path = tmp_path / "bill.json"
     path.write_bytes(bill({**WIDGET, "purl": "pkg:pypi/widget@1.9"}))
     found = pratique("vulns", path, "--format", "cyclonedx")
