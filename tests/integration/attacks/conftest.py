@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from tests.integration.conftest import TOOL_MODULES
 from tests.integration.sandbox.conftest import assert_nothing_left
 
 LABEL = "org.pratique.test.attack"
+NET_RAW = bytes.fromhex("0100000200200000000000000000000000000000")
+"""CAP_NET_RAW, permitted and effective, as `setcap cap_net_raw+ep` writes it."""
 PROGRAM = Path(__file__).with_name("program.py")
 VOLUMES = ("/data",)
 LIMITS = Limits(
@@ -52,7 +55,13 @@ def attack_image(engine: Engine) -> str:
     return load_image(
         engine,
         TOOL_MODULES,
-        {"/opt/setuid-python": Extra(program, 0o4755), "/data/shipped": Extra(b"shipped", 0o666)},
+        {
+            "/opt/setuid-python": Extra(program, 0o4755),
+            "/opt/capable-python": Extra(program, 0o755, {"security.capability": NET_RAW}),
+            "/opt/disk": Extra(b"", 0o666, device=(tarfile.BLKTYPE, 254, 0)),
+            "/opt/memory": Extra(b"", 0o666, device=(tarfile.CHRTYPE, 1, 1)),
+            "/data/shipped": Extra(b"shipped", 0o666),
+        },
         {
             "Entrypoint": [PYTHON, "-S", "-c", "print('the entry point of the image')"],
             "User": "0:0",

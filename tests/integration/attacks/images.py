@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from pratique.digests import sha256_bytes
@@ -18,10 +18,12 @@ PYTHON = "/usr/bin/python3"
 
 @dataclass(frozen=True)
 class Extra:
-    """One more file of the image."""
+    """One more file of the image: data, mode, extended attributes, or a device (kind, major, minor)."""
 
     data: bytes
     mode: int = 0o644
+    attributes: Mapping[str, bytes] = field(default_factory=dict)
+    device: tuple[bytes, int, int] | None = None
 
 
 def load_image(
@@ -32,7 +34,7 @@ def load_image(
     with tarfile.open(fileobj=io.BytesIO(archive)) as outer:
         members = {member.name: _bytes(outer, member) for member in outer}
     layer = io.BytesIO(members["layer.tar"])
-    with tarfile.open(fileobj=layer, mode="a", format=tarfile.GNU_FORMAT) as inner:
+    with tarfile.open(fileobj=layer, mode="a", format=tarfile.PAX_FORMAT) as inner:
         for path, extra in extras.items():
             _add(inner, path.lstrip("/"), extra)
     manifest = json.loads(members["manifest.json"])
@@ -60,7 +62,15 @@ def _bytes(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 def _add(archive: tarfile.TarFile, path: str, extra: Extra) -> None:
     entry = tarfile.TarInfo(path)
     entry.size, entry.mode = len(extra.data), extra.mode
+    entry.pax_headers = {f"SCHILY.xattr.{name}": _raw(value) for name, value in extra.attributes.items()}
+    if extra.device is not None:
+        entry.type, entry.devmajor, entry.devminor = extra.device
     archive.addfile(entry, io.BytesIO(extra.data))
+
+
+def _raw(value: bytes) -> str:
+    """As `tarfile` has bytes written that are no text."""
+    return value.decode("utf-8", "surrogateescape")
 
 
 def _write(stream: BinaryIO, data: bytes) -> None:

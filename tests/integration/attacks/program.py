@@ -48,7 +48,7 @@ def probe(name: str) -> Callable[[Callable[[], object]], Callable[[], object]]:
     return put
 
 
-def call(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
+def call(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | ctypes.Array[ctypes.c_int] | None) -> int:
     """A raw system call; raises `OSError` where it fails."""
     ctypes.set_errno(0)
     given = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
@@ -110,6 +110,25 @@ CALLS: dict[str, tuple[int, tuple[int, ...]]] = {
     "migrate_pages": (256, (0, 0, 0, 0)),
     "set_mempolicy": (238, (0, 0, 0)),
     "an unknown call": (999, ()),
+    "fsconfig": (431, (-1, 0, 0, 0, 0)),
+    "fsmount": (432, (-1, 0, 0)),
+    "open_tree_attr": (467, (-1, 0, 0, 0, 0)),
+    "statmount": (457, (0, 0, 0, 0)),
+    "listmount": (458, (0, 0, 0, 0)),
+    "swapoff": (168, (0,)),
+    "kexec_file_load": (320, (-1, -1, 0, 0, 0)),
+    "quotactl_fd": (443, (-1, 0, 0, 0)),
+    "setdomainname": (171, (0, -1)),
+    "adjtimex": (159, (0,)),
+    "clock_adjtime": (305, (0, 0)),
+    "fanotify_mark": (301, (-1, 0, 0, -1, 0)),
+    "process_vm_writev": (311, (0, 0, 0, 0, 0, 0)),
+    "process_mrelease": (448, (-1, 0)),
+    "get_mempolicy": (239, (0, 0, 0, 0, 0)),
+    "set_mempolicy_home_node": (450, (0, 0, 0, 1)),
+    "sched_setattr": (314, (0, 0, 0)),
+    "tee": (276, (-1, -1, 0, 0)),
+    "setfsuid": (122, (-1,)),
 }
 
 
@@ -142,6 +161,29 @@ def _() -> object:
 @probe("unshare a cgroup namespace")
 def _() -> object:
     return call(272, 0x02000000)
+
+
+@probe("unshare a network namespace")
+def _() -> object:
+    return call(272, 0x40000000)
+
+
+@probe("unshare a process namespace")
+def _() -> object:
+    return call(272, 0x20000000)
+
+
+@probe("unshare a time namespace")
+def _() -> object:
+    return call(272, 0x00000080)
+
+
+@probe("a filter of its own that asks a listener")
+def _() -> object:
+    allow = (ctypes.c_ubyte * 8)(*(0x06, 0, 0, 0, 0, 0, 0xFF, 0x7F))  # BPF_RET, SECCOMP_RET_ALLOW
+    program = (ctypes.c_ulong * 2)(1, ctypes.addressof(allow))
+    call(157, 38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+    return call(317, 1, 8, ctypes.addressof(program))  # SECCOMP_SET_MODE_FILTER with a listener
 
 
 @probe("clone a user namespace")
@@ -299,6 +341,21 @@ def _makes(*wanted: tuple[int, int], protocol: int = 0) -> Callable[[], object]:
     return run
 
 
+@probe("pairs of sockets of other families")
+def _() -> object:
+    reached = []
+    for family in (2, 10, 16, 17, 29, 30, 38, 40, 42, 44):  # TIPC (30) makes them, and has its module loaded for it
+        try:
+            call(53, family, 1, 0, (ctypes.c_int * 2)())
+        except OSError as error:
+            if error.errno in (errno.EPERM, errno.ENOSYS, errno.EACCES):
+                continue
+        reached.append(family)
+    if not reached:
+        raise Stopped("none")
+    return f"the kernel looked at families {reached}"
+
+
 PROBES["an AF_VSOCK socket"] = _makes((40, 1), (40, 2))
 PROBES["an AF_ALG socket"] = _makes((38, 5))
 PROBES["an AF_NETLINK socket"] = _makes((16, 3))
@@ -337,6 +394,33 @@ def _() -> object:
     if done.stdout.strip() != "0":
         raise Stopped(f"effective uid {done.stdout.strip()} {done.stderr[-100:]}")
     return "effective uid 0"
+
+
+@probe("new privileges by a capability of a file of the image")
+def _() -> object:
+    if os.getuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+    code = "print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('CapEff')))"
+    home = {"PYTHONHOME": sys.base_prefix}
+    command = ["/opt/capable-python", "-S", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, env=home)
+    if not int(done.stdout.strip() or "0", 16):
+        raise Stopped(f"none {done.stderr[-100:]}")
+    return done.stdout.strip()
+
+
+@probe("fchmodat2 set-user-id")
+def _() -> object:
+    path = Path("/tmp/fchmodat2-me")
+    path.touch()
+    try:
+        call(452, -100, os.fsencode(path), 0o4755, 0)
+        if path.stat().st_mode & 0o4000 == 0:
+            raise Stopped("the bit is not there")
+        return "set"
+    finally:
+        path.unlink()
 
 
 @probe("chmod set-user-id")
@@ -448,7 +532,20 @@ def _() -> object:
 
 @probe("/dev/mem, /dev/kmsg, /dev/fuse or /dev/kvm")
 def _() -> object:
-    return _first_opened("/dev/mem", "/dev/kmsg", "/dev/fuse", "/dev/kvm", "/dev/port", "/dev/net/tun")
+    return _first_opened(
+        "/dev/mem", "/dev/kmsg", "/dev/fuse", "/dev/kvm", "/dev/port", "/dev/net/tun", "/dev/userfaultfd", "/dev/vsock",
+        "/dev/vhost-net", "/dev/vhost-vsock", "/dev/loop-control", "/dev/mapper/control", "/dev/snapshot", "/dev/hpet",
+    )  # fmt: skip
+
+
+@probe("a disk's device file that the image brings")
+def _() -> object:
+    return _first_opened("/opt/disk")
+
+
+@probe("kernel memory by a device file that the image brings")
+def _() -> object:
+    return _first_opened("/opt/memory")
 
 
 @probe("a file in /dev")
@@ -495,6 +592,10 @@ for _path in (
     "/proc/modules", "/proc/partitions", "/proc/diskstats", "/proc/swaps", "/proc/interrupts", "/proc/slabinfo",
     "/proc/vmallocinfo", "/proc/kallsyms", "/proc/sched_debug", "/proc/sys/kernel/random/boot_id", "/sys/firmware",
     "/sys/block", "/sys/module", "/sys/kernel/security", "/sys/devices/virtual/powercap", "/proc/acpi", "/proc/scsi",
+    "/proc/buddyinfo", "/proc/consoles", "/proc/dma", "/proc/iomem", "/proc/ioports", "/proc/mdstat", "/proc/mtrr",
+    "/proc/pagetypeinfo", "/proc/schedstat", "/proc/softirqs", "/proc/latency_stats", "/proc/asound",
+    "/sys/fs/ext4", "/sys/fs/xfs", "/sys/kernel/irq", "/sys/kernel/notes", "/sys/kernel/slab", "/sys/kernel/debug",
+    "/sys/kernel/tracing", "/sys/class/hwmon", "/sys/class/thermal",
 ):  # fmt: skip
     PROBES[f"read {_path}"] = _tells(_path)
 PROBES["read the hardware's identity"] = _tells("/sys/class/dmi/id/product_uuid", "/sys/class/dmi/id/sys_vendor")
@@ -594,6 +695,22 @@ def _() -> object:
     if not ran:
         raise Stopped(str(last))
     return ran
+
+
+@probe("run a program from memory")
+def _() -> object:
+    held = call(319, b"nowhere", 0)  # memfd_create: a file without a place, so no noexec stops it
+    with Path("/usr/bin/python3").open("rb") as source:
+        while data := source.read(MIB):
+            os.write(held, data)
+    command = [f"/proc/self/fd/{held}", "-S", "-c", "print(1)"]
+    home = {"PYTHONHOME": sys.base_prefix}
+    done = subprocess.run(
+        command, pass_fds=[held], capture_output=True, text=True, timeout=PATIENCE, check=False, env=home
+    )
+    if done.stdout != "1\n":
+        raise Stopped(done.stderr[-100:])
+    return "ran"
 
 
 @probe("map writable memory of a file as a program")
@@ -726,6 +843,15 @@ def _() -> object:
     if found in ([], ["127.0.0.1"]):
         raise Stopped("none")
     return found
+
+
+@probe("an abstract socket of the engine")
+def _() -> object:
+    lines = Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace").splitlines()
+    found = [line.split()[-1] for line in lines if "@" in line and ("shim" in line or "docker" in line)]
+    if not found:
+        raise Stopped("none")
+    return found[:3]
 
 
 @probe("the engine's socket")

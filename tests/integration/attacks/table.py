@@ -52,6 +52,23 @@ ATTACKS: tuple[Attack, ...] = (
         "root in a namespace of one's own reaches much more of the kernel",
         "unshare a user namespace", "clone a user namespace", "clone3 a user namespace",
     ),
+    *_rows(
+        Default.STOPPED,
+        "the machine itself, by newer or rarer calls",
+        "fsconfig", "fsmount", "swapoff", "kexec_file_load", "quotactl_fd", "setdomainname",
+        "unshare a network namespace", "unshare a process namespace", "unshare a time namespace",
+    ),
+    *_rows(
+        Default.VARIES,
+        "newer calls, which engines answer in their own ways",
+        "open_tree_attr", "statmount", "listmount", "process_vm_writev", "process_mrelease", "set_mempolicy_home_node",
+        "get_mempolicy", "fanotify_mark",
+    ),
+    *_rows(Default.VARIES, "tells how the host's clock is kept", "adjtimex", "clock_adjtime"),
+    *_rows(Default.WORKS, "takes time from neighbours", "sched_setattr"),
+    *_rows(Default.WORKS, "duplicates pipes (Dirty Pipe's neighbour)", "tee"),
+    *_rows(Default.WORKS, "file system identity of another", "setfsuid"),
+    *_rows(Default.WORKS, "answers its own calls, past an observer", "a filter of its own that asks a listener"),
     *_rows(Default.WORKS, "escapes a directory that a program was locked into", "chroot"),
     *_rows(Default.STOPPED, "`shocker`: files by handle, beside every mount", "open_by_handle_at"),
     *_rows(Default.VARIES, "handles for the attack above, and inode numbers of the host", "name_to_handle_at"),
@@ -79,15 +96,18 @@ ATTACKS: tuple[Attack, ...] = (
     *_rows(Default.WORKS, "kernel interfaces with a long list of exploits", "an AF_NETLINK socket"),
     *_rows(Default.WORKS, "forged frames to neighbours on the bridge", "an AF_PACKET socket", "a raw IP socket"),
     *_rows(Default.VARIES, "where the module is there", "a socket of any other family"),
+    *_rows(Default.WORKS, "has modules loaded that no socket could (TIPC)", "pairs of sockets of other families"),
     # privileges
     *_rows(Default.WORKS, "14 capabilities are on by default", "capabilities", "chown", "setuid to another user"),
     *_rows(Default.WORKS, "no user-namespace remap", "the uid of the host's root"),
     *_rows(
         Default.WORKS,
         "programs that raise privileges",
-        "new privileges by a set-user-id file of the image", "chmod set-user-id", "chmod set-group-id",
+        "new privileges by a set-user-id file of the image", "new privileges by a capability of a file of the image",
+        "chmod set-user-id", "chmod set-group-id",
         "openat with a set-user-id mode", "file capabilities by setxattr",
     ),
+    *_rows(Default.VARIES, "the same by a newer call, of Linux 6.6", "fchmodat2 set-user-id"),
     *_rows(Default.WORKS, "data beside the data", "extended attributes as a hiding place"),
     # devices
     *_rows(Default.WORKS, "CAP_MKNOD is on by default", "mknod a device", "a named pipe", "a file in /dev"),
@@ -95,6 +115,7 @@ ATTACKS: tuple[Attack, ...] = (
         Default.STOPPED,
         "the device control group",
         "a block device in /dev", "/dev/mem, /dev/kmsg, /dev/fuse or /dev/kvm", "a terminal to push keys into",
+        "a disk's device file that the image brings", "kernel memory by a device file that the image brings",
     ),
     # what the machine tells
     *_rows(
@@ -110,6 +131,16 @@ ATTACKS: tuple[Attack, ...] = (
         "read /proc/config.gz", "read /proc/interrupts", "read /proc/vmallocinfo", "read /proc/kallsyms",
         "read /proc/modules", "read /sys/block", "read the hardware's identity", "read /sys/kernel/security",
         "read the engine's control group path",
+        "read /proc/consoles", "read /proc/dma", "read /proc/iomem", "read /proc/ioports", "read /proc/mdstat",
+        "read /proc/mtrr", "read /proc/pagetypeinfo", "read /proc/latency_stats", "read /proc/asound",
+        "read /sys/fs/ext4", "read /sys/fs/xfs", "read /sys/kernel/irq", "read /sys/kernel/notes",
+        "read /sys/kernel/slab", "read /sys/kernel/debug", "read /sys/kernel/tracing", "read /sys/class/hwmon",
+        "read /sys/class/thermal", "read /proc/schedstat",
+    ),
+    *_rows(
+        Default.WORKS,
+        "counts what neighbours do",
+        "read /proc/buddyinfo", "read /proc/softirqs",
     ),
     *_rows(
         Default.STOPPED,
@@ -128,7 +159,8 @@ ATTACKS: tuple[Attack, ...] = (
     *_rows(
         Default.WORKS,
         "programs that no scanner saw",
-        "run a program from a writable place", "map writable memory of a file as a program",
+        "run a program from a writable place", "run a program from memory",
+        "map writable memory of a file as a program",
     ),
     *_rows(Default.WORKS, "fills the host's disk", "80 MiB in /tmp", "80 MiB in /output"),
     *_rows(Default.WORKS, "a VOLUME of the image is writable even with --read-only", "80 MiB in /data"),
@@ -147,4 +179,5 @@ ATTACKS: tuple[Attack, ...] = (
     *_rows(Default.WORKS, "a bridge to neighbours and to the world", "a network interface", "the host's name servers"),
     *_rows(Default.WORKS, "credentials of the cloud", "a route to the cloud's metadata address"),
     *_rows(Default.STOPPED, "root on the host", "the engine's socket"),
+    *_rows(Default.STOPPED, "CVE-2020-15257", "an abstract socket of the engine"),
 )  # fmt: skip

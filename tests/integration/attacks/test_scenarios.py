@@ -74,6 +74,19 @@ print(len(held) * 16)
         lambda ended: number(ended.log) == 400,
         lambda ours: ours.run.ended_by is EndedBy.OUT_OF_MEMORY and ours.log == b"",
     ),
+    "memory by System V segments": Flood(
+        """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+libc.shmat.restype = ctypes.c_void_p
+for _ in range(25):
+    place = libc.shmat(libc.shmget(0, 16 << 20, 0o1600), None, 0)
+    ctypes.memset(place, 1, 16 << 20)
+print(25 * 16)
+""",
+        lambda ended: number(ended.log) == 400,
+        lambda ours: ours.run.ended_by is EndedBy.OUT_OF_MEMORY and ours.log == b"",
+    ),
     "8 MiB of log": Flood(
         "import os\nfor _ in range(128): os.write(1, b'x' * 65536)",
         lambda ended: len(ended.log) == 8 * MIB,
@@ -81,6 +94,16 @@ print(len(held) * 16)
     ),
     "a tool that takes its time": Flood(
         "import time; time.sleep(3); print(3)",
+        lambda ended: number(ended.log) == 3,
+        lambda ours: ours.run.ended_by is EndedBy.DEADLINE and ours.log == b"",
+    ),
+    "a tool that stops itself": Flood(
+        """
+import os, signal, time
+if os.fork() == 0:
+    time.sleep(3); os.kill(os.getppid(), signal.SIGCONT); os._exit(0)
+os.kill(os.getpid(), signal.SIGSTOP); print(3)
+""",
         lambda ended: number(ended.log) == 3,
         lambda ours: ours.run.ended_by is EndedBy.DEADLINE and ours.log == b"",
     ),
