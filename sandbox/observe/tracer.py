@@ -24,6 +24,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from sandbox.mounts import libc
@@ -35,13 +36,15 @@ BTF = Path("/sys/kernel/btf/vmlinux")
 READY_SECONDS = 15.0
 END_SECONDS = 10.0
 
-_SCRIPT = """
+_COUNTS = """
 tracepoint:sched:sched_process_exec /{ours}/ {{ @programs[{space}, str(args->filename)] = count(); }}
 tracepoint:raw_syscalls:sys_exit /({ours}) && (args->ret == -{eperm} || args->ret == -{enosys})/
 {{ @denied[{space}, args->id, args->ret] = count(); }}
+"""
+_FURTHER = """
 {opens} /{ours}/ {{
   $begin = *(uint64 *)args->filename;
-  if ({watched}) {{ @opens[{space}, str(args->filename)] = count(); }}
+  if (!({own}) && ({watched})) {{ @opens[{space}, str(args->filename)] = count(); }}
   {mounts}
 }}
 tracepoint:syscalls:sys_enter_connect /{ours}/ {{
@@ -52,12 +55,18 @@ tracepoint:syscalls:sys_enter_connect /{ours}/ {{
   if ($family == {inet6}) {{ @connects6[{space}, $begin, *(uint64 *)($to + 8), *(uint64 *)($to + 16)] = count(); }}
   if ($family == {unix}) {{ @sockets[{space}, str($to + 2)] = count(); }}
 }}
+"""
+_MARKERS = """
 tracepoint:raw_syscalls:sys_exit /args->id == {marker_call}/ {{ printf("calls\\n"); }}
 tracepoint:sched:sched_process_exec /str(args->filename) == "{marker_program}"/ {{ printf("programs\\n"); }}
 interval:s:{seconds} {{ exit(); }}
 """
+OWN_SCRATCH = "/dev/shm"  # noqa: S108 (in the container)
+"""Scratch space of the run itself, where libraries for processes make thousands of files; just eight bytes long."""
 _OPENING = ("open", "openat", "openat2")
-_PLAIN = re.compile(r"/[A-Za-z0-9._/-]{1,60}", re.ASCII)
+_PLAIN = re.compile(r"/[A-Za-z0-9._/-]+", re.ASCII)
+MOST_PLACES, LONGEST_PLACE = 4, 24
+"""Mounts are compared in a program that the kernel takes: its stack holds few words, and copies none of a file name."""
 _MARKS = frozenset((b"calls", b"programs"))
 _SPACE = "curtask->nsproxy->pid_ns_for_children->ns.inum"
 
@@ -79,40 +88,49 @@ class Tracer:
     """Started before the run, told the run's first process, ended after it. Never raises."""
 
     def __init__(self, *, uid: int | None, seconds: float, mounts: Sequence[str] = ()) -> None:
-        own = Path("/proc/self/ns/pid").stat().st_ino
         self._marker_call = 1_000_000 + secrets.randbelow(1_000_000_000)
         self._marker_program = "/proc/self/root" + (shutil.which("true") or "/bin/true")
-        self._mounts = tuple(mount for mount in mounts if _PLAIN.fullmatch(mount))
+        self._mounts = places(mounts)
         self._by_uid = uid is not None
         self._space: int | None = None
         self._dismissed = False
+        self._lacking = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._trouble = why_impossible()
         if self._trouble:
             return
+        self._values = self._script_values(uid, seconds)
+        self._start(_COUNTS + _FURTHER + _MARKERS)
+
+    def _script_values(self, uid: int | None, seconds: float) -> dict[str, object]:
+        own = Path("/proc/self/ns/pid").stat().st_ino
         known = set(call_names().values())
-        script = _SCRIPT.format(
-            ours=f"uid == {uid}" if self._by_uid else f"{_SPACE} != {own}",
-            space=_SPACE,
-            eperm=errno.EPERM,
-            enosys=errno.ENOSYS,
-            inet=int(socket.AF_INET),
-            inet6=int(socket.AF_INET6),
-            unix=int(socket.AF_UNIX),
-            opens=",".join(f"tracepoint:syscalls:sys_enter_{name}" for name in _OPENING if name in known),
-            watched=" || ".join(f"({_begins(place)})" for place in WATCHED),
-            mounts=" ".join(
+        return {
+            "ours": f"uid == {uid}" if self._by_uid else f"{_SPACE} != {own}",
+            "space": _SPACE,
+            "eperm": errno.EPERM,
+            "enosys": errno.ENOSYS,
+            "inet": int(socket.AF_INET),
+            "inet6": int(socket.AF_INET6),
+            "unix": int(socket.AF_UNIX),
+            "opens": ",".join(f"tracepoint:syscalls:sys_enter_{name}" for name in _OPENING if name in known),
+            "watched": " || ".join(f"({_begins(place)})" for place in WATCHED),
+            "own": f"$begin == {int.from_bytes(OWN_SCRATCH.encode(), 'little'):#x}",
+            "mounts": " ".join(
                 f"if ({_begins(mount)}) {{ @mounts[{_SPACE}, {index}] = count(); }}"
                 for index, mount in enumerate(self._mounts)
             ),
-            marker_call=self._marker_call,
-            marker_program=self._marker_program,
-            seconds=int(seconds) + 120,  # ends by itself, should nobody end it
-        )
+            "marker_call": self._marker_call,
+            "marker_program": self._marker_program,
+            "seconds": int(seconds) + 120,  # ends by itself, should nobody end it
+        }
+
+    def _start(self, script: str) -> None:
         root = str(Path(__file__).resolve().parent.parent.parent)
+        command = [sys.executable, "-m", "sandbox.observe.tracer_entry", "bpftrace", "-f", "json", "-e"]
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sandbox.observe.tracer_entry", "bpftrace", "-f", "json", "-e", script],
+                [*command, script.format(**self._values)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -128,9 +146,26 @@ class Tracer:
             self._trouble = f"bpftrace cannot be started: {error}"
 
     def wait_until_ready(self) -> None:
-        """Wait until both probes are seen to count; bpftrace says that it attached before it has."""
-        if self._process is None or self._process.stdout is None:
+        """Wait until it is seen to count; where the kernel does not take all of it, start it with less."""
+        if self._attached() or self._process is None:
             return
+        why = self._give_up()
+        self._dismissed = False
+        self._start(_COUNTS + _MARKERS)
+        if self._attached():
+            self._lacking = f"files and connections were not counted: {why}"
+        elif self._process is not None:
+            self._trouble = f"bpftrace did not attach: {self._give_up()}"
+
+    def _give_up(self) -> str:
+        why = self._end()[1][-300:].decode("utf-8", "replace").strip()
+        self._process = None
+        return why
+
+    def _attached(self) -> bool:
+        """Whether both marks are seen; bpftrace says that it attached before it has."""
+        if self._process is None or self._process.stdout is None:
+            return False
         os.set_blocking(self._process.stdout.fileno(), False)
         end = time.monotonic() + READY_SECONDS
         said = b""
@@ -141,9 +176,8 @@ class Tracer:
                 said += self._process.stdout.read(65_536) or b""
             if all(mark in said for mark in _MARKS):
                 os.set_blocking(self._process.stdout.fileno(), True)
-                return
-        self._trouble = "bpftrace did not attach: " + self._end()[1][-300:].decode("utf-8", "replace").strip()
-        self._process = None
+                return True
+        return False
 
     def _make_marks(self) -> None:
         """One call that does not exist and one program that does nothing."""
@@ -171,7 +205,11 @@ class Tracer:
         self._process = None
         if self._space is None and not self._by_uid:
             return TraceReport(Observed.IMPOSSIBLE, "the run ended before its pid namespace was known")
-        return parse_trace(data, None if self._by_uid else self._space, self._mounts)
+        found = parse_trace(data, None if self._by_uid else self._space, self._mounts)
+        if not self._lacking:
+            return found
+        detail = "; ".join(filter(None, (found.detail, self._lacking)))
+        return replace(found, traced=Observed.PARTIAL, detail=detail)
 
     def close(self) -> None:
         """End it, whatever it has."""
@@ -188,6 +226,20 @@ class Tracer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.communicate()
+
+
+def places(mounts: Sequence[str]) -> tuple[str, ...]:
+    """Where to count what is opened below inputs and output: the mounts, or above them where those are many or long."""
+    found = {mount for mount in mounts if _PLAIN.fullmatch(mount)}
+    while found:
+        worst = max(found, key=lambda place: (len(place) > LONGEST_PLACE, place.count("/"), place))
+        if len(worst) <= LONGEST_PLACE and len(found) <= MOST_PLACES:
+            break
+        above = worst.rpartition("/")[0]
+        if not above:
+            return tuple(sorted(place[:LONGEST_PLACE] for place in found))[:MOST_PLACES]
+        found = {place for place in found if not place.startswith(f"{above}/")} | {above}
+    return tuple(sorted(found))
 
 
 def _begins(place: str) -> str:

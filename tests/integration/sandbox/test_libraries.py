@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
+from checks.interface import Level
+from checks.sandboxed.executed import judge_executed
+from checks.sandboxed.forbidden import judge_forbidden
+from checks.sandboxed.judging import Judgement
 from sandbox.engine import Engine
 from sandbox.observe.helper_image import build_archive, python_closure, with_shared_libraries
+from sandbox.record import SandboxRun
 from sandbox.spec import MIB, Mount
 
 if TYPE_CHECKING:
@@ -56,6 +61,17 @@ if __name__ == "__main__":
     print("pydicom", pydicom.dcmread("/output/a.dcm").PatientID)
 """
 
+OBSERVED = {"network": "sinkhole"}
+
+
+def complaints(run: SandboxRun) -> list[str]:
+    """What the containment check would hold against these libraries, as far as this machine can observe it."""
+    judgement = Judgement("containment", "0")
+    judge_executed(judgement, run)
+    judge_forbidden(judgement, run)
+    return [f"{one.message} {one.where}" for one in judgement.findings if one.level is not Level.NOTE]
+
+
 SKIPPED = {"test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "site-packages", "__pycache__"}
 
 
@@ -99,6 +115,7 @@ def test_arrays_forests_pools_and_images_work(sandboxed: Sandboxed, library_imag
             "argv": (),
             "environment": {"PYTHONPATH": "/input/packages"},
         },
+        spec=OBSERVED,
         memory=1024 * MIB,
         wall_seconds=120.0,
     )
@@ -113,6 +130,7 @@ def test_arrays_forests_pools_and_images_work(sandboxed: Sandboxed, library_imag
         "pydicom P1",
     ]
     assert [file.path for file in outcome.run.outputs] == ["a.dcm", "a.nii.gz"]
+    assert complaints(outcome.run) == []
 
 
 TORCH_PACKAGES = ("torch", "torchgen", "functorch", "numpy", "numpy.libs", "sympy", "mpmath", "networkx", "jinja2",
@@ -168,8 +186,10 @@ def test_torch_trains_and_loads_data_in_workers(sandboxed: Sandboxed, library_im
             "argv": (),
             "environment": {"PYTHONPATH": "/input/packages"},
         },
+        spec=OBSERVED,
         memory=2048 * MIB,
         wall_seconds=120.0,
     )
     assert outcome.run.exit_code == 0, outcome.log[-3000:]
     assert outcome.lines[-3:] == ["loss True", "loader 32", "reload 4"]
+    assert complaints(outcome.run) == []

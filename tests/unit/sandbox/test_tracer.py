@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.observe.calls import call_names
+from sandbox.observe.tracer import LONGEST_PLACE, MOST_PLACES, places
 from sandbox.observe.traces import MAX_KEYS, parse_trace
 from sandbox.record import Observed
 from sandbox.seccomp import default_source
@@ -66,6 +67,34 @@ def test_files_and_connections_are_read() -> None:
     assert [(one.address, one.port, one.count) for one in found.connected] == [
         ("(a name that is no path)", 0, 2), ("/var/run/docker.sock", 0, 1), ("10.1.2.3", 443, 3), ("::1", 443, 1),
     ]  # fmt: skip
+
+
+PLACES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "few": (("/input", "/output"), ("/input", "/output")),
+    "none": ((), ()),
+    "many below one": ((*(f"/input/packages/{n}" for n in range(14)), "/input/tool/x.py", "/output"),
+                       ("/input/packages", "/input/tool", "/output")),
+    "many beside each other": (tuple(f"/{n}" for n in range(9)), ("/0", "/1", "/2", "/3")),
+    "a long one": (("/data/" + "x" * 60, "/output"), ("/data", "/output")),
+    "a long one at the top": (("/" + "x" * 60,), ("/" + "x" * 23,)),
+    "one that would end the script": (('/a", 1) == 0) { system("id") } //', "/output"), ("/output",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", PLACES)
+def test_mounts_are_counted_where_the_kernel_can(what: str) -> None:
+    """Few and short, and nothing that is no plain path."""
+    mounts, expected = PLACES[what]
+    assert places(mounts) == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text(alphabet="ab/.", min_size=1, max_size=40).map("/".__add__), max_size=12))
+def test_any_mounts_are_few_and_short(mounts: list[str]) -> None:
+    """Always an end."""
+    found = places(mounts)
+    assert len(found) <= MOST_PLACES
+    assert all(len(place) <= LONGEST_PLACE for place in found)
 
 
 NOT_WHOLE: dict[str, bytes] = {
