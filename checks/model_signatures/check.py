@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -230,12 +231,12 @@ def _is_own_certificate(bundle: SignatureBundle) -> bool:
 
 
 def _unsigned(inventory: Inventory, examined: Sequence[_Examined]) -> list[str]:
-    """Model files of the tool's own for which nobody whom the policy names vouches."""
+    """Model files of the tool's own, and archives that may hold some, for which nobody whom the policy names vouches."""
     from checks.ownership import read_ownership
 
     ownership = read_ownership(inventory)
     covered = frozenset().union(*(one.covers for one in examined))
-    models = inventory.of_class(FileClass.MODEL)
+    models = chain(inventory.of_class(FileClass.MODEL), inventory.of_class(FileClass.ARCHIVE))
     return [entry.path for entry in models if entry.path not in covered and ownership.is_own(entry)]
 
 
@@ -325,7 +326,7 @@ def _unsigned_finding(path: str, trust: ModelTrust) -> Finding:
     return Finding(
         rule_id=f"{CHECK}/unsigned-model",
         level=Level.ERROR,
-        message=f"{path} is a model file that nobody whom the policy names has validly signed",
+        message=f"{path} is, or may hold, a model that nobody whom the policy names has validly signed",
         where=path,
         fix=f"Have its directory signed by {_known(trust)}: {_SIGN}",
         risks=_RISKS,

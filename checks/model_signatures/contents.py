@@ -108,7 +108,7 @@ def _unlisted(model: SignedModel, place: Place, signatures: frozenset[str], inve
         if not path.startswith(place.folder) or path in expected or entry.kind is Kind.DIRECTORY:
             continue
         relative = path.removeprefix(place.folder)
-        is_model = inventory.classes.get(path) is FileClass.MODEL
+        is_model = inventory.classes.get(path) in (FileClass.MODEL, FileClass.ARCHIVE)
         if is_model or not (model.ignores(relative) or (model.empty_left_out and entry.size == 0)):
             what = "a model file" if is_model else "a file"
             yield Mismatch("unlisted-file", path, f"{path} is {what} in the signed directory that the signature omits")

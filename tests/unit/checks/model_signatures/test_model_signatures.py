@@ -28,7 +28,8 @@ from checks.provenance.steps import StepFailed
 from examples.signing.services import new_key, pem
 from pratique.errors import InvalidInput
 from pratique.intake.image import ImageLimits
-from tests.unit.checks.model_signatures.conftest import FILES, HASHINGS, NOW, HashingConfig, Models, SigningConfig, link
+from tests.assets.images import make_tar
+from tests.unit.checks.model_signatures.bench import FILES, HASHINGS, NOW, HashingConfig, Models, SigningConfig, link
 
 Asked = Callable[[Models], CheckResult]
 STRANGER = "mallory@elsewhere.example"
@@ -402,6 +403,18 @@ def _(models: Models) -> CheckResult:
 def _(models: Models) -> CheckResult:
     good = models.by_key(models.write(FILES))
     return models.ask({**FILES, "model.sig": good[: len(good) // 2]})
+
+
+forgery("a model in an archive where signatures are required", "unsigned-model")(
+    lambda models: models.ask(
+        {**FILES, "model.sig": models.by_key(models.write(FILES))},
+        extra=[("srv/data.tar", make_tar([("m.npy", EVIL)]))],
+        trust=ModelTrust(models.trust, required=True),
+    )
+)
+forgery("an archive hidden in a directory that the signer left out", "unlisted-file")(
+    with_files({".git/data.tar": make_tar([("m.npy", EVIL)])})
+)
 
 
 @pytest.mark.parametrize("name", FORGERIES)

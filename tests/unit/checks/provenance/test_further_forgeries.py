@@ -439,6 +439,17 @@ def _(bench: Bench) -> Case:
     return Case([json.dumps(line)])
 
 
+forgery("no timestamp where one is demanded, beside a genuine promise", "timestamp")(
+    lambda bench: Case([good(bench.v1)], trust={"require_timestamp": True})
+)
+forgery("a key's signature without the timestamp that is demanded", "timestamp")(
+    lambda bench: Case(
+        [bench.v1.sign_image_with_key(IMAGE, key := new_key())],
+        trust={"require_timestamp": True, "keys": (managed_key(key),)},
+    )
+)
+
+
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_further_forgery_fails_and_says_why(bench: Bench, name: str) -> None:
     """Failed or not verified, by the steps that were expected."""
