@@ -231,7 +231,7 @@ def _is_own_certificate(bundle: SignatureBundle) -> bool:
 
 
 def _unsigned(inventory: Inventory, examined: Sequence[_Examined]) -> list[str]:
-    """Model files of the tool's own, and archives that may hold some, for which nobody whom the policy names vouches."""
+    """Model files of the tool's own, and archives that may hold some, that nobody whom the policy names has signed."""
     from checks.ownership import read_ownership
 
     ownership = read_ownership(inventory)
