@@ -217,7 +217,8 @@ def files_of_process(pid: int, root: Path = CGROUP_ROOT, proc: Path = Path("/pro
         for line in (proc / str(pid) / "cgroup").read_text().splitlines():
             number, controllers, path = line.split(":", 2)
             if number == "0" and not controllers:
-                unified = root / path.lstrip("/")
+                hybrid = root / "unified"  # where both hierarchies are mounted, this one lies below
+                unified = (hybrid if hybrid.is_dir() else root) / path.lstrip("/")
             for name in controllers.split(","):
                 directories[name] = root / name / path.lstrip("/")
     if "memory" in directories:

@@ -28,7 +28,7 @@ from sandbox.spec import Limits, Network, Profile, SandboxRequest, SandboxSpec
 from sandbox.story import Story
 from sandbox.workspace import Workspace, fresh_uid
 
-KERNEL_RUNTIMES = frozenset(("runc", "crun", "youki", "nvidia"))
+KERNEL_RUNTIMES = frozenset(("runc", "crun", "youki", "nvidia", RUNTIME))
 """Runtimes whose containers are processes of the machine's own kernel; every other one is not observed."""
 
 _REMOVAL_ATTEMPTS, _REMOVAL_PAUSE = 5, 0.5

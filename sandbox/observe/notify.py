@@ -51,7 +51,7 @@ class NotifyReport:
 
 def why_not_notified(engine: Engine, runtime: str = PLAIN_RUNTIME) -> str:
     """Why denied calls are not told with their arguments here; empty where they are."""
-    if runtime != PLAIN_RUNTIME:
+    if runtime not in (PLAIN_RUNTIME, RUNTIME):
         return f"the runtime {runtime} hands no calls over"
     if not engine.root_here:
         return "listening needs root beside the engine"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -12,6 +16,9 @@ from hypothesis import strategies as st
 
 from sandbox.engine import EngineFacts
 from sandbox.meter import (
+    CGROUP_ROOT,
+    SLACK_BYTES,
+    SLACK_PIDS,
     Files,
     Meter,
     files_of_process,
@@ -21,7 +28,7 @@ from sandbox.meter import (
     remove_group,
     remove_old_groups,
 )
-from sandbox.spec import Limits
+from sandbox.spec import MIB, Limits
 
 
 def write(root: Path, values: dict[str, str]) -> None:
@@ -151,3 +158,146 @@ def test_groups_that_a_killed_engine_left_inside_go_too(tmp_path: Path) -> None:
         (tmp_path / inner).mkdir(parents=True)
     remove_group("run", root=tmp_path, patience=0.1)
     assert not list(tmp_path.glob("*/pratique/run"))
+
+
+# --- the three layouts of a machine ------------------------------------------------------------------------------
+
+LIMITS = Limits(memory=64 * MIB, pids=32)
+RUN = "0123456789abcdef"
+CONTROLLERS_V1 = ("memory", "pids", "cpuset", "cpu,cpuacct")
+
+
+def layout(root: Path, name: str) -> EngineFacts:
+    """A tree as the kernel and systemd lay it out, and what an engine says of itself there."""
+    if name == "v2":
+        root.mkdir()
+        write(root, {"cgroup.controllers": "cpuset cpu io memory pids\n", "cgroup.subtree_control": ""})
+        return cast(EngineFacts, SimpleNamespace(cgroup_driver="cgroupfs", cgroup_version="2"))
+    for controller in CONTROLLERS_V1:
+        (root / controller).mkdir(parents=True)
+    for part in ("cpu", "cpuacct"):
+        (root / part).symlink_to("cpu,cpuacct")
+    write(root, {"cpuset/cpuset.cpus": "0-3\n", "cpuset/cpuset.mems": "0\n"})
+    if name == "hybrid":
+        write(root / "unified", {"cgroup.controllers": "", "cgroup.subtree_control": ""})
+    return cast(EngineFacts, SimpleNamespace(cgroup_driver="cgroupfs", cgroup_version="1"))
+
+
+@pytest.mark.parametrize("name", ["v1", "v2", "hybrid"])
+def test_each_layout_gets_a_group_with_limits_and_peaks(tmp_path: Path, name: str) -> None:
+    """The engine is told one parent; the limits stand one level up, and the figures are read where they stand."""
+    root = tmp_path / "cg"
+    group = make_group(RUN, LIMITS, layout(root, name), root=root)
+    assert group is not None
+    assert group.parent == f"/pratique/{RUN}"
+    own = Path("pratique", RUN)
+    memory, pids = str(LIMITS.memory + SLACK_BYTES), str(LIMITS.pids + SLACK_PIDS)
+    if name == "v2":
+        for above in (root, root / "pratique", root / own):
+            assert (above / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
+        assert ((root / own / "memory.max").read_text(), (root / own / "pids.max").read_text()) == (memory, pids)
+        write(root / own, V2)
+    else:
+        assert (root / "memory" / own / "memory.limit_in_bytes").read_text() == memory
+        assert (root / "pids" / own / "pids.max").read_text() == pids
+        for file, value in V1.items():
+            controller, _, rest = file.partition("/")
+            write(root / controller / own, {rest: value})
+        assert not (root / "unified" / "pratique").exists(), "no controller is there"
+    meter = Meter(group.files)
+    meter.sample()
+    usage = meter.finish()
+    assert (usage.cpu_seconds, usage.peak_memory, usage.peak_pids, usage.oom_kills) == (1.5, 5000, 9, 2)
+
+
+MEMBERSHIPS = {
+    "v1": "9:memory:/x\n5:cpu,cpuacct:/x\n3:pids:/x\n1:name=systemd:/other\n",
+    "v2": "0::/x\n",
+    "hybrid": "9:memory:/x\n5:cpu,cpuacct:/x\n3:pids:/x\n1:name=systemd:/other\n0::/elsewhere\n",
+    "hybrid, memory unified": "3:pids:/other\n1:name=systemd:/other\n0::/x\n",
+}
+
+
+@pytest.mark.parametrize("name", MEMBERSHIPS)
+def test_a_containers_own_figures_are_found_in_each_layout(tmp_path: Path, name: str) -> None:
+    """Where no group of its own could be made, from what the kernel says of the process."""
+    root = tmp_path / "cg"
+    layout(root, name.partition(",")[0])
+    write(tmp_path / "proc", {"7/cgroup": MEMBERSHIPS[name]})
+    if name in ("v1", "hybrid"):
+        for file, value in V1.items():
+            controller, _, rest = file.partition("/")
+            write(root / controller / "x", {rest: value})
+    else:
+        write((root if name == "v2" else root / "unified") / "x", V2)
+    meter = Meter(files_of_process(7, root, tmp_path / "proc"))
+    meter.sample()
+    usage = meter.finish()
+    assert (usage.cpu_seconds, usage.peak_memory, usage.peak_pids) == (1.5, 5000, 9)
+
+
+@pytest.mark.parametrize(
+    ("driver", "version", "spoilt"),
+    [("systemd", "2", ""), ("cgroupfs", "2", "cgroup.subtree_control"), ("cgroupfs", "1", "memory")],
+)
+def test_where_no_group_can_be_made_there_is_none(tmp_path: Path, driver: str, version: str, spoilt: str) -> None:
+    """Then the tier is 0; a run does not fail for it."""
+    root = tmp_path / "cg"
+    layout(root, "v2" if version == "2" else "v1")
+    if spoilt == "memory":
+        (root / "memory").rmdir()
+        (root / "memory").symlink_to("/proc/self")  # a directory in which nothing can be made
+    elif spoilt:
+        (root / spoilt).unlink()
+        (root / spoilt).mkdir()
+    facts = cast(EngineFacts, SimpleNamespace(cgroup_driver=driver, cgroup_version=version))
+    assert make_group(RUN, LIMITS, facts, root=root) is None
+
+
+_EATING = """
+import os, sys, time
+data = bytearray(48 << 20)
+end = time.process_time() + 0.05
+while time.process_time() < end:
+    pass
+if os.fork() == 0:
+    time.sleep(0.1)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_this_machines_own_layout_is_metered() -> None:
+    """A real group, a real process in a group below it as a container would be, figures after its end."""
+    version = "2" if (CGROUP_ROOT / "cgroup.controllers").exists() else "1"
+    facts = cast(EngineFacts, SimpleNamespace(cgroup_driver="cgroupfs", cgroup_version=version))
+    run_id = secrets.token_hex(8)
+    group = make_group(run_id, LIMITS, facts) if os.geteuid() == 0 else None
+    if group is None:
+        pytest.skip("no control group can be made here")
+    below = [path for path in (CGROUP_ROOT, *CGROUP_ROOT.iterdir()) if (path / "pratique" / run_id).is_dir()]
+    tools = [path / "pratique" / run_id / "tool" for path in below if not path.is_symlink()]
+    try:
+        for tool in tools:
+            tool.mkdir()
+            if tool.parts[4] == "cpuset":
+                for name in ("cpuset.cpus", "cpuset.mems"):
+                    (tool / name).write_text((tool.parent / name).read_text())
+
+        def enter() -> None:
+            for tool in tools:
+                (tool / "cgroup.procs").write_text("0")
+
+        meter = Meter(group.files)
+        meter.start()
+        subprocess.run([sys.executable, "-I", "-S", "-c", _EATING], preexec_fn=enter, check=True)
+        usage = meter.finish()
+    finally:
+        remove_group(run_id)
+    assert not list(CGROUP_ROOT.glob(f"*/pratique/{run_id}"))
+    assert usage.cpu_seconds is not None
+    assert usage.cpu_seconds >= 0.05
+    assert usage.peak_memory is not None
+    assert 48 * MIB <= usage.peak_memory <= LIMITS.memory + SLACK_BYTES
+    if group.files.pids_peak is not None and group.files.pids_peak.parent.parent.joinpath("pids.peak").exists():
+        assert usage.peak_pids == 2

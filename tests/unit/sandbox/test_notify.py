@@ -424,6 +424,7 @@ def test_where_it_is_not_possible_there_is_a_reason(what: str) -> None:
 def test_where_it_is_there_is_none(version: str) -> None:
     """Also where the engine does not say which runc it has: the registered runtime is what counts."""
     assert notify.why_not_notified(engine(runc_version=version)) == ""
+    assert notify.why_not_notified(engine(runc_version=version), "pratique-notify") == "", "it is runc"
 
 
 def test_a_place_that_cannot_be_made_is_a_reason_not_an_error(tmp_path: Path) -> None:
