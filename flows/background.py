@@ -51,17 +51,20 @@ def locked(directory: Path, name: str = "lock") -> Iterator[None]:
 
 def is_ours(pid: int, marks: Sequence[bytes]) -> bool:
     """Whether the process still is the one that was started with these words on its command line."""
+    return all(marks) and set(marks) <= set(_command_line(pid))
+
+
+def _command_line(pid: int) -> list[bytes]:
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
-        return False
-    return all(marks) and set(marks) <= set(command)
+        return []
 
 
 def launch(command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
     """Start it as the leader of a session of its own; what it says goes to `log`."""
     with log.open("ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
@@ -69,6 +72,9 @@ def launch(command: Sequence[str], environment: Mapping[str, str], log: Path) ->
             stderr=output,
             start_new_session=True,
         )
+    while process.poll() is None and not any(_command_line(process.pid)):
+        time.sleep(0.01)  # the kernel shows it a moment after the program began
+    return process
 
 
 def end(pid: int, marks: Sequence[bytes]) -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from checks.interface import CheckResult, Evidence, Level, Status
 from checks.sbom.declared import read_listing
+from checks.vulnerabilities.report import document_bytes
 from flows.background import read_state, write_state
 from flows.node import Node
 from flows.vulnerabilities import LookedUp, look_up_listing
 from pratique.bounds import strict_json
 from pratique.clock import rfc3339
-from pratique.digests import Digest, canonical_json, parse_digest, sha256_bytes
+from pratique.digests import Digest, parse_digest, sha256_bytes
 from pratique.errors import CouldNotDecide, InvalidInput, PratiqueError
 from pratique.settings import Settings
 from records.admissions import signed_statements, standing
@@ -257,7 +258,7 @@ def _record(
     withdraw: bool,
 ) -> None:
     tool = ToolIdentity(one.name, one.version, one.image_digest)
-    stored = node.store.put(canonical_json(answer.document), name="vulnerabilities.json", media_type="application/json")
+    stored = node.store.put(document_bytes(answer.document), name="vulnerabilities.json", media_type="application/json")
     found = statement([tool.subject()], VULNS, _predicate(answer, new, stored))
     envelope = sign_statement(found, node.key)
     envelopes = [envelope]

@@ -25,6 +25,7 @@ SELECT affected.ecosystem, affected.ranges, instr(affected.versions, ?), affecte
        record.id, record.aliases, record.summary, record.published, record.severity, record.vector, record.upstream
 FROM affected JOIN record ON record.number = affected.record WHERE affected.name = ?
 """
+_READ: dict[tuple[str, int, int, int, int, int], Digest] = {}
 _MAPPED = 1 << 30
 """Bytes of a database that are read through the page cache of the system, without copying."""
 
@@ -116,11 +117,24 @@ def load(home: Path) -> AdvisoryStore:
 def open_database(home: Path, entry: Indexed | IndexedFeed) -> sqlite3.Connection:
     """The file of `entry`, read-only; raises `CouldNotDecide` where it is not as it was imported, `OSError`."""
     path = home / entry.database
-    if sha256_file(path) != entry.database_digest:
+    if _digest_of(path) != entry.database_digest:
         raise _broken(f"{path.name} is not as it was imported")
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
     connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
     return connection
+
+
+def _digest_of(path: Path) -> Digest:
+    """Digest of the file; of one that nothing changed since this process read it, as it was then.
+
+    A rescan opens the same file for every tool. Nobody can write to a file, or put another in its place, without the
+    system giving it another time of change.
+    """
+    status = path.stat()
+    key = str(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    if key not in _READ:
+        _READ[key] = sha256_file(path)
+    return _READ[key]
 
 
 def _match(row: tuple[Any, ...], ecosystem: str, point: Point | None) -> Match | None:

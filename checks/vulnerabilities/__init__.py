@@ -26,6 +26,7 @@ from checks.vulnerabilities.report import (
     Answer,
     Judged,
     bounded,
+    document_bytes,
     document_of,
     findings_of,
     measurements_of,
@@ -33,7 +34,7 @@ from checks.vulnerabilities.report import (
 )
 from checks.vulnerabilities.waivers import Waiver, find_waiver
 from pratique.clock import Clock, system_clock
-from pratique.digests import Digest, canonical_json
+from pratique.digests import Digest
 from pratique.errors import CouldNotDecide
 
 if TYPE_CHECKING:
@@ -145,8 +146,9 @@ def _result(answer: Answer, store: EvidenceStore, started: float) -> CheckResult
     status = status_of(findings)
     if status is Status.PASSED and _open(answer):
         status = Status.INCONCLUSIVE
-    data = canonical_json(document_of(answer))
-    evidence = store.put(data, name="vulnerabilities.json", media_type="application/json")
+    evidence = store.put(
+        document_bytes(document_of(answer)), name="vulnerabilities.json", media_type="application/json"
+    )
     return CheckResult(
         check=CHECK,
         version=VERSION,

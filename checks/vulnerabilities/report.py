@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -299,6 +300,12 @@ def document_of(answer: Answer) -> dict[str, object]:
         ],
         "vulnerabilities": [_vulnerability(one) for one in answer.judged],
     }
+
+
+def document_bytes(document: Mapping[str, object]) -> bytes:
+    """The document as it is stored: the same for the same facts. (RFC 8785 would cost more than the lookup itself.)"""
+    text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode("utf-8", "replace")
 
 
 def _vulnerability(one: Judged) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,18 @@ def test_an_altered_database_is_not_used(tmp_path: Path) -> None:
     data = bytearray(database.read_bytes())
     data[-1] ^= 1
     database.write_bytes(data)
+    with pytest.raises(CouldNotDecide, match="cannot be read"):
+        load(home)
+
+
+def test_a_database_that_is_altered_after_it_was_used_is_not_used_again(tmp_path: Path) -> None:
+    home = imported(tmp_path, record("GHSA-a"))
+    assert found(home, "widget", "1.0")
+    database = next(home.glob("*.sqlite"))
+    data, times = bytearray(database.read_bytes()), database.stat()
+    data[-1] ^= 1
+    database.write_bytes(data)
+    os.utime(database, ns=(times.st_atime_ns, times.st_mtime_ns))  # as somebody would who wants it to pass unnoticed
     with pytest.raises(CouldNotDecide, match="cannot be read"):
         load(home)
 
