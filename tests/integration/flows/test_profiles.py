@@ -15,11 +15,13 @@ from checks.interface import Status
 from console.terminal.app import app
 from flows.decide import admit
 from flows.direct import inspect
+from flows.health import examine_node
 from flows.inspected import history_of
 from policies.model import Outcome
 from pratique.digests import Digest
 from records.admissions import signed_statements
 from records.statements import ADMISSION_EXTENSION, PROVENANCE, VSA
+from sandbox.doctor import examine
 from sandbox.engine import Engine
 from sandbox.observe.helper_image import build_archive, python_closure, with_shared_libraries
 from tests.assets.submissions import EXPECTED, MODULES, TOOL, write_submission
@@ -163,3 +165,23 @@ def test_setpriv_drops_too(engine: Engine, tmp_path: Path, monkeypatch: pytest.M
     called = CliRunner().invoke(app, ["sandbox", "run", "--home", str(tmp_path / "home"), *options, "--", code])
     assert called.exit_code == 0, called.output
     assert json.loads(called.stdout)["log_head"].endswith("(1234, 1234, 1234) (1234, 1234, 1234) []\n")
+
+
+def test_a_weakness_of_the_real_node_that_the_policy_refuses_runs_nothing(
+    engine: Engine, submission: Path, tmp_path: Path
+) -> None:
+    """Whatever this machine's first one is: nothing runs, the checks and the doctor name it with its fix."""
+    weaknesses = examine(engine)
+    if not weaknesses:
+        pytest.skip("this machine has no known weakness")
+    worst = weaknesses[0]
+    node = node_of(tmp_path, sandbox={"profiles": ["gosu"], "refuse_weaknesses": [worst.id]})
+    report = onboarded(node, submission)
+    (finding,) = report.checks["conformance"].findings
+    assert report.checks["conformance"].status is Status.INCONCLUSIVE
+    assert worst.id in finding.message
+    assert worst.fix in finding.fix
+    assert report.tool_seconds == 0
+    points = {point.subject: point for point in examine_node(node.settings)}
+    assert points[f"refused weakness {worst.id}"].good is False
+    assert points[f"refused weakness {worst.id}"].fix == worst.fix
