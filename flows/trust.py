@@ -55,7 +55,7 @@ def compare_root(policy: LoadedPolicy, file: Path, name: str | None = None) -> U
     """What pinning `file` in the place of the policy's root `name` (needed where there are several) would change.
 
     Raises `UsageError` for a policy without a file of its own or without such a root, `InvalidInput` for a file that is
-    too large or no JSON, `CouldNotDecide` where it is no trusted root.
+    too large or no JSON, `CouldNotDecide` where it is no trusted root, or one that believes nobody.
     """
     from checks.provenance.library import load_trusted_root
     from checks.provenance.trust import TrustedRootFile
@@ -70,6 +70,11 @@ def compare_root(policy: LoadedPolicy, file: Path, name: str | None = None) -> U
     load_trusted_root(TrustedRootFile(file, sha256_bytes(data)))
     before = _parts(_present(policy, root))
     after = _parts(data)
+    if not after:
+        raise CouldNotDecide(
+            f"{file} names no authority and no log, so every signature would be refused",
+            next_step="take the trusted root that the instance publishes (Sigstore's trusted_root.json)",
+        )
     return Update(policy, root, data, tuple(_changes(before, after)))
 
 

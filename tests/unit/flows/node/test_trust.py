@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from checks.interface import Status
+from checks.provenance import Identity, SignatureFile, Trust, check_provenance
 from console.terminal.app import app
+from examples.signing.private_sigstore import PrivateSigstore
 from flows.trust import carry_out, compare_root
 from policies.load import DEFAULT_POLICY, load_policy
-from pratique.digests import hex_of, sha256_file
+from pratique.clock import system_clock
+from pratique.digests import Digest, hex_of, sha256_file
 from pratique.errors import CouldNotDecide, PratiqueError, UsageError
 
 ROOT = "sigstore-public-good.json"
@@ -75,8 +79,15 @@ def test_nothing_changes_without_yes(policy: Path, tmp_path: Path, document: dic
 
 @pytest.mark.parametrize(
     "data",
-    [b"{}", b"not json", b'{"tlogs": 1}', b'{"a":1,"a":2}', b"[]"],
-    ids=["empty", "text", "form", "twice", "list"],
+    [
+        b"{}",
+        b"not json",
+        b'{"tlogs": 1}',
+        b'{"a":1,"a":2}',
+        b"[]",
+        b'{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}',
+    ],
+    ids=["empty", "text", "form", "twice", "list", "nobody"],
 )
 def test_files_that_are_no_trusted_root(policy: Path, tmp_path: Path, data: bytes) -> None:
     """Nothing is pinned that would not be believed."""
@@ -106,3 +117,55 @@ def test_which_of_several_roots(policy: Path) -> None:
     """Nobody guesses."""
     with pytest.raises(UsageError, match="which trusted root"):
         compare_root(load_policy(policy), policy.parent / ROOT, "other.json")
+
+
+def test_one_of_several_roots_is_replaced_and_the_other_stays(
+    policy: Path, tmp_path: Path, document: dict[str, Any]
+) -> None:
+    """Signatures of the old one are refused, of the new one believed."""
+    own = PrivateSigstore(2)
+    (tmp_path / "own.json").write_bytes(own.trusted_root_json)
+    pinned = f"  roots:\n    - {{file: own.json, sha256: {hex_of(sha256_file(tmp_path / 'own.json'))}}}\n"
+    policy.write_text(policy.read_text().replace("  roots:\n", pinned, 1))
+    before = load_policy(policy)
+    assert [root.path.name for root in before.trusted_roots()] == ["own.json", ROOT]
+    newer = PrivateSigstore(2)
+    (tmp_path / "new.json").write_bytes(newer.trusted_root_json)
+    update = compare_root(before, tmp_path / "new.json", "own.json")
+    assert {change.sign for change in update.changes} == {"+", "-"}
+    carry_out(update)
+    after = load_policy(policy)
+    assert after.trusted_roots()[1] == before.trusted_roots()[1]
+    assert after.trusted_roots()[0].sha256 == sha256_file(tmp_path / "own.json")
+    image = Digest("sha256:" + "1" * 64)
+    for sigstore, status in ((own, Status.FAILED), (newer, Status.PASSED)):
+        (tmp_path / "bundle").write_text(sigstore.sign_image(image, "a@b.example", "https://idp.example"))
+        trust = Trust(after.trusted_roots(), (Identity("a@b.example", "https://idp.example"),))
+        files = [SignatureFile(tmp_path / "bundle", "bundle")]
+        assert check_provenance(files, image, trust, clock=system_clock).status is status
+
+
+@pytest.mark.parametrize("torn", ["root", "policy"])
+def test_an_update_that_is_cut_off_believes_nobody(
+    torn: str, policy: Path, tmp_path: Path, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fails at the first or the second file: the old root is pinned, or none is believed."""
+    document["ctlogs"].pop()
+    update = compare_root(load_policy(policy), written(tmp_path, document))
+
+    def failing(path: Path, text: str) -> None:
+        if (path.name == ROOT) is (torn == "root"):
+            raise OSError("disk full")
+        path.write_text(text)
+
+    monkeypatch.setattr("flows.trust.write_whole", failing)
+    with pytest.raises(OSError, match="disk full"):
+        carry_out(update)
+    (pinned,) = load_policy(policy).trusted_roots()
+    result = check_provenance(
+        [SignatureFile(policy, "bundle")],
+        Digest("sha256:" + "1" * 64),
+        Trust((pinned,), (Identity("a@b.example", "https://idp.example"),)),
+        clock=system_clock,
+    )
+    assert result.status is (Status.FAILED if torn == "root" else Status.INCONCLUSIVE)
