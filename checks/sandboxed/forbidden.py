@@ -31,7 +31,7 @@ HOSTILE_FAMILIES = frozenset(
 """Sockets that reach the hypervisor, other machines or the wire; C libraries ask for netlink, others for alg."""
 
 MOST_LISTED = 20
-MOST_SHOWN = 5
+MOST_SHOWN, LONGEST_SHOWN = 5, 160
 _BY_FLAGS = frozenset(("clone", "clone3", "unshare"))
 _WATCHED = (Observed.COMPLETE, Observed.PARTIAL)
 
@@ -105,6 +105,13 @@ def _denied(record: SandboxRun) -> list[ForbiddenCall]:
 
 def _shown(group: list[ForbiddenCall]) -> str:
     told = [call for call in group if call.arguments]
-    lines = [f"{call.arguments} by {call.program or 'a program'} ({call.count})" for call in told[:MOST_SHOWN]]
+    lines = [
+        f"{_cut(call.arguments)} by {_cut(call.program) or 'a program'} ({call.count})" for call in told[:MOST_SHOWN]
+    ]
     more = [f"{len(told) - MOST_SHOWN} more"] if len(told) > MOST_SHOWN else []
     return "; ".join([*lines, *more])
+
+
+def _cut(text: str) -> str:
+    """The record has all of it."""
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
