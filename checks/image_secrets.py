@@ -1,60 +1,76 @@
-"""Secrets left in an image: recognised by name and by form, never repeated in what is reported."""
+"""Secrets left in an image: in its configuration, in its files, and in files that a later layer removed.
+
+Recognised by name and by form, never repeated in what is reported.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from checks.interface import Finding, Level
+from checks.ownership import Ownership, read_ownership
+from checks.secret_forms import MAX_TEXT, find_hits, kind_of
 from pratique.errors import CouldNotDecide
+from pratique.intake.image.again import read_again
 from pratique.intake.image.classify import classify
 from pratique.intake.image.model import FileClass, FileEntry, Image, ImageConfig, Inventory, Kind
 
-_FORMS = (
-    ("a private key", re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")),
-    ("an AWS access key", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
-    ("a GitHub token", re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,})")),
-    ("a GitLab token", re.compile(r"\bglpat-[A-Za-z0-9_-]{20,}")),
-    ("a Hugging Face token", re.compile(r"\bhf_[A-Za-z0-9]{30,}")),
-    ("a PyPI token", re.compile(r"\bpypi-[A-Za-z0-9_-]{50,}")),
-    ("an npm token", re.compile(r"\bnpm_[A-Za-z0-9]{36}\b")),
-    ("a Slack token", re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{10,}")),
-    ("a Google API key", re.compile(r"\bAIza[0-9A-Za-z_-]{35}\b")),
-    ("a JSON web token", re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")),
-    ("a password in an address", re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@$]{1,100}:[^\s/:@${]{3,200}@")),
-)
 _TELLING_NAME = re.compile(
     r"(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIALS?|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|ENCRYPTION_?KEY)"
     r"(?:_ID|_VALUE|_BASE64|_B64)?$",
     re.IGNORECASE,
 )
 _ASSIGNMENT = re.compile(r"\b([A-Za-z][A-Za-z0-9_]{2,80})=(?:\"([^\"]{4,})\"|'([^']{4,})'|([^\s\"';|&$]{4,}))")
+_ENVIRONMENT_LINE = (
+    r"^\s*(?:export\s+)?\w*(?:password|passwd|secret|token|api_?key|access_?key|private_?key)\w*\s*=\s*"
+    r"(?![\"']?(?:\$|<|\{|changeme|xxx|your|none|null|true|false|/))[\"']?[^\s\"'#]{6,}"
+)
+_NAMED_FILES: Sequence[tuple[re.Pattern[str], re.Pattern[str], str]] = tuple(
+    (re.compile(rf"(?:^|/)(?:{name})$"), re.compile(form, re.IGNORECASE | re.MULTILINE), kind)
+    for name, form, kind in (
+        (
+            r"\.docker/config\.json|\.dockercfg|\.dockerconfigjson",
+            r'"(?:auth|identitytoken|registrytoken)"\s*:\s*"[^"]{8,}"',
+            "a registry's credentials",
+        ),
+        (r"[._]netrc", r"\bpassword\s+\S{3,}", "a password"),
+        (r"\.pgpass", r"^[^#:\n]+:[^:\n]*:[^:\n]*:[^:\n]*:\S+", "a database's password"),
+        (
+            r"\.kube/config|[^/]*kubeconfig[^/]*|kubernetes/admin\.conf",
+            r"^\s*(?:client-key-data|token|password|id-token|refresh-token):\s*\S{8,}",
+            "a cluster's credentials",
+        ),
+        (r"\.htpasswd", r"^[^:\s#]+:(?:\$|\{SHA\}|[./0-9A-Za-z]{13}$)", "the hash of a password"),
+        (r"\.vault-token", r"\S{20,}", "a Vault token"),
+        (r"application_default_credentials\.json", r'"(?:refresh_token|private_key)"\s*:\s*"\S+', "credentials"),
+        (r"[^/]*\.env(?:\.[\w-]+)?", _ENVIRONMENT_LINE, "a secret"),
+    )
+)
 _IN_FILE = re.compile(
-    r"(?:_auth(?:Token)?|password|passwd|secret|token|aws_secret_access_key|\"auth\")\W{1,5}\w{4,}", re.I
+    r"(?:_auth(?:Token)?|password|passwd|pass|secret|secret_key|token|aws_secret_access_key|\"auth\")\"?\s{0,3}[:=]\s{0,3}"
+    r"[\"']?(?!\$\{?[A-Z_a-z])[\w+/=.~-]{4,}",
+    re.I,
 )
+_KEY_STORES = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")
+_KEY_STORE_NAMES = (".p12", ".pfx", ".jks", ".keystore", ".bcfks")
 _EMPTY_VALUES = frozenset(("", "none", "null", "false", "true", "changeme", "changeit", "xxxx", "redacted"))
-_EXAMPLES = (
-    "example",
-    "user:pass",
-    "username:",
-    "password@",
-    ":pass@",
-    ":secret@",
-    "your",
-    "xxxx",
-    "<",
-    "{",
-    "placeholder",
-)
-_KEY_BODY = re.compile(r"[A-Za-z0-9+/=]{40}")
-_MAX_TEXT = 1 << 20
+_SMALL = 256 * 1024
 _TEXT_BUDGET = 64 * 1024**2
-_TEXTS = (
+_MOST_FILES = 20_000
+_KEPT_TEXTS = (
     FileClass.SOURCE,
     FileClass.NODE_METADATA,
     FileClass.PYTHON_STARTUP,
     FileClass.SYSTEM,
 )
+_GENERATED = re.compile(
+    r"(?:var/(?:lib/(?:dpkg|apt|rpm|apk|pam|systemd)|cache|log)|lib/apk|usr/share/zoneinfo|etc/ssl/certs)/"
+)
+_OF_LIBRARIES = re.compile(
+    r"(?:^|/)(?:(?:site|dist)-packages|node_modules)/|^usr/(?:share/(?:doc|perl)|lib/python3[^/]*/test)/"
+)
+_TESTS = frozenset(("test", "tests", "testing", "testdata"))
 
 
 def find_secrets(image: Image, inventory: Inventory) -> Iterator[Finding]:
@@ -74,28 +90,55 @@ def find_secrets(image: Image, inventory: Inventory) -> Iterator[Finding]:
             found = (Level.WARNING, f"what may be a secret, which was not examined ({error.cause})")
         if found:
             yield _secret_file(entry, *found)
-    yield from _secrets_in_texts(inventory)
-    for entry in inventory.hidden:
-        if b"PRIVATE KEY-----" in entry.head:
-            yield _secret_file(entry, Level.ERROR, "a private key, removed by a later layer but still in the image,")
-        elif entry.kind is Kind.FILE and entry.size and classify(entry.path, entry.head) is FileClass.SECRET:
-            what = "what may be a secret by its name, removed by a later layer but still in the image,"
-            yield _secret_file(entry, Level.WARNING, what)
+    yield from _key_stores(inventory)
+    yield from _repositories(inventory)
+    yield from _in_texts(image, inventory)
 
 
-def _secrets_in_texts(inventory: Inventory) -> Iterator[Finding]:
-    """Tokens and keys in the tool's own programs and settings, and in what package managers wrote down."""
-    left = _TEXT_BUDGET
-    skipped = 0
-    for entry in (entry for kind in _TEXTS for entry in inventory.of_class(kind)):
-        left -= entry.size
-        if left < 0 or entry.path in inventory.not_kept:
-            skipped += 1
-            continue
-        found = secret_in_text(entry.path, inventory.read(entry.path))
-        if found:
-            level, what, line = found
-            yield _secret_file(entry, level, f"{what} in line {line}")
+def _key_stores(inventory: Inventory) -> Iterator[Finding]:
+    what = "a store of keys, which nobody can look into"
+    for entry in inventory.files.values():
+        named = entry.path.lower().endswith(_KEY_STORE_NAMES) and entry.head.startswith((b"\x30\x82", b"\x30\x80"))
+        is_store = named or (entry.head.startswith(_KEY_STORES) and not entry.path.endswith("/cacerts"))
+        if entry.kind is Kind.FILE and is_store:
+            yield _secret_file(entry, _level(entry.path, Level.WARNING), what)
+
+
+def _repositories(inventory: Inventory) -> Iterator[Finding]:
+    """A repository's history keeps what was once committed to it."""
+    for path, entry in inventory.files.items():
+        if path.endswith(".git/HEAD") and entry.kind is Kind.FILE and f"{path[:-4]}objects" in inventory.files:
+            yield _finding(
+                "repository-in-image",
+                Level.WARNING,
+                f"/{path.removesuffix('/HEAD')} is the history of a repository, with all that was ever committed",
+                "Leave `.git` out of the image (`.dockerignore`).",
+                where=f"/{path.removesuffix('/HEAD')}",
+            )
+
+
+# --- texts -----------------------------------------------------------------------------------------------------------
+
+
+def _in_texts(image: Image, inventory: Inventory) -> Iterator[Finding]:
+    """Tokens and keys in programs, settings and other small texts that no package owns, seen or removed."""
+    kept = [entry for kind in _KEPT_TEXTS for entry in inventory.of_class(kind)]
+    shown, skipped = _chosen(kept, inventory, _TEXT_BUDGET)
+    yield from _search(shown, lambda entry: inventory.read(entry.path), hidden=False)
+    try:
+        ownership = read_ownership(inventory)
+    except CouldNotDecide:
+        ownership = Ownership(frozenset(), frozenset(), frozenset(), frozenset())
+    others = [e for e in inventory.files.values() if _is_text(e) and e.path not in inventory.classes]
+    others = [e for e in others if ownership.is_own(e)]
+    hidden = [e for e in inventory.hidden if _is_text(e) and not _is_still_there(e, inventory)]
+    for entries, removed in ((others, False), (hidden, True)):
+        wanted, left_out = _chosen(entries, inventory, _TEXT_BUDGET)
+        skipped += left_out
+        texts = read_again(image, inventory, wanted, most=_TEXT_BUDGET)
+        skipped += len(wanted) - len(texts)
+        there = [entry for entry in wanted if (entry.layer, entry.path) in texts]
+        yield from _search(there, lambda entry, texts=texts: texts[entry.layer, entry.path], hidden=removed)  # type: ignore[misc]
     if skipped:
         yield _finding(
             "secrets-not-searched",
@@ -103,6 +146,47 @@ def _secrets_in_texts(inventory: Inventory) -> Iterator[Finding]:
             f"{skipped} texts were not searched for secrets: there are too many",
             "Leave out of the image what the tool does not need.",
         )
+
+
+def _is_text(entry: FileEntry) -> bool:
+    """Whether a file is small and begins as a text, and is none that package managers write."""
+    if entry.kind is not Kind.FILE or not 0 < entry.size <= _SMALL or b"\0" in entry.head:
+        return False
+    return not _GENERATED.match(entry.path) and not entry.path.endswith((".pyc", ".so", ".mo"))
+
+
+def _is_still_there(entry: FileEntry, inventory: Inventory) -> bool:
+    """Whether a later layer put the same bytes at the same place."""
+    there = inventory.files.get(entry.path)
+    return there is not None and there.sha256 == entry.sha256
+
+
+def _chosen(entries: Iterable[FileEntry], inventory: Inventory, budget: int) -> tuple[list[FileEntry], int]:
+    """The entries that are within the bounds, small ones first, and how many are not."""
+    chosen: list[FileEntry] = []
+    skipped = 0
+    for entry in sorted(entries, key=lambda e: e.size):
+        budget -= entry.size
+        if budget < 0 or len(chosen) >= _MOST_FILES or (entry.path in inventory.not_kept):
+            skipped += 1
+        else:
+            chosen.append(entry)
+    return sorted(chosen, key=lambda e: (e.path, e.layer)), skipped
+
+
+def _search(entries: Iterable[FileEntry], read: Callable[[FileEntry], bytes], *, hidden: bool) -> Iterator[Finding]:
+    for entry in entries:
+        data = read(entry)
+        removed = ", removed by a later layer but still in the image," if hidden else ""
+        if hidden and classify(entry.path, data[:4096], entry.size) is FileClass.SECRET:
+            found = secret_in_file(entry.path, data)
+            if found:
+                yield _secret_file(entry, found[0], found[1] + removed)
+            continue
+        in_text = secret_in_text(entry.path, data)
+        if in_text:
+            level, what, line = in_text
+            yield _secret_file(entry, level, f"{what}{removed} in line {line}")
 
 
 def _secret_file(entry: FileEntry, level: Level, what: str) -> Finding:
@@ -119,74 +203,56 @@ def _finding(rule: str, level: Level, message: str, fix: str, where: str = "") -
     return Finding(rule_id=f"image/{rule}", level=level, message=message, where=where, fix=fix, risks=("G1", "U8"))
 
 
-# --- forms -----------------------------------------------------------------------------------------------------------
+# --- single places ---------------------------------------------------------------------------------------------------
 
 
 def secrets_in_config(config: ImageConfig) -> Iterator[tuple[str, str]]:
     """Place and kind of every secret in the environment, labels, commands and history of an image."""
     for name, value in config.env:
-        kind = _form(value) or ("a secret" if _tells(name, value) else "")
+        kind = kind_of(value) or ("a secret" if _tells(name, value) else "")
         if kind:
             yield f"Env {name}", kind
     for name, value in config.labels.items():
-        if kind := _form(value):
+        if kind := kind_of(value):
             yield f"Labels {name}", kind
     for place, words in (("Entrypoint", config.entrypoint), ("Cmd", config.cmd), ("Healthcheck", config.healthcheck)):
-        if kind := _form(" ".join(words)):
+        if kind := kind_of(" ".join(words)):
             yield place, kind
     for number, step in enumerate(config.history):
         for text in (step.created_by, step.comment):
-            if kind := _form(text) or ("a secret" if _assigned(text) else ""):
+            if kind := kind_of(text) or ("a secret" if _assigned(text) else ""):
                 yield f"history {number}", kind
 
 
 def secret_in_file(path: str, data: bytes) -> tuple[Level, str] | None:
     """How bad, and what, the file named like a secret holds; None when it holds none.
 
-    What lies in the tests of a library is a warning: such keys are made up, and public.
+    Of a library's own tests and manuals it is a note, in other tests a warning: such keys are made up, and public.
     """
-    text = data[:_MAX_TEXT].decode("utf-8", "replace")
-    kind = _form(text) or ("a credential" if _IN_FILE.search(text) else "")
-    if not kind:
-        return None
-    return _level(path), kind
+    text = data[:MAX_TEXT].decode("utf-8", "replace")
+    for name, form, kind in _NAMED_FILES:
+        if name.search(path):
+            return (_level(path), kind) if form.search(text) else None
+    kind = kind_of(text) or ("a credential" if _IN_FILE.search(text) else "")
+    return (_level(path), kind) if kind else None
 
 
 def secret_in_text(path: str, data: bytes) -> tuple[Level, str, int] | None:
-    """How bad, what, and in which line a program or a setting holds a secret of a certain form; None for none.
+    """How bad, what, and in which line a program or a setting holds a secret; None for none.
 
-    Only forms that are hardly anything else count here: a program speaks of passwords without holding one.
+    What only a telling name before a random value gives away is a warning: it may be a hash or a public key.
     """
-    text = data[:_MAX_TEXT].decode("utf-8", "replace")
-    for kind, form in _FORMS:
-        for found in form.finditer(text):
-            if _holds(kind, found, text):
-                return _level(path), kind, text.count("\n", 0, found.start()) + 1
+    text = data[:MAX_TEXT].decode("utf-8", "replace")
+    for hit in find_hits(text):
+        level = _level(path, Level.ERROR if hit.certain else Level.WARNING)
+        return level, hit.kind, hit.line
     return None
 
 
-def _holds(kind: str, found: re.Match[str], text: str) -> bool:
-    """Whether the form found is filled: programs that read keys name their first line too."""
-    if kind == "a private key":
-        return _KEY_BODY.search(text, found.end(), found.end() + 400) is not None
-    return not _made_up(found[0])
-
-
-def _made_up(text: str) -> bool:
-    """Whether a token says itself that it is an example."""
-    lowered = text.lower()
-    if any(word in lowered for word in _EXAMPLES):
-        return True
-    return len(set(re.sub(r"[^a-z0-9]", "", lowered.rpartition("_")[2]))) < 4
-
-
-def _level(path: str) -> Level:
-    in_tests = bool({"test", "tests", "testing", "testdata"} & set(path.split("/")))
-    return Level.WARNING if in_tests else Level.ERROR
-
-
-def _form(text: str) -> str:
-    return next((kind for kind, form in _FORMS if form.search(text[:_MAX_TEXT])), "")
+def _level(path: str, level: Level = Level.ERROR) -> Level:
+    if _OF_LIBRARIES.search(path) and (_TESTS & set(path.split("/")) or "/doc/" in path):
+        return Level.NOTE
+    return Level.WARNING if _TESTS & set(path.split("/")) else level
 
 
 def _tells(name: str, value: str) -> bool:
@@ -196,5 +262,5 @@ def _tells(name: str, value: str) -> bool:
 
 def _assigned(text: str) -> bool:
     return any(
-        _tells(found[1], found[2] or found[3] or found[4] or "") for found in _ASSIGNMENT.finditer(text[:_MAX_TEXT])
+        _tells(found[1], found[2] or found[3] or found[4] or "") for found in _ASSIGNMENT.finditer(text[:MAX_TEXT])
     )

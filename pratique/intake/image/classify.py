@@ -44,9 +44,13 @@ _VERSION_FILES = frozenset(("_version.py", "__version__.py", "version.py", "__ab
 _NODE = frozenset(("package.json", "package-lock.json", "yarn.lock", "pnpm-lock.yaml", ".package-lock.json"))
 _SECRET_NAMES = _words(
     """id_rsa id_dsa id_ecdsa id_ed25519 .netrc .pgpass .pypirc .npmrc .git-credentials .htpasswd .env credentials
-    kubeconfig .dockercfg config.json.key service-account.json credentials.json"""
+    kubeconfig .dockercfg config.json.key service-account.json credentials.json .dockerconfigjson .vault-token .my.cnf
+    .s3cfg rclone.conf application_default_credentials.json _netrc"""
 )
-_SECRET_PATHS = re.compile(r"(?:^|/)(?:\.docker/config\.json|\.aws/credentials|\.kube/config|\.ssh/[^/]+)$")
+_SECRET_PATHS = re.compile(
+    r"(?:^|/)(?:\.docker/config\.json|\.aws/credentials|\.kube/config|\.ssh/[^/]+|\.git/config|[^/]*\.env(?:\.[\w-]+)?"
+    r"|[^/]+\.(?:ppk|kubeconfig)|kubernetes/admin\.conf)$"
+)
 _MODEL_SUFFIXES = _words(
     """pkl pickle p dill cloudpickle joblib jbl sav npy npz pt pth pt2 ptl ckpt bin model mdl mar pmml onnx ort tflite
     lite h5 hdf5 keras pb savedmodel safetensors gguf ggml skops xgb ubj lgb cbm rds rdata rda mat nemo torchscript
@@ -145,6 +149,8 @@ def classify(path: str, head: bytes, size: int = 0) -> FileClass | None:
         return FileClass.PACKAGE_DATABASE
     if _PYTHON_METADATA.search(path):
         return FileClass.PYTHON_METADATA
+    if name in _NODE and head.lstrip()[:1] == b"{":  # no format of models begins so, but one may be imitated
+        return FileClass.NODE_METADATA
     if looks_like_model(head):
         return FileClass.MODEL
     if _is_tar(head) or (head.startswith(b"#!") and _ZIP in head):  # a zip behind a line for the shell: pex, zipapp

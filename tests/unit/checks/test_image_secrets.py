@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from checks.image import check_image
 from checks.interface import CheckResult, Level, Status
+from checks.secret_forms import find_hits
 from pratique.intake.image import LayoutImage, open_image, read_inventory
 from tests.assets.images import Item, MadeImage, entry, made, make_tar
 
@@ -80,7 +83,11 @@ HARMLESS: dict[str, MadeImage] = {
     "example in a manual": of(("app/README.md", b"https://user:password@example.org AKIAIOSFODNN7EXAMPLE\n")),
     "template": of(("srv/a.yaml", b"url: postgres://tool:{{ password }}@db/x\nb: https://a:<secret>@db/x\n")),
     "token of one letter": of(("app/m.py", f"ghp_{'x' * 36}".encode())),
-    "library": of(("usr/lib/python3/site-packages/x/auth.py", GITHUB.encode())),
+    "library": of(
+        ("usr/lib/python3/dist-packages/x/auth.py", GITHUB.encode()),
+        ("var/lib/dpkg/info/python3-x.list", b"/usr/lib/python3/dist-packages/x/auth.py\n"),
+        ("var/lib/dpkg/status", b"Package: python3-x\nStatus: install ok installed\nVersion: 1\n"),
+    ),
     "path to a secret": of(run={"Env": ["DB_PASSWORD=/run/secrets/db"]}),
     "empty file of a telling name": of(("root/.netrc", b"")),
 }
@@ -91,15 +98,133 @@ def test_what_holds_no_secret_is_no_secret(case: str, tmp_path: Path) -> None:
     assert secrets(judged(tmp_path, HARMLESS[case])) == []
 
 
+RANDOM = "q7Zk2mVx9RtB4nLw8YpD3sHf6JgC1vKe5XaTuM0o"
+JWT_PARTS = "eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiJzZXJ2aWNlIn0", "c2lnbmF0dXJlLW9mLWl0"
+FILES: dict[str, tuple[str, str]] = {
+    "OpenSSH key under any name": ("srv/deploy", KEY.replace("RSA", "OPENSSH")),
+    "key in one line of JSON": ("app/sa.json", '{"private_key": "' + KEY.replace("\n", "\\n") + '"}'),
+    "PuTTY key": ("home/a/key.ppk", "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nPrivate-Lines: 1\nAAAA\n"),
+    "AWS credentials": ("root/.aws/credentials", f"[default]\naws_secret_access_key = {RANDOM}\n"),
+    "AWS secret key in a program": ("app/m.py", f"secret_access_key = '{RANDOM}'\n"),
+    "Google client secret": ("app/m.py", f"x = 'GOCSPX-{RANDOM[:28]}'\n"),
+    "Google user's credentials": (
+        "root/.config/gcloud/application_default_credentials.json",
+        f'{{"refresh_token": "1//{RANDOM}"}}',
+    ),
+    "Azure account": ("app/m.cfg", f"DefaultEndpointsProtocol=https;AccountKey={RANDOM}{RANDOM}==\n"),
+    "Azure client secret": ("app/m.py", f"x = 'aB3{'8Q~'}{RANDOM[:33]}'\n"),
+    "GitLab token": ("app/m.sh", f"git clone https://x/y -H 'glpat-{RANDOM[:20]}'\n"),
+    "Hugging Face token": ("app/m.py", f"x = 'hf_{RANDOM[:34]}'\n"),
+    "Slack hook": ("app/m.py", f"u = 'https://hooks.slack.com/services/T0AB1CD2E/B0AB1CD2E/{RANDOM[:24]}'\n"),
+    "PyPI token": ("root/.pypirc", f"[pypi]\npassword = pypi-{RANDOM}{RANDOM}\n"),
+    "npm token": ("app/m.js", f"x = 'npm_{RANDOM[:36]}'\n"),
+    "Docker registry": ("root/.docker/config.json", '{"auths": {"r.io": {"auth": "dXNlcjpodW50ZXIyMg=="}}}'),
+    "netrc": ("root/.netrc", "machine x login y password hunter22\n"),
+    "pgpass": ("root/.pgpass", "db:5432:*:me:hunter22\n"),
+    "kubeconfig": ("root/.kube/config", f"users:\n- name: a\n  user:\n    client-key-data: {RANDOM}\n"),
+    "git settings": ("app/.git/config", "[remote]\nurl = https://bot:hunter22xyz@git.corp/x.git\n"),
+    "git credentials": ("root/.git-credentials", "https://bot:hunter22xyz@git.corp\n"),
+    "JSON web token": ("app/m.py", f"x = '{'.'.join(JWT_PARTS)}'\n"),
+    "connection string": ("app/m.py", "c = 'Server=db.corp;Database=x;User Id=sa;Password=hunter22;'\n"),
+    ".env": ("app/.env", "DEBUG=1\nDJANGO_SECRET_KEY=hunter22hunter\n"),
+    ".env of a stage": ("app/.env.production", "export API_KEY='hunter22hunter'\n"),
+    "a file without a suffix where packages lie": ("usr/share/mytool/token", f"ghp_{RANDOM}\n"),
+    "a library that no package owns": ("usr/lib/python3/dist-packages/mine.py", f"t = 'ghp_{RANDOM}'\n"),
+    "OpenAI key": ("app/m.py", f"x = 'sk-{RANDOM[:20]}T3BlbkFJ{RANDOM[:20]}'\n"),
+    "age key": ("app/key.txt", "AGE-SECRET-KEY-1" + "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L" * 2 + "\n"),
+}
+
+
+PLACE_OF = {
+    case: path if path.startswith("usr/") else f"c{number}/{path}"
+    for number, (case, (path, _)) in enumerate(FILES.items())
+}
+
+
+@pytest.fixture(scope="module")
+def all_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """All of them in one image, shown, and in another removed by a later layer."""
+    items: list[Item] = [(PLACE_OF[case], text.encode()) for case, (_, text) in FILES.items()]
+    removed = [entry(f"{path.rpartition('/')[0]}/.wh.{path.rpartition('/')[2]}") for path in PLACE_OF.values()]
+    directory = tmp_path_factory.mktemp("secrets")
+    (directory / "a").mkdir()
+    (directory / "b").mkdir()
+    shown = judged(directory / "a", of(*items))
+    hidden = judged(directory / "b", replace(of(), layers=[make_tar(items), make_tar(list(removed))]))
+    return {"shown": shown, "hidden": hidden}
+
+
+@pytest.mark.parametrize("kind", ["shown", "hidden"])
+@pytest.mark.parametrize("case", FILES)
+def test_each_form_is_found_in_files_also_in_removed_ones(case: str, kind: str, all_files: dict[str, Any]) -> None:
+    by_place = dict(secrets(all_files[kind]))
+    assert by_place.get(f"/{PLACE_OF[case]} (layer 0)") is Level.ERROR
+
+
+@pytest.mark.parametrize("kind", ["shown", "hidden"])
+def test_no_secret_is_given_out(kind: str, all_files: dict[str, Any]) -> None:
+    told = all_files[kind].model_dump_json()
+    assert not any(word in told for word in (RANDOM[:12], "hunter22", "MIIEpAIB", *JWT_PARTS, "dXNlcjpo"))
+
+
+QUIET: dict[str, tuple[str, str]] = {
+    "public key": ("app/id.pub", "-----BEGIN PUBLIC KEY-----\n" + "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A" * 4 + "\n"),
+    "public SSH key": ("root/.ssh/authorized_keys", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7 me\n"),
+    "known hosts": ("root/.ssh/known_hosts", "git.corp ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7\n"),
+    "certificate": ("app/ca.pem", "-----BEGIN CERTIFICATE-----\n" + "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A" * 4 + "\n"),
+    "an .env of places": ("app/.env", "API_KEY=$API_KEY\nTOKEN_FILE=/run/secrets/token\nPASSWORD=changeme\n"),
+    "an .env that is a template": ("app/.env.example", "SECRET_KEY=<your key>\nTOKEN=\n"),
+    "npm settings that name a variable": ("root/.npmrc", "//registry/:_authToken=${NPM_TOKEN}\n"),
+    "docker settings without accounts": ("root/.docker/config.json", '{"auths": {"r.io": {}}, "credsStore": "pass"}'),
+    "a hash": ("app/m.py", "sha256 = 'b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9'\n"),
+    "words after a telling name": ("app/m.py", "token_kind = 'authorization_bearer'\npassword_field = 'user.pass1'\n"),
+    "a path after a telling name": ("app/m.py", "secret_file = '/run/secrets/v2/key_4711'\n"),
+    "git settings without credentials": ("app/.git/config", "[remote]\nurl = https://git.corp/x.git\n"),
+}
+
+
+def test_what_only_looks_like_a_secret_is_not_one(tmp_path: Path) -> None:
+    places = {f"{path.partition('/')[0]}{n}/{path.partition('/')[2]}": t for n, (path, t) in enumerate(QUIET.values())}
+    assert secrets(judged(tmp_path, of(*((path, text.encode()) for path, text in places.items())))) == []
+
+
+def test_a_random_value_after_a_telling_name_is_a_warning(tmp_path: Path) -> None:
+    result = judged(tmp_path, of(("app/m.py", f"x = 1\nSIGNING_SECRET = '{RANDOM}'\n".encode())))
+    assert secrets(result) == [("/app/m.py (layer 0)", Level.WARNING)]
+    assert RANDOM not in result.model_dump_json()
+
+
+def test_keys_that_libraries_test_themselves_with_are_notes(tmp_path: Path) -> None:
+    result = judged(tmp_path, of(("usr/lib/python3/dist-packages/x/tests/key.pem", KEY.encode())))
+    assert secrets(result) == [("/usr/lib/python3/dist-packages/x/tests/key.pem (layer 0)", Level.NOTE)]
+
+
+def test_a_repository_and_a_key_store_are_told(tmp_path: Path) -> None:
+    image = of(
+        ("app/.git/HEAD", b"ref: refs/heads/main\n"),
+        ("app/.git/objects/aa/bb", b"x"),
+        ("app/store.p12", b"\x30\x82\x01\x02" + bytes(60)),
+    )
+    rules = {finding.rule_id: finding.level for finding in judged(tmp_path, image).findings}
+    assert rules["image/repository-in-image"] is Level.WARNING
+    assert rules["image/secret"] is Level.WARNING
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=400) | st.from_regex(r"(secret|token|://|=|'|eyJ|-----BEGIN ){1,30}", fullmatch=True))
+def test_any_text_is_searched_and_its_lines_are_counted(text: str) -> None:
+    assert all(1 <= hit.line <= text.count("\n") + 1 for hit in find_hits(text))
+
+
 def test_made_up_keys_in_tests_are_warnings(tmp_path: Path) -> None:
     result = judged(tmp_path, of(("app/tests/key.py", KEY.encode())))
     assert secrets(result) == [("/app/tests/key.py (layer 0)", Level.WARNING)]
 
 
 def test_a_credential_file_removed_by_a_later_layer_is_told(tmp_path: Path) -> None:
-    layers = [make_tar([("root/.netrc", b"machine x login y password z\n")]), make_tar([entry("root/.wh..netrc")])]
+    layers = [make_tar([("root/.netrc", b"machine x login y password zebra7\n")]), make_tar([entry("root/.wh..netrc")])]
     result = judged(tmp_path, replace(of(), layers=layers))
-    assert secrets(result) == [("/root/.netrc (layer 0)", Level.WARNING)]
+    assert secrets(result) == [("/root/.netrc (layer 0)", Level.ERROR)]
 
 
 def test_texts_beyond_the_budget_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
