@@ -196,10 +196,14 @@ def _is_stranger(bundle: SignatureBundle, report: SignatureReport, trust: ModelT
 
 
 def _hints(key: ManagedKey) -> tuple[str, ...]:
-    """How `model-signing` and cosign name a public key in a bundle."""
+    """How `model-signing` and cosign name a public key in a bundle; nothing where the policy's file holds none."""
     from checks.provenance.keys import load_public_key, pem_of, spki
+    from checks.provenance.steps import StepFailed
 
-    loaded = load_public_key(key.public_key)
+    try:
+        loaded = load_public_key(key.public_key)
+    except StepFailed:
+        return ()
     return (
         hashlib.sha256(pem_of(loaded)).hexdigest(),
         base64.b64encode(hashlib.sha256(spki(loaded)).digest()).decode(),

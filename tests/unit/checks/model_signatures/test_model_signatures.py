@@ -22,7 +22,7 @@ from checks.interface import CheckResult, Level, Status
 from checks.model_signatures import ModelTrust
 from checks.model_signatures.certificates import ModelAuthority
 from checks.model_signatures.signed import read_signed
-from checks.provenance import Identity, Trust
+from checks.provenance import Identity, ManagedKey, Trust
 from checks.provenance.statement import Statement
 from checks.provenance.steps import StepFailed
 from examples.signing.services import new_key, pem
@@ -510,6 +510,16 @@ def test_p384_keys_sign_models_too(models: Models) -> None:
     other = Models(models.directory, models.sigstore, ec.generate_private_key(ec.SECP384R1()))
     assert other.ask({**FILES, "model.sig": other.by_key(other.write(FILES))}).status is Status.PASSED
     assert serialization.load_pem_public_key(other.public_key)
+
+
+def test_a_key_of_the_policy_that_is_none_believes_nobody(models: Models) -> None:
+    """The check answers all the same."""
+    trust = ModelTrust(Trust(keys=(ManagedKey("broken", b"no key"),)))
+    signature = models.by_key(models.write(FILES))
+    result = models.ask({**FILES, "model.sig": signature}, trust=trust)
+    assert result.measured("verified") == 0
+    required = models.ask({**FILES, "model.sig": signature}, trust=replace(trust, required=True))
+    assert required.status is Status.FAILED
 
 
 def test_two_signatures_lie_beside_one_model(models: Models) -> None:
