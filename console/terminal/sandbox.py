@@ -142,5 +142,8 @@ def _in_words(record: SandboxRun) -> str:
         f"attempt: {one.kind.value} {one.name} {one.address} {one.port or ''}".rstrip()
         for one in record.observations[:_SHOWN]
     ]
+    lines += [
+        f"denied: {call.name} {call.arguments}".rstrip() + f" ({call.count})" for call in record.forbidden[:_SHOWN]
+    ]
     lines.append(f"log: {record.log_bytes} bytes" + (", cut at the cap" if record.log_truncated else ""))
     return "\n".join(lines) + ("\n" + record.log_head.rstrip("\n") if record.log_head else "")

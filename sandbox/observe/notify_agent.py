@@ -42,7 +42,7 @@ MAX_TOLD = 20_000
 PAUSE_SECONDS = 0.0005
 """Later ones also wait so long for their answer: a flood keeps its tool waiting, not this machine."""
 MAX_STATE = 1 << 20
-STATE_SECONDS = 10.0
+START_SECONDS, STATE_SECONDS = 300.0, 10.0
 MAX_PROGRAM = 200
 
 # <linux/seccomp.h>: struct seccomp_notif (80 bytes) and seccomp_notif_resp (24 bytes), and the ioctls on them
@@ -202,6 +202,7 @@ def main() -> None:
     try:
         signal.signal(signal.SIGTERM, _enough)
         with socket.socket(fileno=int(sys.argv[1])) as listening:
+            listening.settimeout(START_SECONDS)  # a launcher that died before this process asked to die with it
             connection, _ = listening.accept()
         with connection:
             connection.settimeout(STATE_SECONDS)
