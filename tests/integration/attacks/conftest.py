@@ -22,6 +22,11 @@ from tests.integration.conftest import TOOL_MODULES
 from tests.integration.sandbox.conftest import assert_nothing_left
 
 LABEL = "org.pratique.test.attack"
+LINKS = {
+    "etc": "/etc", "settings": "/proc/sys", "self": "/proc/self", "dev": "/dev", "proc": "/proc",
+    "climbs": "../" * 9 + "tmp",
+}  # fmt: skip
+"""Links of the image below `/to`, where something of ours is to be mounted."""
 NET_RAW = bytes.fromhex("0100000200200000000000000000000000000000")
 """CAP_NET_RAW, permitted and effective, as `setcap cap_net_raw+ep` writes it."""
 PROGRAM = Path(__file__).with_name("program.py")
@@ -61,6 +66,7 @@ def attack_image(engine: Engine) -> str:
             "/opt/disk": Extra(b"", 0o666, device=(tarfile.BLKTYPE, 254, 0)),
             "/opt/memory": Extra(b"", 0o666, device=(tarfile.CHRTYPE, 1, 1)),
             "/data/shipped": Extra(b"shipped", 0o666),
+            **{f"/to/{name}": Extra(b"", link=target) for name, target in LINKS.items()},
         },
         {
             "Entrypoint": [PYTHON, "-S", "-c", "print('the entry point of the image')"],

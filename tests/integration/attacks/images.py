@@ -18,12 +18,13 @@ PYTHON = "/usr/bin/python3"
 
 @dataclass(frozen=True)
 class Extra:
-    """One more file of the image: data, mode, extended attributes, or a device (kind, major, minor)."""
+    """One more file of the image: data, mode, extended attributes; or a device (kind, major, minor), or a link."""
 
     data: bytes
     mode: int = 0o644
     attributes: Mapping[str, bytes] = field(default_factory=dict)
     device: tuple[bytes, int, int] | None = None
+    link: str = ""
 
 
 def load_image(
@@ -65,6 +66,8 @@ def _add(archive: tarfile.TarFile, path: str, extra: Extra) -> None:
     entry.pax_headers = {f"SCHILY.xattr.{name}": _raw(value) for name, value in extra.attributes.items()}
     if extra.device is not None:
         entry.type, entry.devmajor, entry.devminor = extra.device
+    if extra.link:
+        entry.type, entry.linkname = tarfile.SYMTYPE, extra.link
     archive.addfile(entry, io.BytesIO(extra.data))
 
 

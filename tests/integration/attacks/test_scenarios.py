@@ -357,6 +357,38 @@ def test_an_entry_point_runs_unless_another_is_named(plainly: Plainly, confined:
     assert confined("print('ours')").log == b"ours\n"
 
 
+MOUNTED_ON_LINKS: dict[str, dict[str, object]] = {
+    "the output on a link to /etc": {"output_target": "/to/etc"},
+    "the output on a link to the kernel's settings": {"output_target": "/to/settings"},
+    "the output on a link to the devices": {"output_target": "/to/dev"},
+    "the output on a link that climbs out": {"output_target": "/to/climbs"},
+    "a VOLUME on a link to the devices": {"image_volumes": ("/to/dev",)},
+    "a VOLUME on a link to /proc": {"image_volumes": ("/to/proc",)},
+    "a VOLUME on a link to a process": {"image_volumes": ("/to/self",)},
+}
+WHERE = """
+import os
+kept = [os.path.exists("/dev/null"), open("/proc/cmdline").read(), os.access("/proc/sys/kernel/hostname", os.W_OK)]
+print(kept, os.path.exists("/to/climbs/pratique-outside"))
+"""
+
+
+@pytest.mark.parametrize("what", list(MOUNTED_ON_LINKS), ids=str)
+def test_mounts_on_links_of_the_image_stay_inside_or_end_the_start(confined: Confine, what: str) -> None:
+    """The image decides where a link leads: never out, and never between the kernel's files and what masks them."""
+    outside = Path("/tmp/pratique-outside")
+    outside.touch()
+    try:
+        ours = confined(WHERE, request=MOUNTED_ON_LINKS[what])
+    finally:
+        outside.unlink()
+    if ours.run.ended_by is EndedBy.NOT_STARTED:
+        assert "would not start" in ours.run.detail
+        assert ours.log == b""
+    else:
+        assert ours.log == b"[True, '', False] False\n"
+
+
 @pytest.mark.parametrize("place", ["/proc/self/fd/8", "/proc/self", "/sys", "/dev/fd", "/a/../proc", "relative"])
 def test_no_working_directory_in_the_kernels_file_systems(place: str) -> None:
     """CVE-2024-21626 starts with a working directory in a leaked descriptor."""
