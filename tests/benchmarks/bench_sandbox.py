@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sandbox import surroundings
 from sandbox.engine import connect
 from sandbox.harvest import harvest_directory
 from sandbox.launcher import Launcher
 from sandbox.observe import tracer
 from sandbox.observe.helper_image import ensure_helper_image
+from sandbox.observe.notify import why_not_notified
 from sandbox.record import EndedBy, SandboxRun
 from sandbox.spec import MIB, Limits, SandboxRequest, SandboxSpec
 
@@ -37,6 +39,19 @@ READING = """
 import os
 for _ in range(300_000):
     os.stat("/")
+"""
+OPENING = """
+import os
+for _ in range(20_000):
+    os.close(os.open("/proc/self/stat", os.O_RDONLY))
+"""
+DENIED = """
+import os
+for _ in range(2_000):
+    try:
+        os.mkfifo("/tmp/x")
+    except PermissionError:
+        pass
 """
 
 
@@ -136,30 +151,44 @@ def at_once(bench: Bench) -> None:
 
 
 def observing(bench: Bench) -> None:
-    """The tool's own time, by the engine's clock."""
-    possible = tracer.why_impossible
-    modes = {
-        "not observed": ("none", possible),
-        "sinkhole": ("sinkhole", lambda: "switched off"),
-        "sinkhole and eBPF": ("sinkhole", possible),
-    }
-    if possible():
-        print(f"\nno eBPF here: {possible()}")
-        del modes["sinkhole and eBPF"]
-    for title, source in (("150 programs started", BUSY), ("300,000 system calls", READING)):
+    """The tool's own time, by the engine's clock, at each tier: nothing, the sinkhole, eBPF, notified calls."""
+    modes = tiers(bench)
+    programs = (
+        ("150 programs started", BUSY),
+        ("300,000 system calls", READING),
+        ("20,000 files opened", OPENING),
+        ("2,000 denied calls", DENIED),
+    )
+    for title, source in programs:
         inside: dict[str, list[float]] = {name: [] for name in modes}
         around: dict[str, list[float]] = {name: [] for name in modes}
         for _ in range(5):
-            for name, (network, why) in modes.items():
-                tracer.why_impossible = why
+            for name, (network, untraced, unheard) in modes.items():
+                tracer.why_impossible = lambda why=untraced: why  # type: ignore[misc]  # the name of the day
+                surroundings.why_not_notified = lambda *_, why=unheard: why  # type: ignore[attr-defined]
                 record = bench.run(source, network)
                 inside[name].append(record.seconds)
                 around[name].append(record.total_seconds - record.seconds)
-        tracer.why_impossible = possible
         rows = {f"{name}: the tool": statistics.median(found) for name, found in inside.items()}
         table(title, rows, "not observed: the tool")
         rows = {f"{name}: all around it": statistics.median(found) for name, found in around.items()}
         table(title, rows, "not observed: all around it")
+
+
+def tiers(bench: Bench) -> dict[str, tuple[str, str, str]]:
+    """Network, why it is not traced, why it is not notified; those that this machine can do."""
+    off = "switched off"
+    modes = {"not observed": ("none", off, off), "sinkhole": ("sinkhole", off, off)}
+    if why := tracer.why_impossible():
+        print(f"\nno eBPF here: {why}")
+    else:
+        modes["sinkhole and eBPF"] = ("sinkhole", "", off)
+    if unheard := why_not_notified(bench.engine):
+        print(f"\nno notified calls here: {unheard}")
+    else:
+        modes["sinkhole and notified calls"] = ("sinkhole", off, "")
+        modes["all of it"] = ("sinkhole", tracer.why_impossible(), "")
+    return modes
 
 
 def harvesting(place: Path) -> None:
