@@ -68,7 +68,8 @@ def version_text(ecosystem: str, version: str) -> str:
 
 def span_of(ecosystem: str, events: Sequence[Event]) -> Span:
     """The range of `events`, ready to be asked."""
-    placed = [(place(ecosystem, text), kind, text) for kind, text in events if text != "0"]
+    # "introduced 0" is the start of all versions; "fixed 0" is a version, by which feeds say that none is affected
+    placed = [(place(ecosystem, text), kind, text) for kind, text in events if (kind, text) != ("introduced", "0")]
     there = [(point, kind, text) for point, kind, text in placed if point is not None]
     ordered = sorted(there, key=lambda item: (item[0].key, _ORDER[item[1]]))
     return Span(

@@ -62,6 +62,18 @@ RANGES: dict[str, tuple[list[dict[str, str]], dict[str, Decision]]] = {
         [{"introduced": "0"}, {"fixed": "2.0.0"}, {"introduced": "2.0.0"}, {"fixed": "2.11.2"}],
         {"2.0.0": Decision.AFFECTED, "2.11.2": Decision.NOT_AFFECTED},
     ),
+    "fixed before anything": (
+        [{"introduced": "0"}, {"fixed": "0"}],
+        {"0": Decision.NOT_AFFECTED, "1.0": Decision.NOT_AFFECTED},
+    ),
+    "a limit that is none": (
+        [{"introduced": "1.0"}, {"limit": "*"}],
+        {"0.9": Decision.NOT_AFFECTED, "9": Decision.AFFECTED},
+    ),
+    "the last event of several at one version": (
+        [{"introduced": "0"}, {"last_affected": "1.0"}, {"introduced": "1.0"}, {"fixed": "1.1"}],
+        {"1.0": Decision.AFFECTED, "1.1": Decision.NOT_AFFECTED},
+    ),
     "no start": ([{"fixed": "1.0"}], {"0.5": Decision.AFFECTED, "1.0": Decision.NOT_AFFECTED}),
     "a limit": ([{"introduced": "0"}, {"limit": "1.0"}], {"0.5": Decision.AFFECTED, "1.0": Decision.NOT_AFFECTED}),
     "a local version counts as its public one": (
