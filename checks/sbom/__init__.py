@@ -31,7 +31,7 @@ from pratique.intake.image.model import FileClass, Image, Inventory
 __all__ = ["Bom", "Component", "Origin", "check_sbom", "make_bom"]
 
 CHECK = "sbom"
-VERSION = "5"
+VERSION = "6"
 _RISKS = ("G2",)
 _MAX_SHOWN = 50
 _MEDIA_TYPE = "application/vnd.cyclonedx+json; version=1.6"
@@ -46,6 +46,8 @@ _FIXES = {
     "name-contradicted": "Install the package unchanged: metadata and directory must name the same package.",
     "version-contradicted": "Install the package unchanged: metadata and directory must name the same version.",
     "metadata-unreadable": "Install the package again, so that its metadata are whole.",
+    "module-of-another": "Install each package under its own name, from where its makers publish it.",
+    "archive-unsearched": "Unpack the archive into the image, or leave it out: what it holds is not looked into.",
     "unowned-module": "Install the module as a package, or put the tool's own code outside site-packages.",
     "status-contradicted": "Remove packages with the package manager; never edit its database.",
     "system-file-changed": "Install the package unchanged; put programs of the tool's own below /opt or /usr/local.",

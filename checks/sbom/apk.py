@@ -18,7 +18,7 @@ _SPACES = frozenset(("alpine", "wolfi", "chainguard"))
 def read_apk(inventory: Inventory, path: str, release: Release) -> tuple[list[Component], set[str]]:
     """Packages of the database at `path` and the files they own; raises `CouldNotDecide` where it was not kept."""
     owned: set[str] = set()
-    found = [fields for fields in _blocks(inventory.read(path), owned) if fields.get("P") and fields.get("V")]
+    found = [fields for fields in _blocks(inventory.read(path), owned) if fields.get("P")]
     offers = Offers()
     for fields in found:
         offers.add(fields["P"], _names(fields.get("p", "")))
@@ -49,7 +49,7 @@ def _names(text: str) -> Iterator[str]:
 
 
 def _component(fields: dict[str, str], path: str, release: Release, offers: Offers) -> Component:
-    name, version = fields["P"], fields["V"]
+    name, version = fields["P"], fields.get("V", "")
     space = release.identifier if release.identifier in _SPACES else "alpine"
     qualifiers = {"arch": fields.get("A", ""), "distro": f"{space}-{release.version}" if release.version else ""}
     return Component(

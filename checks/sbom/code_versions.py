@@ -26,9 +26,18 @@ def stated_versions(inventory: Inventory, path: str) -> Iterator[tuple[str, str]
     for place in places:
         where = f"{folder}/{place}" if folder else place
         text = _beginning(inventory, where)
-        found = _NAMED.search(text) or (_GENERATED.search(text) if place == "_version.py" else None)
-        if found:
-            yield where, found[1].decode("ascii")
+        version = version_in(text) or (_of(_GENERATED.search(text)) if place == "_version.py" else "")
+        if version:
+            yield where, version
+
+
+def version_in(code: bytes) -> str:
+    """The version that `code` states as `__version__`; empty where it states none."""
+    return _of(_NAMED.search(code[:_READ]))
+
+
+def _of(found: re.Match[bytes] | None) -> str:
+    return found[1].decode("ascii") if found else ""
 
 
 def stated_version(inventory: Inventory, path: str) -> str:

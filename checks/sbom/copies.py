@@ -45,8 +45,8 @@ def read_copies(inventory: Inventory, installed: Iterable[Component], lies: list
 
 def _python(inventory: Inventory, homes: set[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], Component]]:
     """Each copy by the directory that it lies in and its name."""
-    for path, kind in inventory.classes.items():
-        if kind not in (FileClass.PYTHON_VERSION, FileClass.SOURCE) or not path.endswith(".py"):
+    for path in inventory.classes:
+        if not path.endswith(".py"):
             continue
         place = _module(path)
         if place is None or is_package_test(path):

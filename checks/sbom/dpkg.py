@@ -18,6 +18,7 @@ _MAX_COPYRIGHT = 4 * 1024**2
 _SOURCE = re.compile(r"(?P<name>[^\s(]+)(?:\s*\((?P<version>[^)]+)\))?")
 _NAME = re.compile(r"\s*([a-z0-9][a-z0-9+.-]*)")
 _LIST = re.compile(r"(?:.*/)?var/lib/dpkg/info/([^/:]+)(?::[^/]+)?\.list")
+_NOT_THERE = frozenset(("not-installed", "config-files"))
 _FORM = re.compile(rb"\s*Format(?:-Specification)?:", re.IGNORECASE)
 
 
@@ -53,16 +54,17 @@ def owned_by_lists(inventory: Inventory, paths: list[str], installed: set[str]) 
 
 
 def _installed(data: bytes) -> Iterator[dict[str, str]]:
+    """Paragraphs of packages whose files are there, whatever else their state says (`half-configured`)."""
     for paragraph in _paragraphs(data):
         state = paragraph.get("status", "installed").split()
-        if paragraph.get("package") and paragraph.get("version") and "installed" in state:
+        if paragraph.get("package") and state and state[-1] not in _NOT_THERE:
             yield paragraph
 
 
 def _component(
     inventory: Inventory, paragraph: dict[str, str], path: str, release: Release, offers: Offers
 ) -> Component:
-    name, version = paragraph["package"], paragraph["version"]
+    name, version = paragraph["package"], paragraph.get("version", "")
     source = _SOURCE.match(paragraph.get("source", ""))
     source_name = source["name"] if source else name
     source_version = (source["version"] if source else None) or version

@@ -53,3 +53,20 @@ werkzeug wheel xgboost xmltodict yarl zipp
 
 KNOWN_MODULES = {name: name for name in _LIKEWISE.split()} | _OTHERWISE
 """PyPI's name by the name under which a package is imported."""
+
+NAMESPACES = frozenset(("google", "ruamel"))
+"""Names under which many packages put their modules."""
+
+ALSO_FROM = {
+    "Crypto": ("pycrypto",),
+    "PIL": ("pillow-simd",),
+    "cv2": ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
+    "jwt": ("jwt",),
+    "magic": ("file-magic",),
+    "mlflow": ("mlflow-skinny", "mlflow-tracing"),
+    "multipart": ("multipart",),
+    "onnxruntime": ("onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-training"),
+    "tensorflow": ("tensorflow-cpu", "tensorflow-gpu", "tensorflow-intel", "tensorflow-macos", "tf-nightly"),
+    "xgboost": ("xgboost-cpu",),
+}
+"""Packages that bring a module under the same name, and whose own advisories speak of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -57,6 +58,11 @@ class Bom:
     components: tuple[Component, ...]
     document: bytes = field(repr=False)
     digest: Digest
+
+
+def canonical(name: str) -> str:
+    """A project's name as PyPI compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def package_url(

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
+from checks.sbom.code_versions import version_in
+from checks.sbom.known_modules import KNOWN_MODULES
 from checks.sbom.model import Component, Origin, package_url, text_of
 from checks.sbom.record import Lie
 from pratique.intake.image.model import FileClass, Inventory, Kind
@@ -28,6 +30,9 @@ _METADATA = re.compile(
     r"(?:.*/)?[^/]+\.dist-info/METADATA|[^/]+/PKG-INFO|EGG-INFO/PKG-INFO|(?:.*/)?[^/]+\.egg-info/PKG-INFO"
 )
 _NODE = re.compile(r"package/package\.json")
+_KNOWN = re.compile(
+    rf"(?:.*/)?(?P<module>{'|'.join(KNOWN_MODULES)})/(?:__init__|_version|__version__|version|__about__)\.py"
+)
 _INNER = re.compile(r".*\.(?:whl|zip|egg|tar|tgz|tar\.gz|tar\.bz2|tar\.xz)", re.IGNORECASE)
 _SMALLEST = 22
 _NO_ARCHIVES = (
@@ -52,6 +57,11 @@ _NODE_FIELD = re.compile(rb'"(name|version)"\s*:\s*"([^"\\]{1,214})"')
 _HEAD = 4096
 _XZ = b"\xfd7zXZ\x00"
 _COMPRESSED = (b"\x1f\x8b", b"BZh", _XZ)
+_NOT_READ = (
+    *(b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"\x28\xb5\x2f\xfd", b"hsqs", b"MSCF"),
+    *(b"!<arch>\ndebian", b"\xed\xab\xee\xdb"),
+)
+"""7z, RAR, Zstandard, SquashFS, cabinets; packages of Debian and RPM."""
 _BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -74,10 +84,14 @@ def read_nested(inventory: Inventory, lies: list[Lie]) -> list[Component]:
     for kind in (FileClass.MODEL, FileClass.ARCHIVE):
         for entry in inventory.of_class(kind):
             certain = kind is FileClass.ARCHIVE or entry.head.startswith(b"PK")
-            if entry.path not in inventory.not_kept and (certain or entry.head.startswith(_COMPRESSED)):
+            if entry.path in inventory.not_kept:
+                if certain:
+                    lies.append(Lie("archive-unreadable", f"{entry.path} was too large to be searched", entry.path))
+            elif certain or entry.head.startswith(_COMPRESSED):
                 with inventory.open(entry.path) as stream:
                     found += search.archive(stream, entry.path, certain=certain)
-    unique = {(c.purl or c.path, c.path): c for c in found}
+    lies += _unsearched(inventory)
+    unique = {(c.purl or c.path, c.path.partition("!")[0]): c for c in reversed(found)}
     return sorted(unique.values(), key=lambda c: (c.purl, c.path))
 
 
@@ -94,6 +108,15 @@ def _bundled(inventory: Inventory) -> Iterator[Component]:
                 origin=Origin.DETECTED,
                 sha256=entry.sha256,
             )
+
+
+def _unsearched(inventory: Inventory) -> list[Lie]:
+    """One finding for all archives in forms that are not read here."""
+    paths = sorted(p for p, e in inventory.files.items() if e.kind is Kind.FILE and e.head.startswith(_NOT_READ))
+    if not paths:
+        return []
+    shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+    return [Lie("archive-unsearched", f"archives in forms that are not read here: {shown}", paths[0])]
 
 
 def _detected(kind: str, name: str, version: str, where: str) -> Component:
@@ -114,11 +137,17 @@ def _is_zip(head: bytes) -> bool:
 
 
 def _states_package(name: str) -> bool:
-    return _METADATA.fullmatch(name) is not None or _NODE.fullmatch(name) is not None
+    return any(form.fullmatch(name) is not None for form in (_METADATA, _NODE, _KNOWN))
 
 
 def _stated(data: bytes, name: str, where: str) -> Iterator[Component]:
-    """The package whose metadata `data` are."""
+    """The package whose metadata `data` are, or the well-known one whose version this code states."""
+    known = _KNOWN.fullmatch(name)
+    if known is not None:
+        version = version_in(data)
+        if version:
+            yield _detected("pypi", KNOWN_MODULES[known["module"]], version, where)
+        return
     node = _NODE.fullmatch(name) is not None
     fields: dict[bytes, str] = {}
     for key, value in (_NODE_FIELD if node else _HEADER).findall(data[:MAX_METADATA]):
@@ -196,7 +225,7 @@ class _Search:
         if not (named or _is_zip(head) or head.startswith(_COMPRESSED) or head[257:262] == b"ustar"):
             return
         if depth + 1 >= MAX_DEPTH:
-            if not named:
+            if not (named or _is_zip(head)):
                 return
             raise ValueError(f"archives are packed more than {MAX_DEPTH} times in each other")
         data = self._read(stream, head, MAX_UNPACKED - self.unpacked, whole=True)

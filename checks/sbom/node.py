@@ -6,15 +6,18 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from checks.sbom.model import Component, package_url, text_of
+from checks.sbom.model import Component, Origin, package_url, text_of
 from checks.sbom.record import Lie
 from pratique.bounds import strict_json
 from pratique.errors import InvalidInput
-from pratique.intake.image.model import FileClass, Inventory
+from pratique.intake.image.model import FileClass, Inventory, Kind
 
 _PLACE = re.compile(r"(?P<folder>(?:.*/)?node_modules)/(?P<name>(?:@[^/]+/)?[^/]+)/package\.json")
 _NAME = re.compile(r"(?:@[a-z0-9~._-]{1,100}/)?[A-Za-z0-9~._-]{1,200}", re.ASCII)
+_CODE = (".js", ".cjs", ".mjs", ".node")
+_CODE_PLACE = re.compile(r"(?P<package>(?:.*/)?node_modules/(?P<name>@[^/]+/[^/.@][^/]*|[^/.@][^/]*))/.+")
 _MAX_SIZE = 2 * 1024**2
+_MAX_LOCK = 32 * 1024**2
 _MAX_NEEDS = 2000
 _NEEDS = ("dependencies", "optionalDependencies", "peerDependencies")
 
@@ -22,7 +25,9 @@ _NEEDS = ("dependencies", "optionalDependencies", "peerDependencies")
 def read_node(inventory: Inventory, lies: list[Lie]) -> list[Component]:
     """Installed npm packages; what their metadata get wrong goes into `lies`."""
     found = dict(_documents(inventory, lies))
-    return [_component(folder, document, found) for folder, document in found.items()]
+    _compare_with_lock(inventory, found, lies)
+    nameless = _without_metadata(inventory, found, lies)
+    return [*(_component(folder, document, found) for folder, document in found.items()), *nameless]
 
 
 def _documents(inventory: Inventory, lies: list[Lie]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -38,10 +43,54 @@ def _documents(inventory: Inventory, lies: list[Lie]) -> Iterator[tuple[str, Map
             continue
         name, version = _text(document, "name"), _text(document, "version")
         if not _NAME.fullmatch(name) or not version:
-            continue  # package.json without a name marks a folder of ES modules, not a package
+            continue  # Node loads such a package all the same: left to `_without_metadata`
         if name != place["name"]:
             lies.append(Lie("name-contradicted", f"node_modules/{place['name']} says that it is {name}", entry.path))
         yield entry.path.rpartition("/")[0], document
+
+
+def _without_metadata(inventory: Inventory, found: Mapping[str, Any], lies: list[Lie]) -> Iterator[Component]:
+    """Folders with code where npm installs packages, of which no `package.json` says name and version."""
+    seen: set[str] = set()
+    for path, entry in inventory.files.items():
+        if "node_modules/" not in path or entry.kind is not Kind.FILE or not path.endswith(_CODE):
+            continue
+        place = _CODE_PLACE.fullmatch(path)
+        if place is None or place["package"] in found or place["package"] in seen:
+            continue
+        seen.add(place["package"])
+        name = place["name"]
+        lies.append(Lie("unowned-module", f"no package.json says what {place['package']} is", place["package"]))
+        scope, _, last = name.rpartition("/")
+        if _NAME.fullmatch(name):
+            yield Component(
+                name=name,
+                version="",
+                purl=package_url("npm", last, "", namespace=scope),
+                ecosystem="npm",
+                path=place["package"],
+                origin=Origin.DETECTED,
+            )
+
+
+def _compare_with_lock(inventory: Inventory, found: Mapping[str, Any], lies: list[Lie]) -> None:
+    """What npm itself noted when it installed (`node_modules/.package-lock.json`) against what packages say."""
+    for entry in inventory.of_class(FileClass.NODE_METADATA):
+        if not entry.path.endswith("node_modules/.package-lock.json"):
+            continue
+        try:
+            document = strict_json(inventory.read(entry.path), where=entry.path, max_bytes=_MAX_LOCK)
+        except InvalidInput as error:
+            lies.append(Lie("metadata-unreadable", f"npm's notes cannot be read: {error}"[:300], entry.path))
+            continue
+        noted = document.get("packages") if isinstance(document, dict) else None
+        root = entry.path.removesuffix("node_modules/.package-lock.json")
+        for place, facts in noted.items() if isinstance(noted, dict) else ():
+            version = _text(facts, "version")
+            stated = _text(found.get(f"{root}{place}"), "version")
+            if version and stated and version != stated:
+                message = f"{place} says that its version is {stated}, npm noted {version}"
+                lies.append(Lie("version-contradicted", message, f"{root}{place}"))
 
 
 def _component(folder: str, document: Mapping[str, Any], found: Mapping[str, Any]) -> Component:

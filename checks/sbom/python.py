@@ -9,31 +9,24 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from checks.sbom.code_versions import stated_version, stated_versions
-from checks.sbom.known_modules import KNOWN_MODULES
-from checks.sbom.model import Component, Origin, package_url, text_of
-from checks.sbom.record import Lie, compare_record, site_of
+from checks.sbom.known_modules import ALSO_FROM, KNOWN_MODULES, NAMESPACES
+from checks.sbom.model import Component, package_url, text_of
+from checks.sbom.model import canonical as canonical
+from checks.sbom.record import Lie, compare_record
 from checks.sbom.spdx import parse
+from checks.sbom.unowned import PythonPackages, detected, name_unowned
 from pratique.errors import CouldNotDecide
-from pratique.intake.image.model import Inventory, Kind
+from pratique.intake.image.model import Inventory
 
 _DIRECTORY = re.compile(r"(?P<name>[^/]+?)-(?P<version>[^/-]+)\.(?:dist|egg)-info")
-_MODULE_SUFFIXES = (".py", ".so", ".pth", ".pyc")
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]{0,200})")
 _MAX_HEADER = 512 * 1024
 MAX_LISTED = 512 * 1024**2
 """Bytes of METADATA and RECORD that are read of all packages together."""
 _SAYS_NOTHING = ("OSI Approved", "License")
-
-
-@dataclass
-class PythonPackages:
-    """Components found, and what contradicts their metadata."""
-
-    components: list[Component] = field(default_factory=list)
-    lies: list[Lie] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,7 @@ def read_python(inventory: Inventory, os_owned: frozenset[str]) -> PythonPackage
                 next_step="Install fewer packages into one image.",
             )
         _read_distribution(inventory, distribution, found, owned)
-    _name_unowned(inventory, found, owned)
+    name_unowned(inventory, found, owned, os_owned)
     found.components.sort(key=lambda c: (c.purl, c.path))
     return found
 
@@ -93,9 +86,11 @@ def _read_distribution(
         lies, files = compare_record(inventory, distribution.directory)
         found.lies += lies
         owned |= files
+        _compare_with_modules(distribution, name, version, inventory, files, found)
         _compare_with_code(distribution, name, version, inventory, files, found)
     else:
-        _own_by_name(inventory, distribution, found, owned)
+        files = _own_by_name(inventory, distribution, found, owned)
+        _compare_with_modules(distribution, name, version, inventory, files, found)
     found.components.append(
         Component(
             name=name,
@@ -150,11 +145,6 @@ def _requirements(lines: Iterable[str]) -> Iterator[str]:
             yield canonical(match[1])
 
 
-def canonical(name: str) -> str:
-    """A project's name as PyPI compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 _MODULES = {canonical(name): module for module, name in KNOWN_MODULES.items()}
 
 
@@ -186,8 +176,25 @@ def _compare_with_code(
                 if not _same_release(stated, version):
                     message = f"{name} says that its version is {version}, its code says {stated}"
                     found.lies.append(Lie("version-in-code", message, place))
-                    found.components.append(_detected(name, stated, place))
+                    found.components.append(detected(name, stated, place))
             return
+
+
+def _compare_with_modules(
+    distribution: _Distribution, name: str, version: str, inventory: Inventory, files: set[str], found: PythonPackages
+) -> None:
+    """Well-known modules that the package owns although they are another's: that one is asked about too."""
+    prefix = f"{distribution.base}/" if distribution.base else ""
+    inside = (path.removeprefix(prefix) for path in files if path.startswith(prefix))
+    tops = {path.partition("/")[0].removesuffix(".py") for path in inside}
+    for module in sorted(tops & KNOWN_MODULES.keys() - NAMESPACES):
+        other = canonical(KNOWN_MODULES[module])
+        if canonical(name) == other or canonical(name) in ALSO_FROM.get(module, ()):
+            continue
+        path = f"{prefix}{module}"
+        stated = stated_version(inventory, f"{path}/__init__.py") or version
+        found.lies.append(Lie("module-of-another", f"{name} brings the module {module} of {other}", path))
+        found.components.append(detected(KNOWN_MODULES[module], stated, path))
 
 
 def _same_release(one: str, two: str) -> bool:
@@ -202,17 +209,6 @@ def _same_release(one: str, two: str) -> bool:
     return first[:length] == second[:length]
 
 
-def _detected(name: str, version: str, path: str) -> Component:
-    return Component(
-        name=name,
-        version=version,
-        purl=package_url("pypi", name, version),
-        ecosystem="PyPI",
-        path=path,
-        origin=Origin.DETECTED,
-    )
-
-
 def _same_version(one: str, two: str) -> bool:
     from packaging.version import InvalidVersion, Version
 
@@ -225,7 +221,7 @@ def _same_version(one: str, two: str) -> bool:
 # --- modules without an owner ----------------------------------------------------------------------------------------
 
 
-def _own_by_name(inventory: Inventory, distribution: _Distribution, found: PythonPackages, owned: set[str]) -> None:
+def _own_by_name(inventory: Inventory, distribution: _Distribution, found: PythonPackages, owned: set[str]) -> set[str]:
     """Old-style metadata list no hashes: what `top_level.txt` names belongs to the package, unverified."""
     name = distribution.directory.rpartition("/")[2]
     if distribution.metadata not in owned:
@@ -238,48 +234,6 @@ def _own_by_name(inventory: Inventory, distribution: _Distribution, found: Pytho
         text = ""
     tops = {line.strip() for line in text.splitlines()[:200] if line.strip()}
     prefix = f"{distribution.base}/" if distribution.base else ""
-    owned.update(f"{prefix}{top}{tail}" for top in tops for tail in ("", ".py"))
-
-
-def _name_unowned(inventory: Inventory, found: PythonPackages, owned: set[str]) -> None:
-    """Top-level names in site directories with code of which no file has an owner."""
-    with_owner: set[tuple[str, str]] = set()
-    without: dict[tuple[str, str], str] = {}
-    for path, entry in inventory.files.items():
-        place = site_of(path)
-        if place is None or entry.kind is not Kind.FILE or not path.endswith(_MODULE_SUFFIXES):
-            continue
-        top = place[1].partition("/")[0]
-        if path in owned or f"{place[0]}/{top}" in owned:
-            with_owner.add((place[0], top))
-        elif not _generated(path, owned) and top != "__pycache__":
-            without.setdefault((place[0], top), path)
-    for (site, top), path in sorted(without.items()):
-        inside = (site, top) in with_owner
-        kind = "unowned-file" if inside else "unowned-module"
-        what = (
-            f"{path} lies in a package but its RECORD does not name it" if inside else f"no package owns {site}/{top}"
-        )
-        found.lies.append(Lie("startup-file" if top.endswith(".pth") else kind, what, path))
-        if not inside:
-            _detect(top, path, inventory, found)
-
-
-def _generated(path: str, owned: set[str]) -> bool:
-    """Whether a `.pyc` was compiled from an owned source."""
-    if not path.endswith(".pyc"):
-        return False
-    folder, _, last = path.rpartition("/")
-    source = folder.removesuffix("/__pycache__") + "/" + last.partition(".")[0] + ".py"
-    return source in owned or path.removesuffix("c") in owned
-
-
-def _detect(top: str, path: str, inventory: Inventory, found: PythonPackages) -> None:
-    """A module known by its import name becomes a component marked so, its version taken from the code if kept."""
-    module = top.partition(".")[0]
-    if top.endswith(".pth") or not re.fullmatch(r"[A-Za-z0-9_]+", module):
-        return
-    folder = path[: path.index(f"/{module}") + 1] if f"/{module}" in path else ""
-    begins = path if path == f"{folder}{top}" else f"{folder}{module}/__init__.py"
-    version = stated_version(inventory, begins)
-    found.components.append(_detected(KNOWN_MODULES.get(module, module), version, path))
+    named = {f"{prefix}{top}{tail}" for top in tops for tail in ("", ".py")}
+    owned |= named
+    return named

@@ -48,7 +48,7 @@ def compare_record(inventory: Inventory, directory: str) -> tuple[list[Lie], set
         owned.add(entry.path)
         if digest and entry.sha256:
             wrong += [path] if stated_digest(digest) != entry.sha256.removeprefix("sha256:") else []
-        elif path.endswith((".py", ".so")):
+        elif path.endswith((".py", ".so")) or (path.endswith(".pyc") and "/__pycache__/" not in path):
             unhashed.append(path)
     for rule, message, paths in (
         ("record-hash", f"files of {name} are not those its RECORD names", wrong),
