@@ -118,6 +118,11 @@ class ManagedKey:
                 next_step="Write the times with their zone, e.g. 2026-01-31T00:00:00Z.",
             )
 
+    def covers(self, time: datetime) -> bool:
+        """Whether `time` lies in the key's window."""
+        early = self.not_before is not None and time < self.not_before
+        return not early and (self.not_after is None or time <= self.not_after)
+
     def __str__(self) -> str:
         return f"the key {self.name}"
 

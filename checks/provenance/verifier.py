@@ -94,6 +94,7 @@ class _Verification:
         self.record = Recorder()
         self.certificate: x509.Certificate | None = None
         self.managed: ManagedKey | None = None
+        self.entries: tuple[ManagedKey, ...] = ()
         self.key: PublicKey | None = None
         self.signer: Signer | None = None
         self.accepted_by: tuple[Identity | ManagedKey, ...] = ()
@@ -168,10 +169,11 @@ class _Verification:
             if not self._is_signature_of(self.key):
                 raise StepFailed("the signature is not the certificate's key's over this content")
             return None, "made with the certificate's key over this content"
-        for managed in self.trust.keys:
-            key = load_public_key(managed.public_key)
+        keys = [(managed, _load(managed)) for managed in self.trust.keys]
+        for managed, key in keys:
             if self._is_signature_of(key):
-                self.managed, self.key = managed, key
+                self.key, self.managed = key, managed
+                self.entries = tuple(one for one, other in keys if other == key)
                 return None, f"made with {managed} over this content"
         known = ", ".join(key.name for key in self.trust.keys[:5]) or "none"
         raise StepFailed(f"no trusted key made this signature (trusted: {known})")
@@ -186,12 +188,13 @@ class _Verification:
             return None, str(self.signer)
         if self.managed is None:
             raise StepFailed("no key that the policy names made this signature")
-        start, end = self.managed.not_before, self.managed.not_after
-        for time in self.times or (self.now,):
-            if (start and time < start) or (end and time > end):
-                raise StepFailed(f"{self.managed} was not valid at {time.isoformat()}")
-        self.accepted_by = (self.managed,)
-        return None, str(self.managed)
+        times = self.times or (self.now,)
+        valid = next((one for one in self.entries if all(map(one.covers, times))), None)
+        if valid is None:
+            late = next(time for time in times if not self.managed.covers(time))
+            raise StepFailed(f"{self.managed} was not valid at {late.isoformat()}")
+        self.managed, self.accepted_by = valid, (valid,)
+        return None, str(valid)
 
     def _check_content(self) -> None:
         self.record.run(StepName.STATEMENT, self._statement)
@@ -327,6 +330,14 @@ class _Verification:
         if any(step.outcome not in (Outcome.PASSED, Outcome.ABSENT) for step in self.record.steps):
             raise StepAbsent("not asked: another step already failed")
         return None, second_opinion(self.bundle, self.key, self.material, self.demand.digest)
+
+
+def _load(managed: ManagedKey) -> PublicKey:
+    try:
+        return load_public_key(managed.public_key)
+    except StepFailed as failure:
+        fix = "Ask the node's maintainer to name a file with a public key in PEM under trust.keys."
+        raise StepFailed(f"{managed} of the policy is none: {failure.detail}", fix=fix) from failure
 
 
 def _is_accepted(signer: Signer, identity: Identity) -> bool:

@@ -470,6 +470,16 @@ def test_a_key_that_stands_twice_is_the_one_valid_then(bench: Bench) -> None:
     assert result.status is Status.PASSED, result.summary
 
 
+def test_a_managed_key_that_stands_twice_is_the_one_valid_then(bench: Bench) -> None:
+    """Named for two spans of time: the signature falls into the second; before the first and between them it fails."""
+    key = new_key()
+    windows = [(NOW - timedelta(days=9), NOW - timedelta(days=8)), (NOW, NOW + timedelta(days=1))]
+    keys = tuple(managed_key(key, not_before=start, not_after=end) for start, end in windows)
+    bundle = bench.v1.sign_image_with_key(IMAGE, key)
+    assert bench.check(Case([bundle], trust={"keys": keys})).status is Status.PASSED
+    assert "identity" in errors(bench.check(Case([bundle], trust={"keys": keys[:1]})))
+
+
 def test_trust_in_nobody_is_trust_in_nobody() -> None:
     """Whatever else is set."""
     assert Trust(attestations=(Attestation(SLSA_V1),), require_log_entry=False).emptiness()
