@@ -39,7 +39,7 @@ _SUSE = re.compile(r".*?([0-9]+)(?: SP([0-9]+)|\.([0-9]+))?(?:[- ].*)?", re.ASCI
 _UBUNTU = re.compile(r"(?:Pro:)?([0-9]{2}\.[0-9]{2})(?:\.[0-9]+)?(?::LTS)?", re.ASCII)
 _PYPI_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 _NPM_NAME = re.compile(r"(?:@[A-Za-z0-9~][A-Za-z0-9._~-]*/)?[A-Za-z0-9~_][A-Za-z0-9._~!()'*-]*", re.ASCII)
-_SYSTEM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~:()-]*", re.ASCII)
+_SYSTEM_NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._+~:()-]*", re.ASCII)  # apk's virtual packages start with a dot
 _MAX_NAME = 214
 
 

@@ -205,6 +205,7 @@ def test_a_release_that_nobody_can_read_is_one_of_its_own() -> None:
         ("npm", "lod\u0430sh", False),
         ("Debian:12", "libstdc++6", True),
         ("Debian:12", "lib c", False),
+        ("Alpine:v3.20", ".build-deps", True),
         ("Red Hat:enterprise_linux:9", "ImageMagick", True),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -219,6 +220,7 @@ MISBEHAVING: dict[str, Answer] = {
     "answers in another encoding": says(200, b"\xff\xfe{}"),
     "answers with what is no gzip": says(200, b"{}", Content_Encoding="gzip"),
     "answers with too much": says(200, b'{"vulns": [' + b" " * 300_000 + b"]}"),
+    "unpacks to far too much": says(200, gzip.compress(b" " * 20_000_000), Content_Encoding="gzip"),
     "nests too deep": says(200, b'{"vulns": ' + b"[" * 5000 + b"]" * 5000 + b"}"),
     "says nothing": silent,
     "says a byte now and then": dripping,
