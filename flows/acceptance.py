@@ -121,10 +121,12 @@ def accept(node: Node, papers: Papers, *, reference: str = "") -> Admitted:
 
     Raises `NotAdmitted` (`admission/…`, `run/…` for documents that are not those that it names) and other `Refused`.
     """
+    return node.settled(lambda size: _accept(node, papers, reference, size))
+
+
+def _accept(node: Node, papers: Papers, reference: str, size: int) -> Admitted:
     hub = _signer(node, papers.envelope)
-    accepted = Accepted(papers.envelope, hub.verifier)
-    node.head()
-    admitted = check_accepted(node, accepted)
+    admitted = check_accepted(node, Accepted(papers.envelope, hub.verifier))
     tool = admitted.tool
     require_same_image(node, tool)
     _require_not_withdrawn(node, hub, admitted, papers.envelope)
@@ -142,7 +144,7 @@ def accept(node: Node, papers: Papers, *, reference: str = "") -> Admitted:
         expires=admitted.expires,
         node_id=node.uri,
     )
-    node.append(sign_statement(statement, node.key))
+    node.append(sign_statement(statement, node.key), after=size)
     if reference:
         remember_image(node.settings, tool.image_digest, RegistryImage(reference))
     return admitted

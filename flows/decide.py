@@ -66,6 +66,11 @@ def admit(node: Node, run_id: str, given: Decision, *, until: datetime | None = 
     `Refused` where it cannot be admitted (its verdict, another policy since, refused, withdrawn, another image under
     its version), `NotAuthorised` for the submitter, for somebody without that role, and for somebody who has decided.
     """
+    history_of(node, run_id)  # a run that nobody knows makes no ledger
+    return node.settled(lambda size: _admit(node, run_id, given, until, size))
+
+
+def _admit(node: Node, run_id: str, given: Decision, until: datetime | None, size: int) -> Admission:
     history = history_of(node, run_id)
     person = _authorise(node, Action.ADMIT, given)
     require_admissible(node, history)
@@ -85,11 +90,11 @@ def admit(node: Node, run_id: str, given: Decision, *, until: datetime | None = 
     decided = [*counting(node, history), mine]
     lacking = missing(node.policy.policy.approvals.admit, decided)
     if lacking:
-        node.append(signed)
+        node.append(signed, after=size)
         return Admission(history.inspected.tool, None, missing=lacking)
     expires = min([latest, *(one.expires for one in decided if one.expires is not None)])
     summary = _summary(node, history.inspected, [one.digest for one in decided], moment, passed=True, expires=expires)
-    appended = node.append(signed, sign_statement(summary, node.key))
+    appended = node.append(signed, sign_statement(summary, node.key), after=size)
     return Admission(history.inspected.tool, appended[-1].index, expires)
 
 

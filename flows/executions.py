@@ -78,8 +78,11 @@ class Execution:
         )
 
 
-def record_start(node: Node, order: Order, execution: Execution) -> None:
-    """Record that the tool is about to start, so that a run whose process is killed leaves a trace too."""
+def record_start(node: Node, order: Order, execution: Execution, *, after: int) -> None:
+    """Record that the tool is about to start, so that a run whose process is killed leaves a trace too.
+
+    Raises `Overtaken` where the ledger has no longer `after` entries.
+    """
     statement = run_start(
         _image(execution),
         admission=_admission(execution),
@@ -88,7 +91,7 @@ def record_start(node: Node, order: Order, execution: Execution) -> None:
         node_id=node.uri,
         asked={"tool": str(order.tool), **_pseudonyms(node, order)},
     )
-    node.append(sign_statement(statement, node.key))
+    node.append(sign_statement(statement, node.key), after=after)
 
 
 def record_execution(node: Node, order: Order, execution: Execution, papers: Path) -> int:

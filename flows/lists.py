@@ -25,7 +25,7 @@ from records.withdrawals import (
 )
 
 LIST_TYPE = "application/vnd.pratique.withdrawals"
-_IN_ONE_ENTRY = 100
+_IN_ONE_ENTRY = 50
 """How many withdrawals fit into one entry of the ledger."""
 
 
@@ -58,7 +58,10 @@ def import_list(node: Node, note: bytes) -> TakenIn:
     continue the one that was taken in before, `withdrawals/clock` for one from the future; and `InvalidInput`.
     """
     listed = open_list(note, list_signers(node))
-    node.head()
+    return node.settled(lambda size: _import(node, note, listed, size))
+
+
+def _import(node: Node, note: bytes, listed: WithdrawalList, size: int) -> TakenIn:
     seen = next((one for one in node.admissions.lists() if one.origin == listed.origin), None)
     _require_newer(listed, seen)
     if listed.issued > node.clock() + SKEW:
@@ -72,7 +75,7 @@ def import_list(node: Node, note: bytes) -> TakenIn:
         return TakenIn(listed, ())
     news = listed.withdrawals[seen.size if seen is not None else 0 :]
     node.store.put(note, name="withdrawals", media_type=LIST_TYPE)
-    node.append(*_statements(node, listed, note, news))
+    node.append(*_statements(node, listed, note, news), after=size)
     return TakenIn(listed, news)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from checks.pinning import ValidatedVersion
 from policies.load import LoadedPolicy, load_policy
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from records.ledger import Appended, Ledger
     from records.mark import Mark
     from records.reader import LedgerReader
+
+Decided = TypeVar("Decided")
+_TRIES = 20
 
 KEY_FILE = "node.pem"
 MARK_FILE = "newest-checkpoint"
@@ -95,12 +99,30 @@ class Node:
         """The ledger's head, which continues every head seen before; raises `CouldNotDecide` where it does not."""
         return self._mark_of(self.ledger).check()
 
-    def append(self, *envelopes: bytes) -> tuple[Appended, ...]:
-        """Append signed statements under one checkpoint, all or none; raises as the ledger does."""
+    def append(self, *envelopes: bytes, after: int | None = None) -> tuple[Appended, ...]:
+        """Append signed statements under one checkpoint, all or none; raises as the ledger does.
+
+        With `after`, only where the ledger still has so many entries (`Overtaken`); see `settled`.
+        """
         self.head()
-        appended = self.ledger.extend(envelopes)
+        appended = self.ledger.extend(envelopes, after=after)
         self.head()
         return appended
+
+    def settled(self, decide: Callable[[int], Decided]) -> Decided:
+        """What `decide` returns, who is handed how many entries it looks at, and appends after just these.
+
+        So nothing comes between a check and what rests on it, however long a process was stopped there. It is asked
+        again where somebody else was faster. Raises `Overtaken` where that never ends.
+        """
+        from records.ledger import Overtaken
+
+        for _ in range(_TRIES):
+            try:
+                return decide(self.head().size)
+            except Overtaken:
+                continue
+        return decide(self.head().size)
 
     def validated(self) -> tuple[ValidatedVersion, ...]:
         """The validated versions of the ledger; none where there is no ledger yet. Raises `CouldNotDecide`."""

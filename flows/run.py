@@ -148,11 +148,14 @@ def _carried_out(node: Node, order: Order, execution: Execution, machine: Machin
     papers = node.settings.runs / execution.run_id
     papers.mkdir(parents=True, mode=0o700)
 
-    def before_start() -> None:
+    def started(size: int) -> None:
         _require_still(node, order.tool, execution.entitled)
+        record_start(node, order, execution, after=size)
+
+    def before_start() -> None:
         if _held(machine, execution.entitled, execution.config) != execution.image_id:
             raise _other_image(Refused("it is not there any more", cause=execution.image_id))
-        record_start(node, order, execution)
+        node.settled(started)
 
     try:
         record = machine.run(request, spec, output=staging, log=papers / "log", before_start=before_start)

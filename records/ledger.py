@@ -39,6 +39,10 @@ class Appended:
     checkpoint: SignedCheckpoint
 
 
+class Overtaken(CouldNotDecide):
+    """The ledger has grown since it was looked at."""
+
+
 class Ledger(LedgerReader):
     """A ledger that this node writes; made when `root` is empty, repaired when an append was torn."""
 
@@ -59,8 +63,12 @@ class Ledger(LedgerReader):
         """
         return self.extend([entry])[0]
 
-    def extend(self, entries: Sequence[bytes]) -> tuple[Appended, ...]:
-        """Add several entries under one checkpoint; all of them or none."""
+    def extend(self, entries: Sequence[bytes], *, after: int | None = None) -> tuple[Appended, ...]:
+        """Add several entries under one checkpoint; all of them or none.
+
+        With `after`, only while the ledger has just so many entries: what rests on them is not added to others. Raises
+        `Overtaken` otherwise.
+        """
         for entry in entries:
             check_entry(entry)
         if not entries:
@@ -68,6 +76,12 @@ class Ledger(LedgerReader):
         with _disk_errors(self.root), locked(self.root, exclusive=True):
             edge = self._recover()
             size = edge.size
+            if after is not None and size != after:
+                raise Overtaken(
+                    "somebody else wrote to the ledger at the same time",
+                    cause=f"it had {after} entries and now has {size}",
+                    next_step="Run the command again.",
+                )
             try:
                 signed = self._write(edge, entries)
             except BaseException:

@@ -28,6 +28,9 @@ from records.statements import DECISION, VSA
 
 MAX_LIST_BYTES = 16 << 20
 _MAX_LINE_BYTES = 4096
+_MAX_NAME, _MAX_VERSION = 200, 200
+"""Bytes; so that fifty of them fit into one entry of the ledger that takes the list in."""
+
 _ISSUED = re.compile(r"issued (\S{20})")
 _FIELDS = {"entry", "image", "name", "version", "withdrawnOn"}
 
@@ -177,11 +180,15 @@ def _parsed(line: str) -> Withdrawal:
     if not isinstance(item, dict) or item.keys() != _FIELDS or canonical_json(item).decode() != line:
         raise _malformed("a line is no withdrawal in canonical JSON")
     entry, name, version, moment = item["entry"], item["name"], item["version"], moment_of(item["withdrawnOn"])
-    if type(entry) is not int or entry < 0 or not isinstance(name, str) or not isinstance(version, str):
-        raise _malformed("a withdrawal without entry, name or version")
+    if type(entry) is not int or entry < 0 or not _is_short(name, _MAX_NAME) or not _is_short(version, _MAX_VERSION):
+        raise _malformed("a withdrawal without entry, name or version, or one that is too long")
     if moment == LONG_AGO:
         raise _malformed("a withdrawal without a time")
     return Withdrawal(entry, name, version, parse_digest(item["image"], where="withdrawal list"), moment)
+
+
+def _is_short(text: object, limit: int) -> bool:
+    return isinstance(text, str) and len(text.encode()) <= limit
 
 
 def _malformed(message: str) -> InvalidInput:

@@ -82,6 +82,7 @@ BAD_LINES = {
     "no time": LINE.replace("2026-03-01T00:00:00Z", "yesterday"),
     "a time zone": LINE.replace("00:00:00Z", "00:00:00+01:00"),
     "no object": "[]",
+    "a name without end": LINE.replace("tool-0", "x" * 201),
 }
 
 

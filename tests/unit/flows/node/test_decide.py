@@ -11,6 +11,7 @@ import pytest
 
 from checks.pinning import ValidatedVersion
 from flows.decide import Admission, Decision, admit, refuse, withdraw
+from flows.node import Node
 from pratique.digests import sha256_bytes
 from pratique.errors import InvalidInput, NotAuthorised, PratiqueError, Refused, UsageError
 from records import statements
@@ -292,6 +293,24 @@ def test_a_decision_after_the_withdrawal(home: Home) -> None:
     withdraw(home.node(), "scorer", ANNA)
     with pytest.raises(Refused, match="withdrawn after"):
         admitted(home, late, BORIS)
+
+
+def test_a_withdrawal_just_before_the_admission_is_recorded(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs of one image, one of them admitted: who admits the other and stops in between has to look again."""
+    first, second = home.inspected(), home.inspected()
+    admitted(home, first)
+    append, waiting = Node.append, [True]
+
+    def overtaken(self: Node, *envelopes: bytes, **more: Any) -> Any:
+        if more.get("after") is not None and waiting:
+            waiting.clear()
+            withdraw(home.node(), "scorer", ANNA)
+        return append(self, *envelopes, **more)
+
+    monkeypatch.setattr(Node, "append", overtaken)
+    with pytest.raises(Refused, match="withdrawn after"):
+        admitted(home, second, BORIS)
+    assert validated(home) == []
 
 
 def test_people_who_changed_between_two_decisions(home: Home) -> None:

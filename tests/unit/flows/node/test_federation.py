@@ -17,6 +17,7 @@ from console.terminal.app import app
 from flows.acceptance import Papers, accept, papers_of
 from flows.decide import admit, refuse, withdraw
 from flows.lists import export_list, import_list
+from flows.node import Node
 from flows.overview import overview
 from flows.run import Order, run
 from flows.tools import parse_tool
@@ -374,6 +375,34 @@ def test_an_image_that_the_hub_looked_at_again(federation: Federation, tmp_path:
     assert federation.run(tmp_path).calls
 
 
+@pytest.mark.parametrize("what", ["accept", "older list"])
+def test_a_process_that_is_stopped_between_check_and_record(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Somebody presses Ctrl-Z just then, waits for the withdrawal, and lets it go on: it has to look again."""
+    papers, old = federation.admitted(), export_list(federation.hub.node())
+    federation.told()
+    accept(federation.node.node(), papers)
+    federation.later(minutes=1)
+    old = export_list(federation.hub.node())
+    federation.later(minutes=1)
+    node, stopped = federation.node.node(), [True]
+    append = type(node).append
+
+    def stopping(self: Node, *envelopes: bytes, **more: Any) -> Any:
+        if stopped.pop() if stopped else False:
+            if what == "accept":
+                withdraw(federation.node.node(), "scorer", ANNA)
+            else:
+                hub_withdraws(federation)
+        return append(self, *envelopes, **more)
+
+    monkeypatch.setattr(type(node), "append", stopping)
+    with pytest.raises(Refused) as caught:
+        accept(node, papers) if what == "accept" else import_list(node, old)
+    assert getattr(caught.value, "rule", "") in ("admission/withdrawn", "withdrawals/rolled-back")
+
+
 @pytest.mark.parametrize("who", ["hub", "node"])
 def test_a_clock_that_was_put_back(federation: Federation, who: str) -> None:
     """The withdrawal seems older than the admission: it counts all the same."""
@@ -576,7 +605,7 @@ def test_a_list_of_many(federation: Federation) -> None:
     ]
     hub.append(*admitted, *(sign_statement(one, hub.key) for one in decided[:220]))
     assert len(import_list(federation.node.node(), export_list(hub)).news) == 220
-    assert len(statements_of(federation.node.node(), WITHDRAWAL_LIST)) == 3
+    assert len(statements_of(federation.node.node(), WITHDRAWAL_LIST)) == 5
     hub.append(*(sign_statement(one, hub.key) for one in decided[220:]))
     federation.later(minutes=1)
     taken = import_list(federation.node.node(), export_list(federation.hub.node()))

@@ -332,6 +332,27 @@ def test_a_tool_that_is_withdrawn_while_the_run_waits(bench: Bench) -> None:
     bench.refused("run/withdrawn")
 
 
+@pytest.mark.parametrize("other", ["withdrawal", "another run"])
+def test_a_ledger_that_grows_just_before_the_start(bench: Bench, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    """Between the last look and the record of the start nothing may happen: it looks again, and only then starts."""
+    append, waiting = Node.append, [True]
+
+    def overtaken(self: Node, *envelopes: bytes, **more: Any) -> Any:
+        if more.get("after") is not None and waiting:
+            waiting.clear()
+            if other == "withdrawal":
+                withdraw(bench.home.node(), "scorer", ANNA)
+            else:
+                append(bench.home.node(), b'{"an":"entry of another run"}')
+        return append(self, *envelopes, **more)
+
+    monkeypatch.setattr(Node, "append", overtaken)
+    if other == "withdrawal":
+        bench.refused("run/withdrawn")
+    else:
+        assert bench.run().succeeded
+
+
 def test_a_policy_that_changed(bench: Bench) -> None:
     """Admissions under the old one count only where the new one says so."""
     old = bench.home.node().policy.digest
