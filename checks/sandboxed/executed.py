@@ -32,7 +32,7 @@ def judge_executed(judgement: Judgement, record: SandboxRun) -> None:
             judgement.add(
                 "not-traced",
                 Level.NOTE,
-                f"Programs and denied calls were not counted: {record.traced_detail or 'not possible here'}.",
+                f"What the tool executed and opened was not counted: {record.traced_detail or 'not possible here'}.",
                 fix="Install bpftrace and run as root on a kernel with BTF; the filter denies the calls all the same.",
             )
         return
@@ -43,8 +43,9 @@ def judge_executed(judgement: Judgement, record: SandboxRun) -> None:
         judgement.add(
             "traced-in-part",
             Level.WARNING,
-            f"Not every program and denied call was counted: {record.traced_detail}",
-            fix="Start fewer different programs.",
+            f"Not all that the tool did was counted: {record.traced_detail}",
+            fix="Start fewer different programs and open fewer different files outside the image; where the detail "
+            "speaks of attaching, the node's kernel or bpftrace is at fault, not the tool.",
             risks=("G1",),
         )
 

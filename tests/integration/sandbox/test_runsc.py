@@ -188,10 +188,11 @@ def test_what_gvisor_hides_is_not_taken_for_nothing(
         spec=RUNSC | {"network": "sinkhole"},
         memory=256 * MIB,
     ).run
-    assert (run.exit_code, run.observed, run.traced, run.tried_nothing) == (
-        0, Observed.IMPOSSIBLE, Observed.IMPOSSIBLE, None,
+    assert (run.exit_code, run.observed, run.traced, run.notified, run.tried_nothing) == (
+        0, Observed.IMPOSSIBLE, Observed.IMPOSSIBLE, Observed.IMPOSSIBLE, None,
     )  # fmt: skip
     assert "runsc" in run.observed_detail
+    assert "runsc" in run.notified_detail
 
 
 def test_a_policy_that_demands_gvisor_gets_it_from_the_gate_to_the_run(
