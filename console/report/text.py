@@ -38,7 +38,7 @@ def to_human(report: Report) -> str:
     if not_asked(report):
         lines += [not_asked(report), ""]
     lines += [
-        f"  {MARKS[result.status]} {name:<16} {result.status:<15} {plain(result.summary)}"
+        f"  {MARKS[result.status]} {name:<17} {result.status:<15} {plain(result.summary)}"
         for name, result in report.checks.items()
     ]
     lines += ["", f"run {report.run_id}, {report.seconds:.1f} s of which the tool ran {report.tool_seconds:.1f} s"]

@@ -45,7 +45,7 @@ class Progress:
             self._running.remove(result.check)
         mark, colour = _MARKS[result.status]
         time = "cached" if cached else f"{result.seconds:.1f} s"
-        self._console.print(f"  [{colour}]{mark}[/] {result.check:<16}", end="")
+        self._console.print(f"  [{colour}]{mark}[/] {result.check:<17}", end="")
         self._console.print(
             f"{result.status:<15}{time:>8}  {plain(result.summary)}", markup=False, overflow="ellipsis", no_wrap=True
         )
