@@ -90,17 +90,26 @@ def find_secrets(image: Image, inventory: Inventory) -> Iterator[Finding]:
             found = (Level.WARNING, f"what may be a secret, which was not examined ({error.cause})")
         if found:
             yield _secret_file(entry, *found)
-    yield from _key_stores(inventory)
+    ownership = _ownership(inventory)
+    yield from _key_stores(inventory, ownership)
     yield from _repositories(inventory)
-    yield from _in_texts(image, inventory)
+    yield from _in_texts(image, inventory, ownership)
 
 
-def _key_stores(inventory: Inventory) -> Iterator[Finding]:
+def _ownership(inventory: Inventory) -> Ownership:
+    """Whose the files are; where that cannot be read, all are taken for the tool's own."""
+    try:
+        return read_ownership(inventory)
+    except CouldNotDecide:
+        return Ownership(frozenset(), frozenset(), frozenset(), frozenset())
+
+
+def _key_stores(inventory: Inventory, ownership: Ownership) -> Iterator[Finding]:
     what = "a store of keys, which nobody can look into"
     for entry in inventory.files.values():
         named = entry.path.lower().endswith(_KEY_STORE_NAMES) and entry.head.startswith((b"\x30\x82", b"\x30\x80"))
         is_store = named or (entry.head.startswith(_KEY_STORES) and not entry.path.endswith("/cacerts"))
-        if entry.kind is Kind.FILE and is_store:
+        if entry.kind is Kind.FILE and is_store and ownership.is_own(entry):
             yield _secret_file(entry, _level(entry.path, Level.WARNING), what)
 
 
@@ -120,15 +129,11 @@ def _repositories(inventory: Inventory) -> Iterator[Finding]:
 # --- texts -----------------------------------------------------------------------------------------------------------
 
 
-def _in_texts(image: Image, inventory: Inventory) -> Iterator[Finding]:
+def _in_texts(image: Image, inventory: Inventory, ownership: Ownership) -> Iterator[Finding]:
     """Tokens and keys in programs, settings and other small texts that no package owns, seen or removed."""
     kept = [entry for kind in _KEPT_TEXTS for entry in inventory.of_class(kind)]
     shown, skipped = _chosen(kept, inventory, _TEXT_BUDGET)
     yield from _search(shown, lambda entry: inventory.read(entry.path), hidden=False)
-    try:
-        ownership = read_ownership(inventory)
-    except CouldNotDecide:
-        ownership = Ownership(frozenset(), frozenset(), frozenset(), frozenset())
     others = [e for e in inventory.files.values() if _is_text(e) and e.path not in inventory.classes]
     others = [e for e in others if ownership.is_own(e)]
     hidden = [e for e in inventory.hidden if _is_text(e) and not _is_still_there(e, inventory)]

@@ -19,6 +19,8 @@ _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _TORCH_PICKLES = 5
 """magic number, protocol, system, the object, storage keys; then raw storages (torch before 1.6)"""
 _PICKLE_NAMES = frozenset((".pkl", ".pickle", ".pck", ".joblib", ".jbl", ".pt", ".pth", ".ckpt", ".dill"))
+_OTHER_MEANINGS = frozenset((".pth", ".pt", ".ckpt"))
+"""Python's own path files, texts in Portuguese, TensorFlow's index of checkpoints."""
 _MODEL_NAMES = frozenset(
     (".npy", ".npz", ".h5", ".hdf5", ".keras", ".onnx", ".gguf", ".safetensors", ".skops", ".pt2", ".mar", ".nemo")
 )
@@ -154,8 +156,7 @@ def _hides_zip(part: Part) -> bool:
 
 def _maybe_pickle(part: Part, found: Found, head: bytes) -> None:
     """A pickle for certain (by its first bytes or its name), or bytes of which only real attacks are reported."""
-    startup_file = part.suffix == ".pth" and head.isascii()  # Python's own .pth files are text
-    named = part.suffix in _PICKLE_NAMES and not startup_file
+    named = part.suffix in _PICKLE_NAMES and not (part.suffix in _OTHER_MEANINGS and _is_text(head))
     certain = named or (len(head) > 1 and head[0] == 0x80 and head[1] <= 5)
     if certain:
         _pickle_at(part, found, 0)
@@ -177,6 +178,15 @@ def _maybe_pickle(part: Part, found: Found, head: bytes) -> None:
         found.formats.append(kind)
     elif part.suffix in _MODEL_NAMES:
         raise Unparsable("the content is not what the name says")
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether the first bytes are words: then the name may mean something else, and the content alone decides."""
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        text = head[: error.start].decode("utf-8") if error.start > len(head) - 4 else "\0"
+    return bool(text) and all(character.isprintable() or character in "\t\r\n" for character in text)
 
 
 def _pickle_at(part: Part, found: Found, start: int) -> None:

@@ -190,6 +190,28 @@ def text_of(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
+OTHER_TEXTS = {
+    "tutor.pt": "=" * 70 + "\n=  Bem-vindo ao tutorial do VIM  =\n",
+    "site.pth": "/opt/lib\n/srv/ação\n",
+    "index.ckpt": 'model_checkpoint_path: "model-3"\n',
+}
+
+
+@pytest.mark.parametrize("name", OTHER_TEXTS)
+def test_a_text_whose_name_has_other_meanings_is_no_model(name: str) -> None:
+    assert scan(OTHER_TEXTS[name].encode() * 20, name).verdict is Verdict.UNRECOGNISED
+    assert scan(b"cposix\nsystem\n(S'true'\ntR.", name).verdict is Verdict.UNSAFE
+    assert (
+        scan(
+            b"S'"
+            + OTHER_TEXTS[name].encode("ascii", "ignore").replace(b"\n", b" ").replace(b"'", b"")
+            + b"'\n0cposix\nsystem\n(S'true'\ntR.",
+            name,
+        ).verdict
+        is Verdict.UNSAFE
+    )
+
+
 FORMATS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "Keras downloads a file": ("m.keras", lambda: layers(function("keras.utils", "get_file"))),
     "Keras downloads a file, by its inner name": (
@@ -356,6 +378,7 @@ HONEST: dict[str, tuple[str, Callable[[], bytes]]] = {
             "{{ strftime_now('%d %b') }}{{ m.content.split('</think>')[-1].lstrip('\\n') }}{% endfor %}"
         ),
     ),
+    "a text pickle whose name has other meanings": ("m.pt", lambda: b"(lp0\nI1\naI2\na."),
     "a tokenizer's settings": (
         "tokenizer_config.json",
         lambda: text_of({"chat_template": "{{ messages[0]['content'] }}"}),
