@@ -11,9 +11,14 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from checks.interface import CheckResult, Level, Status
 from checks.provenance import COSIGN_SIGN, Attestation, Identity, SignatureFile, Trust, check_provenance
+from checks.provenance.attestations import require_content
+from checks.provenance.statement import Statement
+from checks.provenance.steps import StepFailed
 from checks.provenance.trust import CLAIMS
 from examples.signing.private_sigstore import Options
 from examples.signing.services import new_key, pem
@@ -364,3 +369,42 @@ def test_one_of_two_letter_cases_is_one_signer(bench: Bench) -> None:
     bundles = [bench.v2.sign_image(IMAGE, one, ISSUER) for one in (SIGNER, other)]
     assert "too-few-signers" in errors(bench.check(Case(bundles, trust=trust)))
     assert Trust(identities=(Identity(SIGNER, ISSUER),)).emptiness()
+
+
+PREDICATES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "buildDefinition",
+                    "runDetails",
+                    "builder",
+                    "id",
+                    "buildType",
+                    "invocation",
+                    "configSource",
+                    "materials",
+                ]
+                + ["uri", "externalParameters", "workflow", "repository", "resolvedDependencies", "scanner", "metadata"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(PREDICATES, st.sampled_from(sorted(GOOD)), st.booleans())
+def test_any_predicate_says_enough_or_is_refused(predicate: Any, kind: str, demanding: bool) -> None:
+    """Whatever is signed: `StepFailed`, or words; never words where a builder is demanded that is not there."""
+    demand = Attestation(kind, builders=(BUILDER,)) if demanding else Attestation(kind)
+    try:
+        said = require_content(Statement(("0" * 64,), kind, predicate), demand)
+    except StepFailed:
+        return
+    assert isinstance(said, str)
+    assert not demanding
