@@ -39,6 +39,7 @@ _ERRORS = frozenset(("record-hash", "name-contradicted", "version-contradicted",
 _NOTES = frozenset(("record-missing", "record-absent"))
 _FIXES = {
     "record-hash": "Install the package unchanged; if it must be patched, publish it under its own name and version.",
+    "record-hash-system": "Nothing, where the distribution built the package itself: its own database vouches for it.",
     "record-missing": "Keep the package's files, or install a smaller package.",
     "record-absent": "Install the package from a wheel, so that a RECORD comes with it.",
     "record-unhashed": "Install the package from a wheel whose RECORD has hashes.",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from checks.sbom.code_versions import stated_version
 from checks.sbom.known_modules import KNOWN_MODULES
 from checks.sbom.model import Component, Origin, package_url
-from checks.sbom.python import canonical
+from checks.sbom.python import canonical, same_version
 from checks.sbom.record import Lie, is_package_test, site_of
 from pratique.intake.image.model import FileClass, Inventory, Kind
 
@@ -86,10 +86,11 @@ def _listed(inventory: Inventory, found: dict[tuple[str, str], Component], lies:
             if pinned is None:
                 continue
             copy = found.get((folder, canonical(pinned[1])))
-            if copy is not None and copy.version != pinned[2]:
+            same = copy is not None and same_version(copy.version, pinned[2])
+            if copy is not None and not same:
                 message = f"{entry.path} says that the copy of {pinned[1]} is {pinned[2]}, its code says {copy.version}"
                 lies.append(Lie("version-in-code", message, copy.path))
-            if copy is None or copy.version != pinned[2]:
+            if not same:
                 yield _component("pypi", pinned[1], pinned[2], entry.path)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from checks.sbom.code_versions import stated_version, stated_versions
 from checks.sbom.known_modules import ALSO_FROM, KNOWN_MODULES, NAMESPACES
@@ -23,6 +23,8 @@ from pratique.intake.image.model import Inventory
 
 _DIRECTORY = re.compile(r"(?P<name>[^/]+?)-(?P<version>[^/-]+)\.(?:dist|egg)-info")
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]{0,200})")
+_DEBIAN = "usr/lib/python3/dist-packages"
+"""Debian builds and strips what lies here itself, and leaves the RECORD as it was."""
 _MAX_HEADER = 512 * 1024
 MAX_LISTED = 512 * 1024**2
 """Bytes of METADATA and RECORD that are read of all packages together."""
@@ -56,7 +58,7 @@ def read_python(inventory: Inventory, os_owned: frozenset[str]) -> PythonPackage
                 f"the metadata of Python packages are longer than {MAX_LISTED:,} bytes together",
                 next_step="Install fewer packages into one image.",
             )
-        _read_distribution(inventory, distribution, found, owned)
+        _read_distribution(inventory, distribution, found, owned, os_owned)
     name_unowned(inventory, found, owned, os_owned)
     found.components.sort(key=lambda c: (c.purl, c.path))
     return found
@@ -74,7 +76,11 @@ def _distributions(inventory: Inventory) -> Iterator[_Distribution]:
 
 
 def _read_distribution(
-    inventory: Inventory, distribution: _Distribution, found: PythonPackages, owned: set[str]
+    inventory: Inventory,
+    distribution: _Distribution,
+    found: PythonPackages,
+    owned: set[str],
+    os_owned: frozenset[str],
 ) -> None:
     headers = _headers(inventory.read(distribution.metadata))
     name, version = text_of(headers["name"][0]), text_of(headers["version"][0])
@@ -84,7 +90,8 @@ def _read_distribution(
     _compare_with_directory(distribution, name, version, found)
     if f"{distribution.directory}/RECORD" in inventory.files:
         lies, files = compare_record(inventory, distribution.directory)
-        found.lies += lies
+        rebuilt = distribution.metadata in os_owned and distribution.base == _DEBIAN
+        found.lies += [_of_debian(lie) for lie in lies] if rebuilt else lies
         owned |= files
         _compare_with_modules(distribution, name, version, inventory, files, found)
         _compare_with_code(distribution, name, version, inventory, files, found)
@@ -102,6 +109,10 @@ def _read_distribution(
             requires=tuple(sorted(_requirements(headers["requires-dist"]))),
         )
     )
+
+
+def _of_debian(lie: Lie) -> Lie:
+    return replace(lie, rule="record-hash-system") if lie.rule == "record-hash" else lie
 
 
 def _headers(data: bytes) -> defaultdict[str, list[str]]:
@@ -156,7 +167,7 @@ def _compare_with_directory(distribution: _Distribution, name: str, version: str
     if canonical(stated["name"]) != canonical(name):
         message = f"{last} says that it is {name}"
         found.lies.append(Lie("name-contradicted", message, distribution.metadata))
-    if last.endswith(".dist-info") and not _same_version(stated["version"], version):
+    if last.endswith(".dist-info") and not same_version(stated["version"], version):
         message = f"{last} says that its version is {version}"
         found.lies.append(Lie("version-contradicted", message, distribution.metadata))
 
@@ -209,7 +220,8 @@ def _same_release(one: str, two: str) -> bool:
     return first[:length] == second[:length]
 
 
-def _same_version(one: str, two: str) -> bool:
+def same_version(one: str, two: str) -> bool:
+    """Whether two texts are one version (`1.0` and `1.0.0`, `2022.12.7` and `2022.12.07`)."""
     from packaging.version import InvalidVersion, Version
 
     try:

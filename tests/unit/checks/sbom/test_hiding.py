@@ -176,6 +176,7 @@ HONEST: dict[str, Mapping[str, bytes]] = {
     "a package with two modules": installed("PyYAML", "6.0", {"yaml/__init__.py": b"", "_yaml/__init__.py": b""}),
     "the standard library": {
         "usr/local/lib/python3.13/_colorize.py": b"",
+        "usr/local/lib/python3.11/__hello__.py": b"",
         "usr/lib/python3.11/json/__init__.py": b"__version__ = '2.0.9'",
     },
     "folders of ES modules": {
@@ -201,3 +202,22 @@ def test_metadata_of_node_are_told_from_models_by_their_beginning(name: str) -> 
 def rules(answer: tuple[CheckResult, Bom]) -> set[str]:
     """Rules that spoke, without the note that nothing was declared."""
     return {finding.rule_id for finding in answer[0].findings} - {"sbom/none-declared"}
+
+
+def test_what_debian_rebuilt_is_a_warning_where_dpkg_owns_it_and_a_failure_elsewhere() -> None:
+    for site, status in (("usr/lib/python3/dist-packages", Status.PASSED), ("opt/site-packages", Status.FAILED)):
+        made = installed("widget", "1.0", {"widget/_c.so": b"as built for PyPI"})
+        files = {path.replace(SITE, site): data for path, data in made.items()}
+        files[f"{site}/widget/_c.so"] = b"as Debian built it"
+        files["var/lib/dpkg/status"] = b"Package: python3-widget\nStatus: install ok installed\nVersion: 1\n"
+        files["var/lib/dpkg/info/python3-widget.list"] = "".join(f"/{path}\n" for path in files).encode()
+        assert asked(files)[0].status is status
+
+
+def test_one_version_in_two_spellings_is_one() -> None:
+    folder = f"{SITE}/tool/_vendor"
+    files = {
+        f"{folder}/vendor.txt": b"certifi==2022.12.7\n",
+        f"{folder}/certifi/__init__.py": b'__version__ = "2022.12.07"\n',
+    }
+    assert "sbom/version-in-code" not in rules(asked(files))
