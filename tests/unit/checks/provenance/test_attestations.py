@@ -371,10 +371,23 @@ def test_one_of_two_letter_cases_is_one_signer(bench: Bench) -> None:
     assert Trust(identities=(Identity(SIGNER, ISSUER),)).emptiness()
 
 
-WORDS = (
-    "buildDefinition runDetails builder id buildType invocation configSource materials uri externalParameters workflow "
-    "repository resolvedDependencies scanner metadata"
-).split()
+WORDS = [
+    "buildDefinition",
+    "runDetails",
+    "builder",
+    "id",
+    "buildType",
+    "invocation",
+    "configSource",
+    "materials",
+    "uri",
+    "externalParameters",
+    "workflow",
+    "repository",
+    "resolvedDependencies",
+    "scanner",
+    "metadata",
+]
 PREDICATES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
