@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
 TOOLS = {
     "docker-registry": "docker-registry",
     "skopeo": "skopeo",
@@ -86,8 +87,26 @@ def _needs_newer_skopeo() -> bool:
     return ours and os.geteuid() == 0 and not (SKOPEO / "skopeo").exists()
 
 
+def _modelaudit() -> bool:
+    """Install modelaudit into an environment of its own, where it is not; whether it is there."""
+    target, uv = ROOT / "build" / "modelaudit", ROOT / ".venv" / "bin" / "uv"
+    if (target / "bin" / "modelaudit").exists():
+        return True
+    lock, python = ROOT / "requirements" / "modelaudit.lock", target / "bin" / "python"
+    make = [uv, "venv", "--quiet", "--clear", "--python", sys.executable, target]
+    fill = [uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", python, "-r", lock]
+    try:
+        for command in (make, fill):
+            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=180, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
+
+
 def main() -> None:
     """Entry point: install what is missing, name what cannot be had."""
+    if not _modelaudit():
+        _say("modelaudit cannot be installed, so the test that asks it is skipped")
     if _needs_newer_skopeo() and not _unpack_newer_skopeo():
         _say("no skopeo with sigstore signatures, so the tests that need it are skipped")
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
