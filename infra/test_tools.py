@@ -93,8 +93,19 @@ def _modelaudit() -> bool:
     if (target / "bin" / "modelaudit").exists():
         return True
     lock, python = ROOT / "requirements" / "modelaudit.lock", target / "bin" / "python"
-    make = [uv, "venv", "--quiet", "--clear", "--python", sys.executable, target]
-    fill = [uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", python, "-r", lock]
+    make: list[str | Path] = [uv, "venv", "--quiet", "--clear", "--python", sys.executable, target]
+    fill: list[str | Path] = [
+        uv,
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--require-hashes",
+        "--python",
+        python,
+        "-r",
+        lock,
+    ]
     try:
         for command in (make, fill):
             subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=180, check=True)
