@@ -111,6 +111,17 @@ def test_a_policy_that_trusts_nobody_is_refused(home: Path, target: str) -> None
     assert "enforcement/signers" in result.stderr
 
 
+@pytest.mark.parametrize(("signatures", "exit_code"), [(None, 0), ("none", 0), ("tag", 1), ("bundle", 1)])
+def test_kyverno_in_cel_goes_by_digest_unless_told_otherwise(
+    home: Path, signatures: str | None, exit_code: int
+) -> None:
+    """This policy trusts nobody, so that asking for signatures is refused."""
+    chosen = ["--signatures", signatures] if signatures else []
+    result = _run(home, "kyverno-cel", "--repository", f"risk-classifier={REPOSITORY}", *chosen)
+    assert result.exit_code == exit_code
+    assert ('kind: "ValidatingPolicy"' in result.stdout) is (exit_code == 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "said"),
     [

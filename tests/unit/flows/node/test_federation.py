@@ -637,10 +637,12 @@ def test_the_commands(federation: Federation, tmp_path: Path, monkeypatch: pytes
     ]
     assert [result.exit_code for result in done] == [0] * 5, [result.output for result in done]
     assert json.loads(done[-1].stdout)[0]["holds"] is True
+    assert federation.hub.tool().image_digest in call(federation.node, "export", "vantage6").stdout
     withdraw(federation.hub.node(), "scorer", ANNA)
     assert call(federation.hub, "withdrawals", "export", "-o", note).exit_code == 0
     taken = call(federation.node, "withdrawals", "import", note)
     assert "1 of them new" in taken.stdout
+    assert federation.hub.tool().image_digest not in call(federation.node, "export", "vantage6").stdout
     assert "scorer 1.0.0" in call(federation.node, "withdrawals", "show").stdout
     assert "✗ scorer" in call(federation.node, "admissions", "list").stdout
     refused = call(federation.node, "admissions", "import", papers)
