@@ -16,8 +16,8 @@ _SUFFIXES = (".py", ".so", ".pth", ".pyc")
 _LIBRARY = re.compile(r"(?P<place>(?:.*/)?lib(?:64)?/python3\.[0-9]{1,2})/(?P<inside>.+)")
 _BESIDE = """
 lib-dynload site-packages dist-packages test turtledemo pydoc_data sitecustomize __hello__ __phello__ _bootlocale
-binhex formatter __hello__ parser symbol macpath dummy_threading _pyrepl _colorize _ios_support _android_support
-_apple_support _opcode_metadata _ast_unparse _py_warnings _pylong annotationlib compression profiling
+binhex formatter parser symbol macpath dummy_threading _pyrepl _colorize _ios_support _android_support
+_apple_support _opcode_metadata __hello__ _ast_unparse _py_warnings _pylong annotationlib compression profiling
 """
 """What older and newer releases of Python 3 have beside the modules of this one."""
 _STANDARD = sys.stdlib_module_names | frozenset(_BESIDE.split())
