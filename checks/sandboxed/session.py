@@ -21,7 +21,17 @@ from pratique.errors import CouldNotDecide, PratiqueError
 from pratique.intake.document import CohortFit
 from pratique.intake.manifest.model import ParameterType
 from pratique.intake.submission import Submission
-from sandbox.cohorts import Cohort, CohortKind, CohortRequest, Role, TableShape, broken_names, make_broken, make_cohort
+from sandbox.cohorts import (
+    Cohort,
+    CohortKind,
+    CohortRequest,
+    Modality,
+    Role,
+    TableShape,
+    broken_names,
+    make_broken,
+    make_cohort,
+)
 from sandbox.cohorts.shape import MOST_BYTES, shape_of
 
 T = TypeVar("T")
@@ -148,8 +158,10 @@ class SandboxSession:
         files = [cohort.root / name for name in cohort.files]
         if parameter is not None and parameter.type is ParameterType.FILE:
             return files if parameter.array else files[0]
-        root = files[0].parent if cohort.request.kind is CohortKind.DICOM else cohort.root
-        return [root] if parameter is not None and parameter.array else root
+        if cohort.request.kind is not CohortKind.DICOM:
+            return [cohort.root] if parameter is not None and parameter.array else cohort.root
+        series = sorted({file.parent for file in files})
+        return series if parameter is not None and parameter.array else series[0]
 
     def _required_fit(self) -> CohortFit:
         if self.fit is None:
@@ -162,9 +174,11 @@ class SandboxSession:
     def _request(self) -> CohortRequest:
         fit = self._required_fit()
         kind = CohortKind(fit.kind)
+        parameter = self.runner.manifest.input(fit.input)
         # A directory of one DICOM series is what tools take; several series would need a layout nobody agreed on.
-        size = 1 if kind is CohortKind.DICOM else self._size
-        return CohortRequest(kind, self.seed, size, self._shape(fit) if kind is CohortKind.TABULAR else None)
+        single = kind is CohortKind.DICOM and not (parameter is not None and parameter.array)
+        shape = self._shape(fit) if kind is CohortKind.TABULAR else None
+        return CohortRequest(kind, self.seed, 1 if single else self._size, shape, Modality(fit.modality or "CT"))
 
     def _make_broken(self) -> tuple[Cohort, ...]:
         request = self._request()

@@ -101,11 +101,18 @@ class CohortColumns(_Frozen):
 
 
 class CohortFit(_Frozen):
-    """Which kind of synthetic cohort fits which input."""
+    """Which kind of synthetic cohort fits which input; pictures are of the modality asked for, CT where none is."""
 
     kind: Literal["tabular", "nifti", "dicom"]
     input: InputId
+    modality: Literal["CT", "MR"] | None = None
     columns: CohortColumns = CohortColumns()
+
+    @model_validator(mode="after")
+    def _modality_of_pictures(self) -> Self:
+        if self.modality is not None and self.kind == "tabular":
+            raise PydanticCustomError("submission/cohort", "a table has no modality; give it for nifti and dicom only")
+        return self
 
 
 class ModelClaim(_Frozen):

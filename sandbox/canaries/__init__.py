@@ -31,11 +31,12 @@ from pathlib import Path
 
 from pratique.errors import CouldNotDecide
 from sandbox.canaries.parts import Bounds, Part
+from sandbox.canaries.pixels import BarIndex, bars
 from sandbox.canaries.search import PatternIndex
 from sandbox.canaries.tokens import Canary, CanaryKind, CanaryMint
 from sandbox.canaries.unpack import packed_parts
 
-__all__ = ["Bounds", "Canary", "CanaryKind", "CanaryMint", "Hit", "Scan", "Scanner", "scan"]
+__all__ = ["Bounds", "Canary", "CanaryKind", "CanaryMint", "Hit", "Scan", "Scanner", "bars", "scan"]
 
 _POOLED_BELOW = 1 << 16
 _POOL_BYTES = 4 << 20
@@ -69,12 +70,13 @@ class Scanner:
     def __init__(self, canaries: Sequence[Canary], bounds: Bounds | None = None) -> None:
         self.canaries = tuple(canaries)
         self._index = PatternIndex(self.canaries)
+        self._bars = BarIndex(self.canaries)
         self._bounds = bounds or Bounds()
 
     def scan(self, data: bytes | memoryview) -> Scan:
         """Find the canaries in `data`."""
-        look = _Look(self._index, self._bounds)
-        look.into(data, "", lambda offset: offset, self._bounds.depth)
+        look = _Look(self._index, self._bars, self._bounds)
+        look.into(Part("", 0, data), "", lambda offset: offset, self._bounds.depth)
         return Scan(tuple(look.hits.values()), tuple(dict.fromkeys(look.incomplete)))
 
     def scan_file(self, path: Path) -> Scan:
@@ -121,25 +123,26 @@ class _Pool:
 class _Look:
     """One scan: what it found so far, and how much more it may unpack."""
 
-    def __init__(self, index: PatternIndex, bounds: Bounds) -> None:
+    def __init__(self, index: PatternIndex, bars: BarIndex, bounds: Bounds) -> None:
         self.hits: dict[tuple[Canary, str], Hit] = {}
         self.incomplete: list[str] = []
         self._index = index
+        self._bars = bars
         self._bounds = bounds
         self._left = bounds.total_bytes
         self._seen: set[bytes] = set()
 
-    def into(self, data: bytes | memoryview, how: str, locate: Callable[[int], int], depth: int) -> None:
-        """Search `data`, then everything packed in it; `locate` turns its offsets into outermost ones."""
-        self._search(data, how, locate)
+    def into(self, whole: Part, how: str, locate: Callable[[int], int], depth: int) -> None:
+        """Search `whole`, then everything packed in it; `locate` turns its offsets into outermost ones."""
+        self._search(whole, how, locate)
         pools: dict[tuple[str, bool], _Pool] = {}
         alone = 0
-        for part in packed_parts(data, self._bounds):
+        for part in packed_parts(whole.data, self._bounds):
             if not self._admit(part, depth):
                 break
             inner = f"{how} > {part.how}" if how else part.how
             alone += not part.leaf
-            if len(part.data) >= _POOLED_BELOW or (not part.leaf and alone <= _ALONE):
+            if part.raster is not None or len(part.data) >= _POOLED_BELOW or (not part.leaf and alone <= _ALONE):
                 origin = locate(part.offset)
                 self._one(part, inner, lambda _, origin=origin: origin, depth)  # type: ignore[misc]
                 continue
@@ -157,14 +160,16 @@ class _Look:
             return
         self._seen.add(content)
         if part.leaf:
-            self._search(part.data, how, locate)
+            self._search(part, how, locate)
         else:
-            self.into(part.data, how, locate, depth - 1)
+            self.into(part, how, locate, depth - 1)
 
-    def _search(self, data: bytes | memoryview, how: str, locate: Callable[[int], int]) -> None:
-        for match in self._index.search(data):
-            encoding = f"{how} > {match.encoding}" if how else match.encoding
-            self.hits.setdefault((match.canary, encoding), Hit(match.canary, encoding, locate(match.offset)))
+    def _search(self, part: Part, how: str, locate: Callable[[int], int]) -> None:
+        found = [(match.canary, match.encoding, match.offset) for match in self._index.search(part.data)]
+        found += [(canary, "bar code", offset) for canary, offset in self._bars.search(part.data, part.raster)]
+        for canary, form, offset in found:
+            encoding = f"{how} > {form}" if how else form
+            self.hits.setdefault((canary, encoding), Hit(canary, encoding, locate(offset)))
 
     def _admit(self, part: Part, depth: int) -> bool:
         """Whether `part` may be looked into and the walk go on; what is left out is noted as incomplete."""

@@ -21,6 +21,7 @@ from sandbox.cohorts.model import (
     TableShape,
 )
 from sandbox.cohorts.nifti import make_nifti
+from sandbox.cohorts.phantom import Modality
 from sandbox.cohorts.shape import shape_of
 from sandbox.cohorts.tabular import make_tabular
 
@@ -31,6 +32,7 @@ __all__ = [
     "CohortRequest",
     "Column",
     "ColumnType",
+    "Modality",
     "Role",
     "TableShape",
     "broken_names",

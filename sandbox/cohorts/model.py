@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pratique.digests import Digest, sha256_bytes, sha256_json
 from sandbox.canaries import Canary
+from sandbox.cohorts.phantom import Modality
 
 
 class CohortKind(StrEnum):
@@ -35,13 +36,16 @@ class ColumnType(StrEnum):
     INTEGER = "integer"
     DECIMAL = "decimal"
     WORD = "word"
+    DATE = "date"
 
 
 @dataclass(frozen=True)
 class Column:
     """A column: cells are drawn from `values` where there are any, else between `low` and `high`.
 
-    `decimals` are the digits after the point, `missing` the share of empty cells.
+    `decimals` are the digits after the point, `missing` the share of empty cells; `rare` are further values that stand
+    in a cell or two, `unit` follows a number in its cell. Dates (ISO 8601) have days since the year 1 as `low` and
+    `high` (`datetime.date.toordinal`).
     """
 
     name: str
@@ -52,6 +56,8 @@ class Column:
     decimals: int = 0
     values: tuple[str, ...] = ()
     missing: float = 0.0
+    rare: tuple[str, ...] = ()
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,16 @@ class TableShape:
 
 @dataclass(frozen=True)
 class CohortRequest:
-    """What to make: `size` counts rows (tabular), volumes (NIfTI) or series (DICOM); 0 takes the kind's default."""
+    """What to make: `size` counts rows (tabular), volumes (NIfTI) or series (DICOM); 0 takes the kind's default.
+
+    `modality` is that of pictures, `table_shape` that of tables.
+    """
 
     kind: CohortKind
     seed: int
     size: int = 0
     table_shape: TableShape | None = None
+    modality: Modality = Modality.CT
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 from pratique.errors import InvalidInput
@@ -19,6 +21,7 @@ FEW_VALUES = 10
 """A column of at most so many different values, each seen twice on average, is drawn from exactly these."""
 
 _MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "?"})
+_ISO_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _WHERE = "example table"
 
 
@@ -77,6 +80,10 @@ def _column(name: str, role: Role | None, cells: Sequence[str]) -> Column:
     few = len(values) <= FEW_VALUES and len(values) * 2 <= len(present)
     if not present:
         return Column(name, role or Role.FEATURE, ColumnType.WORD, missing=1.0)
+    days = [_day(cell) for cell in present]
+    if role in (None, Role.FEATURE) and all(day is not None for day in days):
+        known_days = [day for day in days if day is not None]
+        return Column(name, Role.FEATURE, ColumnType.DATE, low=min(known_days), high=max(known_days), missing=missing)
     if any(number is None for number in numbers):
         return Column(name, role or Role.CATEGORY, ColumnType.WORD, values=values[:MOST_ROWS], missing=missing)
     whole = all("." not in cell and "e" not in cell.lower() for cell in present)
@@ -92,6 +99,15 @@ def _column(name: str, role: Role | None, cells: Sequence[str]) -> Column:
         values=listed,
         missing=missing,
     )
+
+
+def _day(cell: str) -> int | None:
+    if not _ISO_DAY.fullmatch(cell.strip()):
+        return None
+    try:
+        return date.fromisoformat(cell.strip()).toordinal()
+    except ValueError:
+        return None
 
 
 def _number(cell: str) -> float | None:

@@ -1,10 +1,15 @@
-"""Synthetic tables: mixed types, missing values, strata balanced over sex, age band and site, canaries in every row."""
+"""Synthetic tables: strata balanced over sex, age band and site, missing and rare values, canaries in every row.
+
+The default one has every sort of column that tables of hospitals have: identifiers, categories (ordered, rare, not in
+ASCII), whole and decimal numbers, numbers with their unit in the cell, dates, free text, an outcome.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Sequence
+from datetime import date
 from itertools import product
 
 from sandbox.canaries import CanaryKind, CanaryMint
@@ -18,13 +23,26 @@ TEXT_EVERY = 5
 CROSSED = 3
 """So many category columns are crossed in full (each combination equally often); further ones are balanced alone."""
 
+RARE_ROWS = 2
+"""Rows in which each rare value stands."""
+
+
+def _day(year: int, month: int, day: int) -> int:
+    return date(year, month, day).toordinal()
+
+
 DEFAULT_SHAPE = TableShape(
     (
         Column("patient_id", Role.IDENTIFIER, ColumnType.WORD),
-        Column("site", Role.CATEGORY, ColumnType.WORD, values=("north", "south", "west")),
+        Column("site", Role.CATEGORY, ColumnType.WORD, values=("north", "south", "Orléans")),
         Column("sex", Role.CATEGORY, ColumnType.WORD, values=("F", "M")),
         Column("age_band", Role.CATEGORY, ColumnType.WORD, values=("18-39", "40-64", "65-90")),
         Column("age", Role.FEATURE, ColumnType.INTEGER, low=18, high=90),
+        Column("admitted", Role.FEATURE, ColumnType.DATE, low=_day(2018, 1, 1), high=_day(2023, 12, 31), missing=0.03),
+        Column(
+            "smoking", Role.CATEGORY, ColumnType.WORD, values=("never", "former", "current"), rare=("keine Angabe (ä)",)
+        ),
+        Column("weight", Role.FEATURE, ColumnType.DECIMAL, low=45.0, high=120.0, decimals=1, unit="kg", missing=0.05),
         Column("stage", Role.CATEGORY, ColumnType.WORD, values=("I", "II", "III", "IV"), missing=0.05),
         Column("lesion_volume_ml", Role.FEATURE, ColumnType.DECIMAL, low=0.2, high=85.0, decimals=2),
         Column("ca125", Role.FEATURE, ColumnType.DECIMAL, low=2.0, high=640.0, decimals=1, missing=0.08),
@@ -110,7 +128,10 @@ def _cells(
             else _note(draw, "")
             for row in range(rows)
         ]
-    cells = stratum or [_cell(column, draw) for _ in range(rows)]
+    cells = list(stratum) if stratum else [_cell(column, draw) for _ in range(rows)]
+    for value in column.rare:
+        for _ in range(RARE_ROWS):
+            cells[draw.below(rows)] = value
     return ["" if draw.unit() < column.missing else cell for cell in cells]
 
 
@@ -119,13 +140,17 @@ def _cell(column: Column, draw: Draw) -> str:
         return draw.one_of(column.values)
     if column.type is ColumnType.WORD:
         return ""
+    if column.type is ColumnType.DATE:
+        return date.fromordinal(draw.between(int(column.low), int(column.high))).isoformat()
     if column.type is ColumnType.INTEGER:
-        return str(draw.between(int(column.low), int(column.high)))
-    return f"{draw.bell(column.low, column.high):.{column.decimals}f}"
+        number = str(draw.between(int(column.low), int(column.high)))
+    else:
+        number = f"{draw.bell(column.low, column.high):.{column.decimals}f}"
+    return f"{number} {column.unit}" if column.unit else number
 
 
 def _note(draw: Draw, marker: str) -> str:
-    course = draw.one_of(("stable disease", "partial response", "progression", "no change"))
+    course = draw.one_of(("stable disease", "partial response", "progression", "état inchangé"))
     return f"Follow-up visit; {course}; contact {marker}" if marker else f"Follow-up visit; {course}"
 
 
