@@ -53,8 +53,14 @@ def _python(inventory: Inventory, homes: set[tuple[str, str]]) -> Iterator[tuple
             continue
         folder, module = place
         name = KNOWN_MODULES.get(module, module)
-        among_copies = bool(_FOR_COPIES & set(folder.split("/")))
-        if not (among_copies or module in KNOWN_MODULES) or (folder, canonical(name)) in homes or _is_site(folder):
+        above = folder.rpartition("/")[2]
+        among_copies = above in _FOR_COPIES
+        if (
+            above == module
+            or not (among_copies or module in KNOWN_MODULES)
+            or (folder, canonical(name)) in homes
+            or _is_site(folder)
+        ):
             continue
         version = stated_version(inventory, path)
         if version:

@@ -98,6 +98,10 @@ NOT_A_COPY: dict[str, dict[str, bytes]] = {
         f"{SITE}/tool/_vendor/packaging/__init__.py": b'__version__ = "1.0"\n',
         f"{SITE}/tool/_vendor/packaging-1.0.dist-info/METADATA": b"Name: packaging\nVersion: 1.0\n",
     },
+    "modules inside of a copy": {
+        f"{SITE}/tool/_vendor/thing/version.py": b'__version__ = "1.0"\n',
+        "opt/app/distro/distro.py": b'__version__ = "1.0"\n',
+    },
     "test data of a package": {f"{SITE}/tool/tests/vendor/thing/__init__.py": b'__version__ = "1.0"\n'},
 }
 
