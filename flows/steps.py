@@ -230,6 +230,12 @@ def _of_image_and_command(case: Case) -> Facts:
     return {**_of_image(case), "command": list(case.submission.manifest.base_command)}
 
 
+def _of_image_and_scanners(case: Case) -> Facts:
+    from checks.model_files.auditor import modelaudit
+
+    return {**_of_image(case), "modelaudit": modelaudit() or ""}
+
+
 def _of_papers(case: Case) -> Facts:
     return {"image": case.image.manifest_digest, "papers": case.papers, "seed": case.seed("cohort")}
 
@@ -259,7 +265,7 @@ STEPS = (
     Step("sbom", "checks.sbom", Stage.BEFORE, _of_papers, _sbom),
     Step("vulnerabilities", "checks.vulnerabilities", Stage.BEFORE, _now, _vulnerabilities, keeps=False),
     Step("licenses", "checks.licenses", Stage.BEFORE, _now, _licenses, keeps=False),
-    Step("model_files", "checks.model_files", Stage.BEFORE, _of_image, _model_files),
+    Step("model_files", "checks.model_files", Stage.BEFORE, _of_image_and_scanners, _model_files),
     Step("model_signatures", "checks.model_signatures", Stage.BEFORE, _now, _model_signatures, keeps=False),
     Step("code", "checks.code", Stage.BEFORE, _of_image_and_command, _code),
     Step("conformance", "checks.sandboxed.conformance", Stage.AFTER, _of_run, _conformance),
