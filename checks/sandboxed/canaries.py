@@ -26,10 +26,10 @@ from sandbox.canaries import Canary, CanaryKind, Scan, Scanner
 from sandbox.cohorts import Cohort
 
 CHECK = "canaries"
-VERSION = "1"
+VERSION = "2"
 RISKS = ("T3", "U6")
 
-_IMAGES = (*VOLUMES, ".dcm", ".png", ".mha", ".nrrd")
+_IMAGES = (*VOLUMES, ".dcm", ".png", ".mha", ".nrrd", ".npy", ".npz")
 _PLAIN = frozenset({"plain", "truncated plain"})
 
 
@@ -98,7 +98,9 @@ def _judge(session: SandboxSession, store: EvidenceStore) -> CheckResult:
     _report(judgement, leaks, cohort)
     for reason in dict.fromkeys(leaks.incomplete):
         judgement.cannot_say(
-            "not-searched", f"Not everything could be searched: {reason}.", fix="Write plain files, or small archives."
+            "not-searched",
+            f"Not everything could be searched: {reason}.",
+            fix="Write plain files (tables, JSON, NIfTI, uncompressed DICOM, PNG), or small zip archives of them.",
         )
     judgement.measure("canaries_planted", len(cohort.canaries))
     judgement.measure(

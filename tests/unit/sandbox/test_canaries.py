@@ -7,6 +7,7 @@ import bz2
 import gzip
 import html
 import io
+import itertools
 import json
 import lzma
 import os
@@ -20,6 +21,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pratique.errors import CouldNotDecide
-from sandbox.canaries import Bounds, CanaryKind, CanaryMint, Scanner, scan
+from sandbox.canaries import Bounds, CanaryKind, CanaryMint, Scanner, bars, scan
 from sandbox.canaries.search import PatternIndex
 
 MINT = CanaryMint(seed=7)
@@ -421,3 +423,88 @@ def test_never_raises_on_hostile_bytes(noise: bytes, magic: bytes) -> None:
     """Damaged streams of every kind end the scan normally."""
     SCANNER.scan(noise + magic + noise)
     SCANNER.scan(magic + b"\x00\x00\x00\x0dIHDR\xff\xff\xff\xff\xff\xff\xff\xff\x10\x06\x00\x00\x00" + noise)
+
+
+# --- pixels ---------------------------------------------------------------------------------------------------------
+
+BURNED = MINT.token(CanaryKind.PIXEL, "case-001.nii.gz#voxels")
+PIXEL_SCANNER = Scanner([BURNED, MINT.token(CanaryKind.PIXEL, "case-002.nii.gz#voxels")])
+
+
+def picture() -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
+    """A noisy slice with the marker's bars in three of its rows."""
+    noise = np.random.default_rng(1).normal(-1000, 9, (48, 48)).astype(np.int16)
+    noise[2:5, 2:26] = [-1000 + 50 * level for level in bars(BURNED)]
+    return noise
+
+
+def saved(array: np.ndarray[Any, Any], *, fortran: bool = False) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.asfortranarray(array) if fortran else np.ascontiguousarray(array))
+    return stream.getvalue()
+
+
+def as_png(array: np.ndarray[Any, Any]) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def as_nifti(array: np.ndarray[Any, Any]) -> bytes:
+    import nibabel as nib
+
+    image: Any = nib.Nifti1Image(array, np.eye(4))  # type: ignore[no-untyped-call]
+    return gzip.compress(image.to_bytes())
+
+
+GREY = ((picture().astype(float) + 1024) / 4095 * 255).astype(np.uint8)
+PICTURES = {
+    "raw": picture().tobytes(),
+    "raw, big-endian": picture().astype(">i2").tobytes(),
+    "other units": (picture() * 0.5 + 700).astype(np.float32).tobytes(),
+    "normalised": (picture().astype(np.float64) / 4095).tobytes(),
+    "inverted": (-picture()).tobytes(),
+    "mirrored": picture()[:, ::-1].tobytes(),
+    "cropped": picture()[1:9, 1:30].tobytes(),
+    "with more noise": (picture() + np.random.default_rng(2).normal(0, 8, (48, 48))).astype(np.float32).tobytes(),
+    "enlarged": np.kron(picture(), np.ones((2, 2))).astype(np.int16).tobytes(),
+    "npy": saved(picture()),
+    "npy, turned": saved(np.rot90(picture())),
+    "npy, Fortran order": saved(picture().astype(np.float32), fortran=True),
+    "nifti": as_nifti(np.stack([picture()] * 3, axis=-1)),
+    "nifti, turned": as_nifti(np.stack([picture()] * 3, axis=0).astype(np.float32)),
+    "grey png": as_png(GREY),
+    "colour png": as_png(np.stack([GREY, GREY // 2, 255 - GREY], axis=-1)),
+    "png of 16 bits, turned": as_png((picture().T.astype(np.int32) + 2000).astype(np.uint16)),
+    "zip of npy": zipped(saved(picture())),
+    "base64": base64.b64encode(picture().tobytes()),
+}
+
+
+@pytest.mark.parametrize("form", PICTURES)
+def test_finds_the_bar_code(form: str) -> None:
+    """The marker in the pixels is found after this was done to the picture, and no other marker with it."""
+    assert {hit.canary for hit in PIXEL_SCANNER.scan(PICTURES[form]).hits} == {BURNED}
+
+
+def test_bar_codes_are_not_seen_where_there_are_none() -> None:
+    """Noise, gradients, masks and text of every type are clean."""
+    draw = np.random.default_rng(5)
+    for data in (
+        draw.normal(0, 100, (64, 64, 16)).astype(np.float32),
+        draw.integers(-1000, 1000, (64, 64, 16), dtype=np.int16),
+        (draw.random((64, 64, 16)) > 0.5).astype(np.uint8),
+        np.linspace(0, 255, 65536).astype(np.uint8),
+        np.cumsum(draw.normal(0, 1, 65536)).astype(np.float64),
+    ):
+        assert PIXEL_SCANNER.scan(as_nifti(data.reshape(-1, 64, 16))).hits == ()
+
+
+def test_bars_keep_their_distance() -> None:
+    """Neighbouring bars differ by two levels at least, for whatever marker."""
+    for place in range(200):
+        levels = bars(MINT.token(CanaryKind.PIXEL, str(place)))
+        assert len(levels) == 24
+        assert min(abs(one - other) for one, other in itertools.pairwise(levels)) >= 2
