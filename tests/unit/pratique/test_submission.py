@@ -122,6 +122,14 @@ def test_a_whole_submission(root: Path) -> None:
     assert submission.read("./docs/use.md", 100) == b"docs/use.md"
 
 
+def test_pictures_of_a_modality(root: Path) -> None:
+    """A provider may ask for MR; without a word it is CT, which is for the session to say."""
+    write(root, content(cohort={"kind": "dicom", "input": "table", "modality": "MR"}))
+    cohort = load_submission(root).document.cohort
+    assert cohort is not None
+    assert cohort.modality == "MR"
+
+
 def test_the_smallest_submission(tmp_path: Path) -> None:
     """Only identity, manifest, image and claims are needed."""
     (tmp_path / "tool.cwl").write_text(MANIFEST)
@@ -228,6 +236,14 @@ DOCUMENTS: dict[str, tuple[dict[str, Any], str]] = {
     "an example file that is a number": (content(example={"inputs": {"table": 1}}), "submission/schema"),
     "a cohort for a number": (content(cohort={"kind": "tabular", "input": "threshold"}), "submission/input"),
     "a cohort for nothing": (content(cohort={"kind": "tabular", "input": "missing"}), "submission/input"),
+    "a table of a modality": (
+        content(cohort={"kind": "tabular", "input": "table", "modality": "CT"}),
+        "submission/cohort",
+    ),
+    "a cohort of an unknown modality": (
+        content(cohort={"kind": "nifti", "input": "table", "modality": "PET"}),
+        "submission/schema",
+    ),
     "a cohort of an unknown kind": (content(cohort={"kind": "video", "input": "table"}), "submission/schema"),
     "a missing manifest": (content(manifest="metadata/other.cwl"), "file/missing"),
     "a missing signature": (content(signatures=["evidence/none.json"]), "file/missing"),

@@ -46,7 +46,7 @@ def test_closing_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_copies_are_private_and_readable_by_any_uid(tmp_path: Path) -> None:
-    """Whatever the umask and the modes of the source."""
+    """Whatever the umask and the modes of the source; and every run sees the same times."""
     source = tmp_path / "in"
     (source / "sub").mkdir(parents=True)
     (source / "sub" / "f").write_text("x")
@@ -59,6 +59,7 @@ def test_copies_are_private_and_readable_by_any_uid(tmp_path: Path) -> None:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o7777 for path in (copied, copied / "sub", copied / "sub" / "f")}
     assert set(modes.values()) == {0o755, 0o444}
+    assert {path.stat().st_mtime for path in (copied, copied / "sub", copied / "sub" / "f")} == {946_684_800}
     assert (copied / "sub" / "f").stat().st_ino != (source / "sub" / "f").stat().st_ino
     assert (digest.files, digest.size, digest.target) == (1, 1, "/input/x")
     workspace.close()

@@ -683,6 +683,29 @@ def test_images_get_volumes_and_a_picture(bench: Any) -> None:
     assert check_canaries(session, bench.store).status is Status.PASSED
 
 
+def test_a_tool_gets_pictures_of_the_modality_it_asks_for(bench: Any) -> None:
+    """One series of MR in a directory, of which a copy of the pixels is seen whatever it is called."""
+    import pydicom
+
+    seen: list[str] = []
+
+    def copy(call: Any) -> int:
+        images = [pydicom.dcmread(path) for path in sorted(Path(call.input()).glob("*.dcm"))]
+        seen.extend({image.Modality for image in images})
+        call.write("features.bin", (images[0].pixel_array * 0.5 + 7).astype("<f4").tobytes())
+        return 0
+
+    change = [
+        ("type: File, required: true", "type: Directory, required: true"),
+        (COHORT, "cohort: {kind: dicom, input: table, modality: MR}"),
+        NO_EXAMPLE,
+    ]
+    result = check_canaries(bench.session(copy, replace=change, broken=()), bench.store)
+    assert set(seen) == {"MR"}
+    assert errors(result) == {"canaries/in-output-encoded"}
+    assert "bar code" in result.findings[0].message
+
+
 def test_a_copied_header_is_a_leak(bench: Any) -> None:
     """A mask saved with the input's header carries its free text out."""
     import nibabel as nib
