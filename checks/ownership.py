@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from checks.sbom.record import stated_digest, stated_files
 from checks.sbom.system import read_system
@@ -53,12 +54,16 @@ def read_ownership(inventory: Inventory, commands: Sequence[str] = ()) -> Owners
     packages: set[str] = set()
     changed: set[str] = set()
     names = {command.rpartition("/")[2] for command in commands}
+    modules = {after.partition(".")[0] for word, after in pairwise(commands) if word == "-m"}
     for path in sorted(inventory.classes):
         directory, _, last = path.rpartition("/")
         if last == "RECORD" and directory.endswith(".dist-info"):
             good, bad = _compared(inventory, directory)
             changed |= bad
-            packages |= set() if _is_tool(inventory, directory, names) else good
+            started = modules & {
+                path.removeprefix(f"{_base(directory)}/").partition("/")[0].split(".")[0] for path in good
+            }
+            packages |= set() if started or _is_tool(inventory, directory, names) else good
     return Ownership(
         frozenset(packages),
         frozenset(path for path in read_system(inventory).owned if _SYSTEM.match(path)),
@@ -69,7 +74,7 @@ def read_ownership(inventory: Inventory, commands: Sequence[str] = ()) -> Owners
 
 def _compared(inventory: Inventory, directory: str) -> tuple[set[str], set[str]]:
     """Files that are what the RECORD says, and files that are not; a file without a hash is neither."""
-    base = directory.rpartition("/")[0]
+    base = _base(directory)
     good: set[str] = set()
     bad: set[str] = set()
     for path, stated in stated_files(inventory, directory) or ():
@@ -79,6 +84,11 @@ def _compared(inventory: Inventory, directory: str) -> tuple[set[str], set[str]]
         same = stated_digest(stated) == entry.sha256.removeprefix("sha256:")
         (good if same else bad).add(path)
     return good, bad
+
+
+def _base(directory: str) -> str:
+    """The site directory that metadata lie in."""
+    return directory.rpartition("/")[0]
 
 
 def _may_own(path: str, base: str) -> bool:

@@ -117,6 +117,9 @@ def _about_files(own: OwnCode) -> Iterator[Finding]:
     for path in own.unchecked:
         message = f"/{path} is compiled code that Python runs without a look at the source beside it"
         yield _finding("unchecked-bytecode", message, f"/{path}")
+    if own.libraries:
+        message = f"{len(own.libraries)} shared libraries that no package owns hold native code, which was not read"
+        yield _finding("native-code", message, f"/{own.libraries[0]}")
     if own.compiled:
         message = f"compiled files stand before {len(own.compiled)} sources and were not compared with them"
         yield _finding("compiled-beside-source", message, f"/{own.compiled[0]}")

@@ -7,6 +7,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from checks.ownership import Ownership, read_ownership
 from pratique.intake.image.again import read_again
@@ -20,6 +21,8 @@ _ARCHIVES = (".pyz", ".pyzw", ".zip", ".egg")
 _SHEBANG = re.compile(rb"#![^\n]{0,60}\bpython")
 _INTERPRETER = re.compile(r"(?:.*/)?python[0-9.]*")
 _CACHED = re.compile(r"(?P<folder>.*?)(?:/?__pycache__)/(?P<module>[^/]+?)\.[^/.]+(?:\.opt-[0-9])?\.pyc")
+_LIBRARY = re.compile(r"^(?!(?:usr/(?:local/)?)?lib(?:32|64|exec)?/(?!python)).*\.so(?:\.[0-9.]+)?$")
+"""Shared objects outside of the system's own directories of them."""
 _IMPORTING = re.compile(rb"^import[ \t][^\n]*", re.MULTILINE)
 _BROKEN = (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError, zipfile.LargeZipFile)
 
@@ -36,7 +39,7 @@ class Source:
 class OwnCode:
     """The tool's own Python. `open_` says of what lies at a path why it was not read.
 
-    `sourceless` are compiled files without a source beside them, `unchecked` those that Python runs without a look at
+    `libraries` are compiled for the processor and owned by no package, `sourceless` are compiled files without a source beside them, `unchecked` those that Python runs without a look at
     their source, `compiled` all others that stand before a source of the tool's own.
     """
 
@@ -46,6 +49,7 @@ class OwnCode:
     sourceless: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     compiled: list[str] = field(default_factory=list)
+    libraries: list[str] = field(default_factory=list)
     others: int = 0
 
 
@@ -54,14 +58,17 @@ def find_own_code(image: Image, inventory: Inventory, commands: Sequence[str], l
 
     Raises `CouldNotDecide` where the packages' own lists were too large to be kept.
     """
-    ownership = read_ownership(inventory, commands[:2])
+    ownership = read_ownership(inventory, commands)
     found = OwnCode()
+    found.sources += [Source(f"command line {n}", w.encode()) for n, w in enumerate(_written(commands), 1)]
     scripts = _started(commands, image, inventory)
     wanted: list[FileEntry] = []
     for entry in inventory.files.values():
         if entry.kind is not Kind.FILE or not entry.size:
             continue
-        if entry.path.endswith(".pyc"):
+        if entry.head.startswith(b"\x7fELF") and _LIBRARY.search(entry.path) and ownership.is_own(entry):
+            found.libraries.append(entry.path)
+        elif entry.path.endswith(".pyc"):
             _compiled(entry, inventory, ownership, found)
         elif _is_python(entry) or entry.path in scripts:
             if ownership.is_own(entry):
@@ -70,6 +77,11 @@ def find_own_code(image: Image, inventory: Inventory, commands: Sequence[str], l
                 found.others += 1
     _read(image, inventory, wanted, found, limits)
     return found
+
+
+def _written(commands: Sequence[str]) -> list[str]:
+    """Programs that are written in the command line itself, behind `-c`."""
+    return [after for word, after in pairwise(commands) if word == "-c"]
 
 
 def _started(commands: Sequence[str], image: Image, inventory: Inventory) -> set[str]:

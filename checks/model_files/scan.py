@@ -26,6 +26,7 @@ _MODEL_NAMES = frozenset(
 )
 _COMPRESSIONS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"), (b"\x5d\x00\x00", "lzma"))
 _CLOSED = ((b"7z\xbc\xaf\x27\x1c", "7z"), (b"\x04\x22\x4d\x18", "lz4"), (b"\x28\xb5\x2f\xfd", "zstandard"))
+_MAX_USER_BLOCK = 1 << 20
 _END_OF_ZIP = b"PK\x05\x06"
 
 
@@ -108,11 +109,11 @@ def _by_content(part: Part, found: Found) -> None:
         archives.examine_compressed(part, found, _examine, "zlib")
     elif head.startswith(b"\x93NUMPY"):
         formats.examine_npy(part, found, _pickle_at)
-    elif head.startswith(b"\x89HDF\r\n\x1a\n"):
+    elif _is_hdf5(part):
         formats.examine_hdf5(part, found)
     elif head.startswith(b"GGUF"):
         gguf.examine_gguf(part, found)
-    elif head[257:262] == b"ustar":
+    elif head[257:262] == b"ustar" or _is_old_tar(head):
         archives.examine_tar(part, found, _examine)
     elif formats.is_safetensors(head, part.size):
         formats.examine_safetensors(part, found)
@@ -143,6 +144,25 @@ def _examine_template(part: Part, found: Found) -> None:
     found.formats.append("chat template")
     part.stream.seek(0)
     examine_template(part.stream.read(MAX_SIZE).decode("utf-8", "replace"), found, part.name)
+
+
+def _is_hdf5(part: Part) -> bool:
+    """HDF5's mark stands at the beginning, or behind a block of the user's of 512, 1024, 2048 … bytes."""
+    offset = 0
+    while offset <= min(part.size, _MAX_USER_BLOCK):
+        part.stream.seek(offset)
+        if part.stream.read(8) == b"\x89HDF\r\n\x1a\n":
+            return True
+        offset = max(512, offset * 2)
+    return False
+
+
+def _is_old_tar(head: bytes) -> bool:
+    """A tar without a mark, as Unix V7 wrote it: known by the checksum of its first header."""
+    stated = head[148:156].strip(b" \0")
+    if len(head) < 512 or not stated.isdigit() or not head[0]:
+        return False
+    return sum(head[:148]) + sum(head[156:512]) + 8 * 32 == int(stated, 8) if not set(stated) & set(b"89") else False
 
 
 def _hides_zip(part: Part) -> bool:

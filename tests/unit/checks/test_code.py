@@ -97,6 +97,8 @@ FOUND: dict[str, tuple[str, bytes, str]] = {
     "network in what cannot be parsed": ("app/a.py", b"import socket\nprint 'x'\n", "network"),
     "hidden code in what cannot be parsed": ("app/a.py", b"exec base64.b64decode(x)\n", "hidden-code"),
     "null bytes": ("app/a.py", b"x = 1\0\n", "unparsable"),
+    "another encoding": ("app/a.py", b"# coding: utf-7\n+AGkAbQBwAG8AcgB0ACAAcwBvAGMAawBlAHQ-\n", "network"),
+    "a library of the tool's own": ("app/fast.cpython-311-x86_64-linux-gnu.so", b"\x7fELF" + bytes(60), "native-code"),
     "a script without a suffix": ("opt/tool/run", b"#!/usr/bin/env python3\nimport socket\n", "network"),
     "what the command starts": ("opt/tool/start.dat", b"import socket\n", "network"),
     "a zipapp": ("opt/app.pyz", zipapp(("__main__.py", b"import socket\n")), "network"),
@@ -191,6 +193,12 @@ def test_compiled_code_is_told_apart(mixed: CheckResult) -> None:
         "unchecked-bytecode": "/app/__pycache__/other.cpython-311.pyc",
         "compiled-beside-source": "/app/__pycache__/main.cpython-311.pyc",
     }
+
+
+def test_what_the_command_line_holds_or_starts_is_the_tools_own(tmp_path: Path) -> None:
+    image = made(*package("bymodule"), run={"Entrypoint": ["python3", "-c", "import ctypes"]})
+    found = {f.where for f in judged(tmp_path, image, "python3", "-m", "bymodule.main").findings}
+    assert found == {f"/{SITE}/bymodule/__init__.py:1", "/command line 1:1"}
 
 
 def test_findings_fail_nothing_and_are_measured(mixed: CheckResult) -> None:

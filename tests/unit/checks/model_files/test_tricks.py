@@ -186,6 +186,19 @@ def training_info(domain: bytes) -> bytes:
     return b"\x08\x08" + protobuf(2, b"maker") + protobuf(20, protobuf(2, protobuf(1, node)))
 
 
+def old_tar(data: bytes) -> bytes:
+    """A tar with one member, without any mark in its header."""
+    header = bytearray(512)
+    header[0:5], header[100:107], header[124:135], header[148:156] = (
+        b"m.pkl",
+        b"0000644",
+        b"%011o" % len(data),
+        b" " * 8,
+    )
+    header[148:154] = b"%06o" % sum(header)
+    return bytes(header) + data + bytes(-len(data) % 512 + 1024)
+
+
 def text_of(value: Any) -> bytes:
     return json.dumps(value).encode()
 
@@ -246,6 +259,11 @@ FORMATS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "Keras Lambda far behind its key": ("m.h5", lambda: HDF5 + b'{"class_name":' + b" " * 99 + b'"Lambda"}'),
     "Keras key with escaped letters": ("m.h5", lambda: HDF5 + b'{"cl\\u0061ss_name": "Lambda"}'),
     "Keras Lambda in a file called data": ("data.bin", lambda: text_of({"config": {}, "class_name": "Lambda"})),
+    "HDF5 behind a block of the user's": (
+        "weights.bin",
+        lambda: bytes(1024) + HDF5 + b'{"class_name": "Lambda", "config": {}}',
+    ),
+    "a tar of before POSIX": ("weights.bin", lambda: old_tar(EVIL)),
     "Keras Lambda in a SavedModel": (
         "keras_metadata.pb",
         lambda: b"\x0a\x99\x01" + text_of({"class_name": "Lambda", "config": {}}),
