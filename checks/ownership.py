@@ -60,9 +60,8 @@ def read_ownership(inventory: Inventory, commands: Sequence[str] = ()) -> Owners
         if last == "RECORD" and directory.endswith(".dist-info"):
             good, bad = _compared(inventory, directory)
             changed |= bad
-            started = modules & {
-                path.removeprefix(f"{_base(directory)}/").partition("/")[0].split(".")[0] for path in good
-            }
+            inside = (path.removeprefix(f"{_base(directory)}/") for path in good)
+            started = modules & {path.partition("/")[0].partition(".")[0] for path in inside}
             packages |= set() if started or _is_tool(inventory, directory, names) else good
     return Ownership(
         frozenset(packages),

@@ -21,8 +21,8 @@ _ARCHIVES = (".pyz", ".pyzw", ".zip", ".egg")
 _SHEBANG = re.compile(rb"#![^\n]{0,60}\bpython")
 _INTERPRETER = re.compile(r"(?:.*/)?python[0-9.]*")
 _CACHED = re.compile(r"(?P<folder>.*?)(?:/?__pycache__)/(?P<module>[^/]+?)\.[^/.]+(?:\.opt-[0-9])?\.pyc")
-_LIBRARY = re.compile(r"^(?!(?:usr/(?:local/)?)?lib(?:32|64|exec)?/(?!python)).*\.so(?:\.[0-9.]+)?$")
-"""Shared objects outside of the system's own directories of them."""
+_LIBRARY = re.compile(r"\.(?:cpython-[\w-]+|abi3)\.so$|-packages/.+\.so(?:\.[0-9.]+)?$")
+"""Modules compiled for the processor, and what lies beside packages."""
 _IMPORTING = re.compile(rb"^import[ \t][^\n]*", re.MULTILINE)
 _BROKEN = (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError, zipfile.LargeZipFile)
 
@@ -39,8 +39,8 @@ class Source:
 class OwnCode:
     """The tool's own Python. `open_` says of what lies at a path why it was not read.
 
-    `libraries` are compiled for the processor and owned by no package, `sourceless` are compiled files without a source beside them, `unchecked` those that Python runs without a look at
-    their source, `compiled` all others that stand before a source of the tool's own.
+    `libraries` are compiled for the processor and owned by no package. Of compiled Python, `sourceless` has no source
+    beside it, `unchecked` runs without a look at its source, and `compiled` is all else before a source of the tool's.
     """
 
     sources: list[Source] = field(default_factory=list)
