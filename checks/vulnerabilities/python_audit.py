@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from packaging.version import InvalidVersion, Version
 from pip_audit._audit import Auditor  # type: ignore[import-untyped]
 from pip_audit._dependency_source.interface import DependencySource  # type: ignore[import-untyped]
 from pip_audit._fix import ResolvedFixVersion  # type: ignore[import-untyped]
@@ -23,6 +22,7 @@ from pip_audit._service.interface import (  # type: ignore[import-untyped]
 )
 
 from checks.advisories import AdvisorySource
+from checks.advisories.orders import place
 from checks.advisories.source import NotKnown
 from checks.sbom.model import Component
 from checks.vulnerabilities.groups import Vulnerability, group
@@ -91,9 +91,10 @@ class ComponentSource(DependencySource):  # type: ignore[misc]
     def collect(self) -> Iterator[Dependency]:
         """One dependency a component, in the order given."""
         for component in self._components:
-            try:
-                yield Installed(component.name, Version(component.version), component)
-            except InvalidVersion:
+            point = place(_ECOSYSTEM, component.version)
+            if point is not None and point.exact:
+                yield Installed(component.name, point.key, component)
+            else:
                 yield Odd(component.name, f"version {component.version[:80]!r}", component)
 
     def fix(self, fix_version: ResolvedFixVersion) -> None:
