@@ -11,10 +11,11 @@ front, nested up to `Bounds.depth`.
 (7z, rar, lz4, encrypted archives and documents, JPEG, GIF, WebP, TIFF, compressed DICOM pixels, HDF5, parquet …), and
 bytes of which a block of 1 KiB cannot be told from random ones (encrypted, or compressed in an unknown way).
 
-**Cannot be found**: less than 1 KiB of encrypted bytes, or any number that are made to look like something else; what
-was hashed, permuted, spread over a picture's low bits or a result's last digits, interleaved with other text (a
-logger's time stamp in the middle of a marker), drawn as letters into a picture, or spelled in a code of its own. A
-clean scan says that none of the forms above is there, never that nothing came out.
+**Cannot be found**: less than 1 KiB of encrypted bytes, or any number that are made to look like something else; pieces
+of fewer than 12 characters; what is spread over several files; what was hashed, permuted, spread over a picture's low
+bits or a result's last digits, interleaved with other text (a logger's time stamp in the middle of a marker), drawn as
+letters into a picture, resampled, or spelled in a code of its own. A clean scan says that none of the forms above is
+there, never that nothing came out.
 """
 
 from __future__ import annotations

@@ -248,6 +248,26 @@ def test_finds_nothing(data: bytes) -> None:
     assert SCANNER.scan(data).hits == ()
 
 
+DRAW = np.random.default_rng(8)
+NATURAL = {
+    "table of floats": "\n".join(",".join(f"{x:.6f}" for x in row) for row in DRAW.normal(size=(300, 5))).encode(),
+    "log": b"".join(b"2026-01-01T00:%02d:00 INFO case %d done in %.3f s\n" % (n % 60, n, n / 7) for n in range(300)),
+    "digests": json.dumps({str(n): DRAW.bytes(32).hex() for n in range(20)}, indent=1).encode(),
+    "weights": pickle.dumps(DRAW.normal(size=(60, 50)).astype(np.float32)),
+    "doubles": DRAW.normal(size=3_000).tobytes(),
+    "noise of a scanner": DRAW.normal(0, 20, 20_000).astype(np.int16).tobytes(),
+    "mask": gzip.compress((DRAW.random(20_000) > 0.9).astype(np.uint8).tobytes()),
+    "prose": Path(__file__).read_bytes()[:6_000],
+}
+
+
+@pytest.mark.parametrize("what", NATURAL)
+def test_honest_outputs_are_clean(what: str) -> None:
+    """Nothing is found in what honest tools write, and all of it can be looked into."""
+    found = SCANNER.scan(NATURAL[what])
+    assert (found.hits, found.incomplete) == ((), ())
+
+
 def test_offsets_point_at_the_marker() -> None:
     """Plain, split and packed markers are located in the outermost bytes."""
     packed = gzip.compress(PLAIN)
