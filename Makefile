@@ -50,3 +50,4 @@ lock: ## resolve the locks again (needs the package index)
 	@$(COMPILE) requirements/dev.in -o requirements/dev.lock
 	@$(COMPILE) requirements/uv.in -o requirements/uv.lock
 	@$(COMPILE) --override requirements/privacy-overrides.txt requirements/privacy.in -o requirements/privacy.lock
+	@$(COMPILE) --no-deps requirements/modelaudit.in -o requirements/modelaudit.lock

@@ -23,15 +23,16 @@ TOOLS = {
     "chromium": "chromium",
     "bpftrace": "bpftrace",
     "runsc": "runsc",
+    "rpmbuild": "rpm",
+    "db5.3_load": "db5.3-util",
 }
 """Debian package by the program that it brings."""
-
 
 SKOPEO = Path("/var/lib/pratique/skopeo")
 """Where the newer skopeo is unpacked; `SKOPEO/skopeo` starts it."""
 
 SKOPEO_PACKAGES = ("skopeo", "libc6", "libgpgme11t64", "libassuan9", "libgpg-error0", "libsqlite3-0")
-_SOURCE = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main\n"
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _LIBRARIES = "root/usr/lib/x86_64-linux-gnu"
 _START = f"""#!/bin/sh
 exec {SKOPEO}/{_LIBRARIES}/ld-linux-x86-64.so.2 --library-path {SKOPEO}/{_LIBRARIES} {SKOPEO}/root/usr/bin/skopeo "$@"
@@ -49,13 +50,23 @@ def _apt(*arguments: str) -> bool:
     return done.returncode == 0
 
 
+def _mirror() -> str | None:
+    """Where this machine's own sources find Debian 12, so that Debian 13 is asked for there too."""
+    command = ["apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI)", "Release: bookworm"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return next(iter(done.stdout.splitlines()), None)
+
+
 def _unpack_newer_skopeo() -> bool:
     """Have apt verify and download the packages of Debian 13 into a directory of their own, and unpack them there."""
+    mirror = _mirror()
+    if mirror is None:
+        return False
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         for name in ("lists/partial", "cache/archives/partial", "debs"):
             (place / name).mkdir(parents=True)
-        (place / "sources.list").write_text(_SOURCE)
+        (place / "sources.list").write_text(f"deb [signed-by={_KEYRING}] {mirror} trixie main\n")
         settings = {
             "Dir::Etc::sourcelist": place / "sources.list",
             "Dir::Etc::sourceparts": "/dev/null",
