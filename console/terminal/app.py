@@ -60,8 +60,11 @@ app.command("down")(node.down)
 
 
 def main() -> None:
-    """Entry point of the `pratique` command."""
+    """Entry point of the `pratique` command; a service manager's SIGTERM ends it as Ctrl-C does, cleaned up."""
+    from sandbox.interrupts import terminated_as_interrupted
+
     try:
-        app()
+        with terminated_as_interrupted():
+            app()
     except Exception as error:  # noqa: BLE001 the outermost boundary: a crash must never look like a refusal or a pass
         sys.exit(report_crash(error))

@@ -74,13 +74,11 @@ def run(
     """
     from flows.single_run import Asked, exit_code, run_once
     from pratique.errors import PratiqueError
-    from sandbox.interrupts import terminated_as_interrupted
 
     asked = Asked(tuple(argv or ()), image, spec, input_, output, log, entrypoint)
     tell = None if quiet or as_json else _tell
     try:
-        with terminated_as_interrupted():
-            record = run_once(settings_from(home), asked, tell)
+        record = run_once(settings_from(home), asked, tell)
     except (PratiqueError, OSError, KeyboardInterrupt) as error:
         if as_json:
             rule, next_step = getattr(error, "rule", ""), getattr(error, "next_step", "")

@@ -189,14 +189,18 @@ def test_ctrl_c_before_the_tool_runs(
         assert_clean(node, process, engine)
 
 
-@pytest.mark.parametrize("command", ["precheck", "onboard"])
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [("precheck", signal.SIGINT), ("onboard", signal.SIGINT), ("onboard", signal.SIGTERM)],
+    ids=["precheck", "onboard", "onboard-terminated"],
+)
 def test_ctrl_c_while_the_tool_runs(
-    command: str, node: Node, tmp_path: Path, image: tuple[bytes, Digest], engine: Engine
+    command: str, number: signal.Signals, node: Node, tmp_path: Path, image: tuple[bytes, Digest], engine: Engine
 ) -> None:
     submission = write_submission(tmp_path / "slow", image, delay=20)
     with node.start(command, submission, policy=True) as process:
         wait_until(lambda: any(one["State"] == "running" for one in engine.labelled(node.label)))
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert_clean(node, process, engine)
 
 
