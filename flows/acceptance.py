@@ -39,7 +39,7 @@ from records.statements import VSA, acceptance, descriptor
 from records.withdrawals import list_origin, withdrawn_on
 
 if TYPE_CHECKING:
-    from policies.model import FederationHub
+    from policies.sections.decisions import FederationHub
 
 ADMISSION_FILE = "admission.json"
 DOCUMENT_TYPE = "application/octet-stream"

@@ -15,7 +15,7 @@ from pratique.people import organisation_key, person_key
 from records.statements import Action, Person, ToolIdentity
 
 if TYPE_CHECKING:
-    from policies.model import Approval
+    from policies.sections.decisions import Approval
 
 
 def require_admissible(node: Node, history: History) -> None:

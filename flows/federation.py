@@ -21,7 +21,7 @@ from records.statements import ACCEPTANCE
 from records.withdrawals import WithdrawalList, list_origin
 
 if TYPE_CHECKING:
-    from policies.model import FederationHub
+    from policies.sections.decisions import FederationHub
 
 
 @dataclass(frozen=True)

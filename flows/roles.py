@@ -11,7 +11,7 @@ from records.keys import Verifier, parse_verifier
 from records.statements import Action, Person
 
 if TYPE_CHECKING:
-    from policies.model import ApprovalSection, Decider
+    from policies.sections.decisions import ApprovalSection, Decider
 
 
 def authorise(

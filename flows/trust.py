@@ -14,7 +14,7 @@ from typing import Any
 
 from flows.record import write_whole
 from policies.load import DEFAULT_POLICY, LoadedPolicy
-from policies.model import TrustRoot
+from policies.sections.trust import TrustRoot
 from pratique.bounds import MIB, read_bounded, strict_json
 from pratique.digests import Digest, hex_of, sha256_bytes
 from pratique.errors import CouldNotDecide, InvalidInput, UsageError

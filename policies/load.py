@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from policies.model import Policy, TrustCertificate, TrustIdentity, TrustKey
+from policies.model import Policy
+from policies.sections.trust import TrustCertificate, TrustIdentity, TrustKey
 from pratique.bounds import load_yaml, read_bounded
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import InvalidInput

@@ -20,7 +20,7 @@ from checks.vulnerabilities import check_vulnerabilities
 from checks.vulnerabilities.vex import Adoption, read_vex
 from checks.vulnerabilities.waivers import Waiver
 from policies.load import load_policy
-from policies.model import AdvisorySection
+from policies.sections.findings import AdvisorySection
 from pratique.clock import fixed_clock
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import InvalidInput

@@ -12,7 +12,8 @@ from checks.interface import Status
 from flows.inspection import Inspection
 from flows.steps import AFTER
 from flows.weaknesses import not_to_be_run
-from policies.model import Outcome, SandboxSection
+from policies.model import Outcome
+from policies.sections.running import SandboxSection
 from pratique.errors import EngineUnavailable
 from sandbox.spec import Profile, SandboxSpec
 from sandbox.weakness import Severity, Weakness
