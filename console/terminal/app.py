@@ -19,7 +19,7 @@ from console.terminal import (
     sandbox,
     trust,
 )
-from console.terminal.failures import EXIT_CODES, report_crash
+from console.terminal.failures import EXIT_CODES, refuse_closed_streams, report_crash
 
 app = typer.Typer(
     name="pratique",
@@ -63,6 +63,7 @@ def main() -> None:
     """Entry point of the `pratique` command; a service manager's SIGTERM ends it as Ctrl-C does, cleaned up."""
     from sandbox.interrupts import terminated_as_interrupted
 
+    refuse_closed_streams()
     try:
         with terminated_as_interrupted():
             app()

@@ -60,6 +60,17 @@ def explain(error: PratiqueError) -> None:
         typer.echo(f"  next: {plain(error.next_step)}", err=True)
 
 
+def refuse_closed_streams() -> None:
+    """Exit with *could not decide* where standard output or error is closed.
+
+    Nothing could be said there, and the next file that is opened would get the stream's number.
+    """
+    if sys.stdout is None or sys.stderr is None:
+        if sys.stderr is not None:
+            sys.stderr.write("error: standard output is closed, so nothing could be said\n  next: use >/dev/null\n")
+        sys.exit(COULD_NOT_DECIDE)
+
+
 def report_crash(error: Exception) -> int:
     """Say that Pratique itself failed, with what a bug report needs; the exit code of *could not decide*."""
     sys.stderr.write("".join(traceback.format_exception(error)))

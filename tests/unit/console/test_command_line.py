@@ -342,6 +342,15 @@ def test_hostile_manifest_cannot_drive_the_terminal(tmp_path: Path, submission: 
     assert not CONTROLS.search(done.stderr.replace("\n", ""))
 
 
+@pytest.mark.parametrize("number", [1, 2], ids=["output", "error"])
+def test_closed_stream_is_never_a_pass(number: int) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {number}>&-', "sh", *PRATIQUE, "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert done.stdout == ""
+
+
 def imported(code: str) -> set[str]:
     """The modules that are loaded after `code`."""
     ask = f"import sys\n{code}\nprint('\\n'.join(sys.modules))"
