@@ -31,6 +31,7 @@ _OPENAT2 = 437  # the same number on every architecture
 _RESOLVE = 0x01 | 0x02 | 0x04 | 0x08  # NO_XDEV, NO_MAGICLINKS, NO_SYMLINKS, BENEATH
 _CHUNK = 1 << 20
 _LISTED = 200
+_PATH_BYTES = 1024  # with the destination before it, far from the kernel's 4096, which sixteen long names exceed
 _NAME = re.compile(rb"[A-Za-z0-9_](?:[A-Za-z0-9 ._+=@,()#%~-]{0,253}[A-Za-z0-9._+=@,()#%~-])?", re.ASCII)
 
 
@@ -103,8 +104,10 @@ class _Taker:
             raise _Full
 
     def acceptable(self, path: bytes, size: int) -> bool:
-        """Whether one more file of `size` bytes stays within the caps."""
-        if len(self.found.outputs) >= self.limits.output_files:
+        """Whether one more file of `size` bytes stays within the caps and can be written under its path."""
+        if len(path) > _PATH_BYTES:
+            self.found.refuse(path, "path-too-long")
+        elif len(self.found.outputs) >= self.limits.output_files:
             self.found.refuse(path, "too-many-files")
         elif self.found.size + size > self.limits.output_bytes:
             self.found.refuse(path, "too-large")

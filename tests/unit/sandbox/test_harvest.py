@@ -158,6 +158,23 @@ def test_a_directory_with_too_many_entries_ends_the_walk(source: Path) -> None:
     assert set(reasons(found).values()) == {"too-many-entries"}
 
 
+def test_a_path_that_no_destination_could_hold_is_refused_and_the_rest_kept(source: Path) -> None:
+    """Fifteen directories of the longest name: else one file would make all outputs uncollected, and the host to blame."""
+    (source / "ok").write_text("fine")
+    here = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(15):
+        os.mkdir("d" * 255, dir_fd=here)
+        below = os.open("d" * 255, os.O_RDONLY | os.O_DIRECTORY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(os.open("f" * 255, os.O_CREAT, dir_fd=here))
+    os.close(here)
+    found, taken = take(source, LIMITS.model_copy(update={"output_depth": 16}))
+    assert list(reasons(found).values()) == ["path-too-long"]
+    assert [file.path for file in found.outputs] == ["ok"]
+    assert [entry.name for entry in taken.iterdir()] == ["ok"]
+
+
 def test_refusals_are_counted_beyond_those_listed(source: Path) -> None:
     """A thousand links do not make a thousand findings."""
     for number in range(300):
