@@ -159,7 +159,7 @@ def test_a_directory_with_too_many_entries_ends_the_walk(source: Path) -> None:
 
 
 def test_a_path_that_no_destination_could_hold_is_refused_and_the_rest_kept(source: Path) -> None:
-    """Fifteen directories of the longest name: else one file would make all outputs uncollected, and the host to blame."""
+    """Sixteen longest names: else one file would make all outputs uncollected, and the host to blame."""
     (source / "ok").write_text("fine")
     here = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
     for _ in range(15):
