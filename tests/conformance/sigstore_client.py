@@ -25,12 +25,13 @@ from checks.provenance.library import load_trusted_root
 from checks.provenance.verifier import Demand, verify_signature
 from pratique.bounds import read_bounded
 from pratique.clock import system_clock
-from pratique.digests import parse_digest, sha256_bytes, sha256_file
+from pratique.digests import parse_digest, sha256_bytes
 from pratique.errors import PratiqueError
 
 PUBLIC_ROOT = Path(__file__).parents[2] / "policies" / "sigstore-public-good.json"
 STAGING_ROOT = files("sigstore._store") / "https%3A%2F%2Ftuf-repo-cdn.sigstage.dev" / "trusted_root.json"
 MAX_ARTIFACT_BYTES = 1 << 30
+MAX_TRUSTED_BYTES = 16 << 20
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -49,15 +50,19 @@ def main(arguments: Sequence[str]) -> int:
 def _verify(options: argparse.Namespace) -> bool:
     default = Path(str(STAGING_ROOT)) if options.staging else PUBLIC_ROOT
     path = options.trusted_root or default
-    root = TrustedRootFile(path, sha256_file(path))
+    root = TrustedRootFile(path, sha256_bytes(read_bounded(path, MAX_TRUSTED_BYTES, follow_links=True)))
     trust = Trust(
         roots=(root,),
         identities=() if options.key else (Identity(options.certificate_identity, options.certificate_oidc_issuer),),
-        keys=(ManagedKey(options.key.name, options.key.read_bytes()),) if options.key else (),
+        keys=(ManagedKey(options.key.name, read_bounded(options.key, MAX_TRUSTED_BYTES, follow_links=True)),)
+        if options.key
+        else (),
         require_log_entry=not options.key,
     )
     demand = _demand(options.artifact)
-    (bundle,) = read_signatures(read_bounded(options.bundle, MAX_BUNDLE_BYTES), where=options.bundle.name)
+    (bundle,) = read_signatures(
+        read_bounded(options.bundle, MAX_BUNDLE_BYTES, follow_links=True), where=options.bundle.name
+    )
     report = verify_signature(bundle, options.bundle.name, load_trusted_root(root), trust, demand, system_clock())
     for step in report.steps:
         sys.stderr.write(f"{step.name}: {step.outcome}: {step.detail}\n")

@@ -82,3 +82,28 @@ def test_the_executable_keeps_the_callers_directory(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "second-opinion: passed" in done.stderr
+
+
+def test_the_executable_through_a_link(tmp_path: Path) -> None:
+    """It finds its repository wherever a link to it lies; the files that it is given may be links, too."""
+    (tmp_path / "client").symlink_to(HERE / "sigstore-client")
+    (tmp_path / "bundle.json").symlink_to(REAL)
+    done = subprocess.run(
+        ["./client", *command(Path("bundle.json"), WORKFLOW, GITHUB, ARTIFACT)],
+        cwd=tmp_path,
+        env={"PYTHON": sys.executable, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("option", ["--bundle", "--key", "--trusted-root", "artifact"])
+def test_what_has_no_end_is_not_read(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A device instead of a file is refused at once, whichever of them it is."""
+    given = {"--bundle": str(REAL), "artifact": ARTIFACT, option: "/dev/zero"}
+    who = [] if option == "--key" else ["--certificate-identity", WORKFLOW, "--certificate-oidc-issuer", GITHUB]
+    artifact = given.pop("artifact")
+    assert main(["verify-bundle", *(word for pair in given.items() for word in pair), *who, artifact]) == 1
+    assert "not a regular file" in capsys.readouterr().err
