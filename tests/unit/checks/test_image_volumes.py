@@ -27,7 +27,8 @@ def test_files_below_a_volume_are_told(case: str) -> None:
     volumes, paths, count = CASES[case]
     image = image_of()
     image = dataclasses.replace(image, config=dataclasses.replace(image.config, volumes=volumes))
-    findings = check_image(image, inventory_of(dict.fromkeys(paths, b"x"))).findings
+    files = dict.fromkeys(paths, b"x")
+    findings = check_image(image, dataclasses.replace(inventory_of(files), contents=files)).findings
     told = [finding for finding in findings if finding.rule_id == "image/files-below-volume"]
     assert len(told) == count
     assert {finding.level for finding in told} <= {Level.WARNING}
