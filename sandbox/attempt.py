@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pratique.clock import Clock
-from pratique.errors import CouldNotDecide
+from pratique.errors import CouldNotDecide, Refused
 from sandbox.container import Placement, container_body
 from sandbox.engine import Engine, EngineError
 from sandbox.logs import LogCapture
@@ -77,6 +77,7 @@ class Attempt:
             self._appearing = False
             raise
         self._appearing = False
+        self._refuse_disk()
         self._around.listen(self._container)
         attached = self.engine.attach(self._container)
         try:
@@ -85,6 +86,22 @@ class Attempt:
             attached.close()
             raise CouldNotDecide("the log file cannot be written", cause=str(error), next_step="Free space.") from error
         self.story.create_seconds = time.monotonic() - begun
+
+    def _refuse_disk(self) -> None:
+        """Raise `Refused` where the engine gave the container room on its disk: no tmpfs could go over every VOLUME.
+
+        The engine is asked, because what it takes a declared path to mean is not for us to guess.
+        """
+        mounts = self.engine.inspect(self._container).get("Mounts") or []
+        ours = self._around.placement.output_volume
+        found = [m.get("Destination", "") for m in mounts if m.get("Type") == "volume" and m.get("Name") != ours]
+        if found:
+            raise Refused(
+                "the image declares a VOLUME that the engine would keep on its disk, without a limit",
+                cause=", ".join(ascii(path)[:80] for path in sorted(found)[:5]),
+                next_step="Build the image without it, or under an absolute, normal path outside /proc, /sys and /dev "
+                "without a colon or a comma.",
+            )
 
     def start_and_watch(self) -> None:
         """Start, then sample until the tool ends or must be ended."""

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from sandbox.record import EndedBy
 from sandbox.spec import MIB, Mount, SandboxRequest
-from tests.integration.attacks.conftest import Confine, Confined, Ended, Plainly
+from tests.integration.attacks.conftest import VOLUMES, Confine, Confined, Ended, Plainly
 
 pytestmark = pytest.mark.docker
 
@@ -362,9 +362,9 @@ MOUNTED_ON_LINKS: dict[str, dict[str, object]] = {
     "the output on a link to the kernel's settings": {"output_target": "/to/settings"},
     "the output on a link to the devices": {"output_target": "/to/dev"},
     "the output on a link that climbs out": {"output_target": "/to/climbs"},
-    "a VOLUME on a link to the devices": {"image_volumes": ("/to/dev",)},
-    "a VOLUME on a link to /proc": {"image_volumes": ("/to/proc",)},
-    "a VOLUME on a link to a process": {"image_volumes": ("/to/self",)},
+    "a VOLUME on a link to the devices": {"image_volumes": (*VOLUMES, "/to/dev")},
+    "a VOLUME on a link to /proc": {"image_volumes": (*VOLUMES, "/to/proc")},
+    "a VOLUME on a link to a process": {"image_volumes": (*VOLUMES, "/to/self")},
 }
 WHERE = """
 import os

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sandbox.engine import Engine
 from sandbox.launcher import Launcher
 from sandbox.record import EndedBy, SandboxRun
 from sandbox.spec import MIB, Mount
+from tests.integration.conftest import load
 
 if TYPE_CHECKING:
     from tests.integration.sandbox.conftest import Sandboxed
@@ -372,6 +374,16 @@ def test_volumes_of_the_image_are_no_way_around_the_caps(sandboxed: Sandboxed, h
         request={"image_volumes": ("/data", "/usr/share/more")},
     )
     assert outcome.lines[-2:] == [f"28 {16 * MIB}"] * 2
+
+
+def test_a_volume_that_no_tmpfs_can_go_over_is_not_started(sandboxed: Sandboxed, engine: Engine) -> None:
+    """The engine would make a place of its own for each, on the host's disk, writable and without a limit."""
+    volumes = ("/", "/a,b", "/a:b", "/dev/room", "relative")
+    image = load(engine, {"Volumes": {volume: {} for volume in ("/data", *volumes)}})
+    outcome = sandboxed("print('it runs')", image=image, request={"image_volumes": ("/data", *volumes)})
+    assert outcome.run.ended_by is EndedBy.NOT_STARTED
+    assert f"on its disk, without a limit ({', '.join(map(repr, volumes))})" in outcome.run.detail
+    assert outcome.log == ""
 
 
 def test_a_hostile_image_config_is_overridden(sandboxed: Sandboxed, hostile_image: str) -> None:
