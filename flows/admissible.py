@@ -43,13 +43,13 @@ def require_admissible(node: Node, history: History) -> None:
         )
     if history.of(Action.REFUSE):
         raise Refused(f"{history.of(Action.REFUSE)[0].person} refused this run", next_step=again)
-    if history.admitted is not None:
-        raise Refused(
-            f"{name} was admitted after this run (entry {history.admitted})", next_step="nothing is left to do"
-        )
     if history.withdrawn is not None:
         raise Refused(
             f"{name} was withdrawn after this inspection (entry {history.withdrawn})", next_step="onboard it again"
+        )
+    if history.admitted is not None:
+        raise Refused(
+            f"{name} was admitted after this run (entry {history.admitted})", next_step="nothing is left to do"
         )
     require_same_image(node, inspected.tool)
     require_not_withdrawn_elsewhere(node, inspected.tool.image_digest)

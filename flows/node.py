@@ -148,6 +148,17 @@ def open_ledger_reader(settings: Settings) -> LedgerReader:
     return LedgerReader(settings.ledger, settings.origin, ledger_verifier(settings, None))
 
 
+def require_newest_seen(settings: Settings, verifier: Verifier) -> None:
+    """Raise `RolledBack` where the node's own ledger does not continue the newest head that the node has seen.
+
+    A copy of last week verifies by itself; only the mark beside the key tells. Writes nothing.
+    """
+    from records.mark import Mark
+    from records.reader import LedgerReader
+
+    Mark(settings.keys / MARK_FILE, LedgerReader(settings.ledger, settings.origin, verifier)).require()
+
+
 def ledger_verifier(settings: Settings, vkey: str | None) -> Verifier:
     """The public key that signs the ledger: the one given (`name+id+base64`), else this node's own."""
     from records.keys import load_key, parse_verifier

@@ -46,6 +46,12 @@ class Mark:
                 self._write(present)
             return present.checkpoint
 
+    def require(self) -> None:
+        """Raise as `check` does, and write nothing: also for a copy of a node that may only be read."""
+        seen = self._seen()
+        if seen is not None:
+            self._require_continuation(seen, self._ledger.checkpoint().checkpoint)
+
     def _require_continuation(self, seen: Checkpoint, present: Checkpoint) -> None:
         if present.size < seen.size:
             raise _rolled_back(f"{seen.size} entries were there before, now {present.size}")

@@ -42,8 +42,11 @@ def report(
 @log_app.command("verify")
 @explained
 def verify(ledger: _LedgerOption = None, key: _KeyOption = None, home: HomeOption = None) -> None:
-    """Check every byte of the ledger against its signed checkpoint; exits with 1 and names the entry where it fails."""
-    from flows.node import ledger_verifier
+    """Check every byte of the ledger against its signed checkpoint; exits with 1 and names the entry where it fails.
+
+    The node's own ledger must also continue the newest head that the node has seen: exits with 3 where it was put back.
+    """
+    from flows.node import ledger_verifier, require_newest_seen
     from records.verify import verify_ledger
 
     settings = settings_from(home)
@@ -57,6 +60,8 @@ def verify(ledger: _LedgerOption = None, key: _KeyOption = None, home: HomeOptio
             "The ledger is not what was signed. Keep it as it is, and compare it with a witness or a backup.", err=True
         )
         raise typer.Exit(1)
+    if ledger is None and key is None:
+        require_newest_seen(settings, verifier)
     typer.echo(f"✓ {found.size} entries, root {found.root_hash}, signed by {verifier.name}")
 
 

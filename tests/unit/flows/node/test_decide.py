@@ -397,6 +397,8 @@ def test_a_run_inspected_before_the_withdrawal(home: Home) -> None:
     withdraw(home.node(), "scorer", ANNA)
     with pytest.raises(Refused, match="withdrawn after"):
         admitted(home, old)
+    with pytest.raises(Refused, match="withdrawn after"):  # the run that had led to the admission, too
+        admitted(home, other, BORIS)
     assert admitted(home, home.inspected()).entry is not None
 
 

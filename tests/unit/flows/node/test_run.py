@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from console.terminal.app import app
 from flows.decide import admit, withdraw
 from flows.images import remember_image
 from flows.node import Node
@@ -375,6 +377,22 @@ def test_roll_back_of_the_withdrawal_list(bench: Bench) -> None:
         bench.run()
     assert bench.machine.calls == []
     assert not bench.order.output.exists()
+
+
+def test_verifying_a_ledger_that_was_put_back(bench: Bench) -> None:
+    """It is whole and signed, so its own verification cannot tell; a copy elsewhere is judged by itself."""
+    settings = bench.home.node().settings
+    old = settings.home / "old"
+    shutil.copytree(settings.ledger, old)
+    withdraw(bench.home.node(), "scorer", ANNA)
+    verify = ["log", "verify", "--home", str(settings.home)]
+    assert CliRunner().invoke(app, verify).exit_code == 0
+    shutil.rmtree(settings.ledger)
+    old.rename(settings.ledger)
+    done = CliRunner().invoke(app, verify)
+    assert done.exit_code == 3
+    assert "put back" in done.stderr
+    assert CliRunner().invoke(app, [*verify, "--ledger", str(settings.ledger)]).exit_code == 0
 
 
 DOCUMENTS = {"manifest": MANIFEST, "config": image_config("one"), "image-manifest": image_manifest("one")}
