@@ -61,7 +61,8 @@ def examine_zip(part: Part, found: Found, examine: Examine) -> None:
                 found.unsafe("python-code", "a torch.package, whose Python modules run when it is loaded", part.name)
             for member in archive.infolist():
                 found.count_member(member.filename)
-                if not member.is_dir():
+                # a directory with content is a file to NumPy, which opens members by any name
+                if not member.is_dir() or member.file_size:
                     with archive.open(member) as stream:
                         _member(cast(BinaryIO, stream), part, member.filename, found, examine, kind)
     except _BROKEN as error:

@@ -26,7 +26,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.feature_selection import SelectKBest, mutual_info_classif
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -244,6 +248,14 @@ def packed_regression(compression: str) -> bytes:
     return dumped(fitted(LogisticRegression()), (compression, 3))
 
 
+def searched(scoring: str) -> bytes:
+    """A search of parameters, with its splitter, its scorer and its masked table of results."""
+    grid = {"C": [1.0, 2.0]}
+    return pickle.dumps(
+        fitted(GridSearchCV(LogisticRegression(), grid, cv=KFold(2), scoring=None if scoring == "default" else scoring))
+    )
+
+
 BENIGN: dict[str, tuple[str, Callable[[], bytes]]] = {
     **{f"forest in protocol {p}": ("m.pkl", partial(forest, p)) for p in range(6)},
     "pipeline": ("m.pkl", lambda: pickle.dumps(fitted(make_pipeline(StandardScaler(), LogisticRegression())))),
@@ -279,6 +291,10 @@ BENIGN: dict[str, tuple[str, Callable[[], bytes]]] = {
     "ordered and default dicts": ("m.pkl", lambda: pickle.dumps([OrderedDict(a=1), defaultdict(list, a=[1])])),
     "several pickles": ("m.pkl", lambda: pickle.dumps(1) + pickle.dumps([2])),
     "random generator": ("m.pkl", lambda: pickle.dumps(np.random.default_rng(1))),
+    **{f"search by {s}": ("m.pkl", partial(searched, s)) for s in ("default", "roc_auc", "neg_brier_score")},
+    "kernel": ("m.pkl", lambda: pickle.dumps(fitted(GaussianProcessRegressor(Matern() + WhiteKernel())))),
+    "selection": ("m.pkl", lambda: pickle.dumps(fitted(SelectKBest(mutual_info_classif, k=2)))),
+    "masked array": ("m.pkl", lambda: pickle.dumps(np.ma.masked_array([1, 2], [True, False]))),
     "npy": ("m.npy", lambda: npy(TABLE)),
     "npz": ("m.npz", lambda: zipped({"a.npy": npy(TABLE), "b.npy": npy(np.zeros(2, dtype=[("Outcome", "f4")]))})),
     "torch state": ("m.pt", lambda: torch_zip(state_dict())),

@@ -39,6 +39,7 @@ def torch_files(torch: Any) -> dict[str, Callable[[io.BytesIO], object]]:
         "old.pth": lambda out: torch.save(layers.state_dict(), out, _use_new_zipfile_serialization=False),
         "old-whole.pth": lambda out: torch.save(layers, out, _use_new_zipfile_serialization=False),
         "run.ckpt": lambda out: torch.save(checkpoint, out),
+        "transformer.pt": lambda out: torch.save(torch.nn.TransformerEncoderLayer(4, 2, 8), out),
         "script.pt": lambda out: torch.jit.save(torch.jit.script(layers), out),
     }
 

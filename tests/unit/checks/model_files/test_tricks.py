@@ -225,6 +225,12 @@ def test_a_text_whose_name_has_other_meanings_is_no_model(name: str) -> None:
     )
 
 
+def object_array() -> bytes:
+    """An array of one object, which NumPy unpickles."""
+    head = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,)}\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + EVIL
+
+
 FORMATS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "Keras downloads a file": ("m.keras", lambda: layers(function("keras.utils", "get_file"))),
     "Keras downloads a file, by its inner name": (
@@ -305,6 +311,7 @@ FORMATS: dict[str, tuple[str, Callable[[], bytes]]] = {
         "m.npz",
         lambda: zipped({"a.txt": b"S'" + b"a" * 100_000 + b"'\n0cposix\nsystem\n(S'true'\ntR."}),
     ),
+    "an object array in a directory with content": ("m.npz", lambda: STORED({"a.npy/": object_array()})),
     "a pickle among tensors": ("m.pt", lambda: torch_zip(state_dict(), {"archive/data/1": EVIL})),
     "GGUF template by attribute filter": ("m.gguf", lambda: chat("{{ ''|attr('\\x5f\\x5fclass\\x5f\\x5f') }}")),
     "GGUF template by pieces": ("m.gguf", lambda: chat("{{ x['_' ~ '_class_' ~ '_'] }}")),
