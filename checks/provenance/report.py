@@ -46,16 +46,40 @@ def _shortfall(signatures: Sequence[SignatureReport], image_digest: Digest, trus
             return []
         message = f"Not everyone who must sign did: missing {'; '.join(missing[:5])}."
     else:
-        distinct = {report.signer.casefold() for report in signatures}  # one person with two issuers is one signer
-        if len(distinct) >= trust.need:
+        signed = _voices(signatures)
+        if signed >= trust.need:
             return []
-        if not distinct:
+        if not signatures:
             message = "Nobody whom the policy trusts has validly signed this image."
         else:
-            message = f"Only {len(distinct)} of the {trust.need} signers that the policy needs signed this image."
+            message = f"Only {signed} of the {trust.need} signers that the policy needs signed this image."
     known = "; ".join(str(signer) for signer in trust.signers[:5])
     fix = f"Have the image signed by: {known}. cosign sign --bundle evidence/image.sigstore.json IMAGE@{image_digest}"
     return [Finding(rule_id=f"{CHECK}/too-few-signers", level=Level.ERROR, message=message, fix=fix, risks=RISKS)]
+
+
+def _voices(signatures: Sequence[SignatureReport]) -> int:
+    """How many entries of the policy were met, each by a signer of its own.
+
+    So one person with two issuers is one, and so are two signers that only one expression accepts: a provider that
+    signs from two branches must not stand in for the second party. Largest matching, by augmenting paths (Kuhn).
+    """
+    accepted: dict[str, set[Identity | ManagedKey]] = {}
+    for report in signatures:
+        accepted.setdefault(report.signer.casefold(), set()).update(report.accepted_by)
+    met: dict[Identity | ManagedKey, str] = {}
+
+    def meets(signer: str, tried: set[Identity | ManagedKey]) -> bool:
+        for entry in accepted[signer] - tried:
+            if entry in tried:
+                continue
+            tried.add(entry)
+            if entry not in met or meets(met[entry], tried):
+                met[entry] = signer
+                return True
+        return False
+
+    return sum(meets(signer, set()) for signer in accepted)
 
 
 def _missing_attestations(reports: Sequence[SignatureReport], trust: Trust) -> list[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -360,6 +361,27 @@ def _counted(
 def test_different_signers_are_counted(bench: Bench, need: Any, signers: tuple[str, ...], status: Status) -> None:
     """One person with two issuers is one signer; who signs twice signs once; more than there are refuses."""
     assert _counted(bench, need, *signers).status is status
+
+
+@pytest.mark.parametrize(
+    ("signers", "status"),
+    [
+        (("v1", "v2"), Status.FAILED),
+        (("v1", "v2", STRANGER), Status.PASSED),
+        (("v1", STRANGER), Status.PASSED),
+        (("v1", SIGNER), Status.PASSED),
+        ((SIGNER, "v1"), Status.PASSED),
+        ((SIGNER,), Status.FAILED),
+    ],
+)
+def test_two_signers_that_one_expression_accepts(bench: Bench, signers: tuple[str, ...], status: Status) -> None:
+    """A provider that signs from two refs does not stand in for the second party; each entry needs its own signer."""
+    workflow = "https://ci.example/group/tool/release.yml@refs/tags/"
+    provider = Identity(rf"{re.escape(workflow)}.*|{re.escape(SIGNER)}", re.escape(ISSUER), regexp=True)
+    trust = {"identities": (provider, Identity(SIGNER, ISSUER), Identity(STRANGER, ISSUER)), "need": 2}
+    names = [workflow + one if one.startswith("v") else one for one in signers]
+    bundles = [bench.v2.sign_image(IMAGE, name, ISSUER) for name in names]
+    assert bench.check(Case(bundles, trust=trust)).status is status
 
 
 def test_one_of_two_letter_cases_is_one_signer(bench: Bench) -> None:
