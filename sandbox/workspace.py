@@ -168,9 +168,14 @@ def _copy(mount: Mount, target: Path, budget: _Budget) -> InputDigest:
 
 
 def _refuse_crowd(source: Path, most: int) -> None:
-    """Count before anything is copied: refusing a hundred thousand files costs no copies of the first ones."""
+    """Count before anything is copied: refusing a hundred thousand files costs no copies of the first ones.
+
+    `os.walk` calls itself for each directory in another, so a depth that is refused must not be reached.
+    """
     count = 0
-    for _, directories, files in os.walk(source):
+    for place, directories, files in os.walk(source):
+        if len(Path(place).relative_to(source).parts) >= MAX_INPUT_DEPTH:
+            raise _too_deep(Path(place))
         count += len(files) + len(directories)
         if count > most:
             raise _refused("too-many-files", str(source), f"more than the {most:,} files allowed")
@@ -185,7 +190,7 @@ def _files(source: Path, target: Path, depth: int) -> Iterator[tuple[Path, Path]
     if not stat.S_ISDIR(mode):
         raise _refused("not-regular", str(source), "neither a regular file nor a directory")
     if depth >= MAX_INPUT_DEPTH:
-        raise _refused("too-deep", str(source), f"more than {MAX_INPUT_DEPTH} directories deep")
+        raise _too_deep(source)
     target.mkdir(mode=0o755)
     target.chmod(0o755)  # whatever the umask is: the run's uid reads it
     with os.scandir(source) as entries:
@@ -217,6 +222,10 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 def _text(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _too_deep(place: Path) -> InvalidInput:
+    return _refused("too-deep", str(place), f"more than {MAX_INPUT_DEPTH} directories deep")
 
 
 def _refused(rule: str, where: str, message: str) -> InvalidInput:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -95,6 +96,31 @@ def test_the_number_of_input_files_is_bounded_over_all_inputs(tmp_path: Path, co
             workspace.copy_inputs(mounts, LIMITS)
         assert caught.value.rule == "input/too-many-files"
     workspace.close()
+
+
+@pytest.mark.parametrize(("depth", "refused"), [(64, False), (65, True), (1500, True)])
+def test_the_depth_of_an_input_is_bounded(tmp_path: Path, depth: int, refused: bool) -> None:
+    """Also where it is deeper than Python's own stack."""
+    source = tmp_path / "in"
+    source.mkdir()
+    opened = [os.open(source, os.O_RDONLY | os.O_DIRECTORY)]
+    for _ in range(depth - 1):
+        os.mkdir("d", dir_fd=opened[-1])
+        opened.append(os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=opened[-1]))
+        os.close(opened.pop(0))
+    os.close(opened.pop())
+    workspace = open_workspace(tmp_path / "state", new_run_id())
+    mounts = (Mount(source=source, target="/input/x"),)
+    try:
+        if refused:
+            with pytest.raises(InvalidInput) as caught:
+                workspace.copy_inputs(mounts, Limits())
+            assert caught.value.rule == "input/too-deep"
+        else:
+            workspace.copy_inputs(mounts, Limits())
+    finally:
+        workspace.close()
+        subprocess.run(["rm", "-rf", str(source)], check=True)  # pytest's own way is recursive
 
 
 def test_a_state_directory_that_cannot_be_made_is_could_not_decide(tmp_path: Path) -> None:
