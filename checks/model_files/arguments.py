@@ -10,6 +10,7 @@ _ENCODINGS = frozenset(("latin1", "latin-1", "ascii", "utf-8", "utf8"))
 _CONSTRUCTORS: Final = frozenset(("__bit_generator_ctor", "__generator_ctor", "__randomstate_ctor"))
 _RANDOM = "numpy.random._pickle"
 _GENERATORS = frozenset(("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"))
+_PICKY = frozenset((("_codecs", "encode"), ("collections", "defaultdict")))
 _FACTORIES = frozenset(("list", "dict", "set", "int", "float", "str", "tuple", "bool", "frozenset"))
 _CONTAINERS = frozenset(("OrderedDict", "Counter", "deque", "defaultdict"))
 
@@ -18,20 +19,22 @@ def odd_arguments(callee: Import, arguments: Any) -> str:
     """What is wrong with calling `callee` so, in words; empty where nothing is.
 
     `_codecs.encode` may use any codec (also those that run code), numpy's constructors of random generators call what
-    they are given, and so does a `defaultdict` whenever a key is missing.
+    they are given, and so does a `defaultdict` whenever a key is missing. Arguments that are computed hide all of that.
     """
-    given = arguments if isinstance(arguments, tuple) else (arguments,)
     pair = (callee.module, callee.name)
+    of_generator = callee.module == _RANDOM and callee.name in _CONSTRUCTORS
+    if pair not in _PICKY and not of_generator:
+        return ""
+    if not isinstance(arguments, tuple):
+        return f"calls {callee} with arguments that are computed"
     if pair == ("_codecs", "encode"):
-        plain = len(given) == 2 and isinstance(given[1], str) and given[1] in _ENCODINGS
+        plain = len(arguments) == 2 and isinstance(arguments[1], str) and arguments[1] in _ENCODINGS
         return "" if plain else "calls _codecs.encode with an unusual codec"
-    if callee.module == _RANDOM and callee.name in _CONSTRUCTORS:
-        odd = [one for one in given if isinstance(one, Import) and not _of_random(one)]
+    if of_generator:
+        odd = [one for one in arguments if isinstance(one, Import) and not _of_random(one)]
         return f"has numpy call {odd[0]} as a random generator" if odd else ""
-    if pair == ("collections", "defaultdict"):
-        odd = [one for one in given[:1] if isinstance(one, Import) and not _is_factory(one)]
-        return f"has a defaultdict call {odd[0]}" if odd else ""
-    return ""
+    odd = [one for one in arguments[:1] if isinstance(one, Import) and not _is_factory(one)]
+    return f"has a defaultdict call {odd[0]}" if odd else ""
 
 
 def _of_random(given: Import) -> bool:

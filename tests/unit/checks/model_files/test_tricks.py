@@ -97,6 +97,12 @@ PICKLES: dict[str, bytes] = {
     "a dictionary calls it for missing keys": with_proto(
         b"\x8c\x0bcollections\x8c\x0bdefaultdict\x93\x8c\x05numpy\x8c\x03log\x93\x85R."
     ),
+    "arguments of a generator that are computed": with_proto(
+        b"cnumpy.random._pickle\n__generator_ctor\ncbuiltins\ntuple\n](\x8c\x01xcpathlib\nPath\ne\x85RR."
+    ),
+    "a factory in arguments that are computed": with_proto(
+        b"ccollections\ndefaultdict\ncbuiltins\ntuple\n](cpathlib\nPath\ne\x85RR."
+    ),
     "a file behind an array": with_proto(
         b"\x8c\x12numpy._core.memmap\x8c\x06memmap\x93\x8c\x04/tmp\x8c\x02u1\x8c\x02w+\x87\x81."
     ),
