@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from checks.pinning import ValidatedVersion
 from policies.load import LoadedPolicy, load_policy
 from pratique.clock import Clock, system_clock
-from pratique.errors import InvalidInput, UsageError
+from pratique.errors import CouldNotDecide, InvalidInput, UsageError
 from pratique.settings import Settings
 from records.store import Store
 
@@ -70,9 +70,15 @@ class Node:
 
     @cached_property
     def key(self) -> NodeKey:
-        """The node's signing key, made when there is none."""
+        """The node's signing key, made when there is none; raises `CouldNotDecide` where it is lost."""
         from records.keys import load_or_create_key
+        from records.reader import CHECKPOINT
 
+        if (self.settings.ledger / CHECKPOINT).exists() and not (self.settings.keys / KEY_FILE).exists():
+            raise CouldNotDecide(
+                f"the key that signed this node's ledger is not in {self.settings.keys}",
+                next_step=f"restore {KEY_FILE} from the backup of the node's keys; no new one is made in its place",
+            )
         self.settings.keys.mkdir(parents=True, exist_ok=True, mode=0o700)
         return load_or_create_key(self.settings.keys / KEY_FILE, self.settings.origin)
 

@@ -88,11 +88,28 @@ def run(node: Node, order: Order, connect: Connect) -> Finished:
             record_refusal(node, run_id, order, error)
             raise
         entry = record_execution(node, order, done, papers)
-        target = order.output if done.succeeded else papers / "output"
-        staging.replace(target) if target is order.output else shutil.move(staging, target)
-        return Finished(done, entry, target)
+        return Finished(done, entry, _delivered(staging, order.output if done.succeeded else None, papers / "output"))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _delivered(staging: Path, wanted: Path | None, kept: Path) -> Path:
+    """Where the outputs are now: at `wanted`, or `kept` with the papers of a run that failed.
+
+    Raises `CouldNotDecide` where something lies at `wanted` by now; the outputs of a long run are kept then, too.
+    """
+    try:
+        if wanted is not None:
+            return staging.replace(wanted)
+    except OSError as error:
+        shutil.move(staging, kept)
+        raise CouldNotDecide(
+            f"the tool has run, but its outputs cannot go to {wanted}",
+            cause=str(error),
+            next_step=f"take them from {kept}; the run is recorded and need not be repeated",
+        ) from error
+    shutil.move(staging, kept)
+    return kept
 
 
 def _admitted(node: Node, order: Order, connect: Connect, run_id: str, staging: Path) -> Execution:

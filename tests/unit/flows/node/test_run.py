@@ -395,6 +395,34 @@ def test_verifying_a_ledger_that_was_put_back(bench: Bench) -> None:
     assert CliRunner().invoke(app, [*verify, "--ledger", str(settings.ledger)]).exit_code == 0
 
 
+def test_outputs_whose_place_was_taken_meanwhile(bench: Bench) -> None:
+    """Two runs into one directory: the other's outputs stay, and those of this one are not lost."""
+    tool = bench.machine.tool
+
+    def overtaken(request: SandboxRequest, output: Path) -> int:
+        bench.order.output.mkdir()
+        (bench.order.output / "scores.csv").write_text("of the other run")
+        return tool(request, output)
+
+    bench.machine.tool = overtaken
+    with pytest.raises(CouldNotDecide, match="has run") as caught:
+        bench.run()
+    (kept,) = bench.home.node().settings.runs.glob("*/output/scores.csv")
+    assert str(kept.parent) in caught.value.next_step
+    assert (bench.order.output / "scores.csv").read_text() == "of the other run"
+
+
+def test_a_ledger_without_its_key(bench: Bench) -> None:
+    """Nothing is run, and no new key takes the place of the one that a backup may still have."""
+    settings = bench.home.node().settings
+    key = settings.keys / "node.pem"
+    key.unlink()
+    with pytest.raises(CouldNotDecide, match="the key that signed"):
+        bench.run(bench.home.node())
+    assert bench.machine.calls == []
+    assert not key.exists()
+
+
 DOCUMENTS = {"manifest": MANIFEST, "config": image_config("one"), "image-manifest": image_manifest("one")}
 
 
