@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from console.terminal.failures import COULD_NOT_DECIDE, explain, explained
-from console.terminal.options import Format, HomeOption, OutputFormat, PolicyOption, settings_from
+from console.terminal.options import HomeOption, PlainFormat, PlainFormatOption, PolicyOption, settings_from
 from pratique.errors import PratiqueError
 
 advisories_app = typer.Typer(
@@ -100,7 +100,9 @@ def update(
 
 @advisories_app.command("status")
 @explained
-def status(home: HomeOption = None, policy: PolicyOption = None, output_format: Format = OutputFormat.HUMAN) -> None:
+def status(
+    home: HomeOption = None, policy: PolicyOption = None, output_format: PlainFormatOption = PlainFormat.HUMAN
+) -> None:
     """Say which snapshots and lists there are, from when, and whether the policy still lets them be used.
 
     Exits with 3 when there is no snapshot, or one is too old.
@@ -110,7 +112,7 @@ def status(home: HomeOption = None, policy: PolicyOption = None, output_format: 
     from flows.node import Node
 
     held = held_advisories(Node.open(settings_from(home, policy)))
-    if output_format is OutputFormat.JSON:
+    if output_format is PlainFormat.JSON:
         typer.echo(json.dumps([one.as_json() for one in held], indent=2))
     else:
         for one in held:

@@ -10,7 +10,16 @@ from typing import Annotated
 import typer
 
 from console.terminal.failures import COULD_NOT_DECIDE, explained
-from console.terminal.options import HomeOption, OutputOption, PolicyOption, QuietOption, deliver, settings_from
+from console.terminal.options import (
+    HomeOption,
+    OutputOption,
+    PlainFormat,
+    PlainFormatOption,
+    PolicyOption,
+    QuietOption,
+    deliver,
+    settings_from,
+)
 from pratique.errors import UsageError
 
 ImageArgument = Annotated[
@@ -47,13 +56,6 @@ class AdvisorySource(StrEnum):
     LOCAL = "local"
     OSV = "osv"
     PYPI = "pypi"
-
-
-class ModelFormat(StrEnum):
-    """How lists of verdicts are shown."""
-
-    JSON = "json"
-    HUMAN = "human"
 
 
 @explained
@@ -147,7 +149,7 @@ def vulns(
 @explained
 def scan_model(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Model files, or directories.")],
-    output_format: Annotated[ModelFormat, typer.Option("--format", help="Form of the result.")] = ModelFormat.JSON,
+    output_format: PlainFormatOption = PlainFormat.JSON,
     output: OutputOption = None,
 ) -> None:
     """Say of each model file what loading it would do: safe, unsafe or unreadable. Nothing is ever loaded.
@@ -166,7 +168,7 @@ def scan_model(
             message = f"there is nothing at {path}"
             raise UsageError(message, next_step="Name model files, or directories that hold them.")
     scanned, skipped = scan_paths(paths)
-    show = models_as_json if output_format is ModelFormat.JSON else models_in_words
+    show = models_as_json if output_format is PlainFormat.JSON else models_in_words
     deliver(show(scanned, skipped), output)
     if any(one.verdict.verdict is not Verdict.SAFE for one in scanned):
         raise typer.Exit(1)
@@ -181,7 +183,7 @@ def rescan(
     ] = True,
     home: HomeOption = None,
     policy: PolicyOption = None,
-    output_format: Annotated[ModelFormat, typer.Option("--format", help="Form of the result.")] = ModelFormat.HUMAN,
+    output_format: PlainFormatOption = PlainFormat.HUMAN,
     output: OutputOption = None,
 ) -> None:
     """Ask the advisories of today about every admitted tool, by the SBOM of its inspection.
@@ -195,5 +197,5 @@ def rescan(
 
     node = Node.open(settings_from(home, policy))
     done = rescan_all(node) if record else list(only_asked(node, record=False))
-    deliver(rescan_as_json(done) if output_format is ModelFormat.JSON else rescan_in_words(done), output)
+    deliver(rescan_as_json(done) if output_format is PlainFormat.JSON else rescan_in_words(done), output)
     raise typer.Exit(worst(done))

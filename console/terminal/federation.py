@@ -10,7 +10,7 @@ import typer
 
 from console.plain import plain
 from console.terminal.failures import explained
-from console.terminal.options import Format, HomeOption, OutputFormat, PolicyOption, settings_from
+from console.terminal.options import HomeOption, PlainFormat, PlainFormatOption, PolicyOption, settings_from
 
 if TYPE_CHECKING:
     from flows.node import Node
@@ -30,13 +30,13 @@ withdrawals_app = typer.Typer(
 @admissions_app.command("list")
 @explained
 def list_admissions(
-    home: HomeOption = None, policy: PolicyOption = None, output_format: Format = OutputFormat.HUMAN
+    home: HomeOption = None, policy: PolicyOption = None, output_format: PlainFormatOption = PlainFormat.HUMAN
 ) -> None:
     """List every admission that this node knows, and whether it holds here and now."""
     from flows.overview import overview
 
     lines = overview(_node(home, policy))
-    if output_format is OutputFormat.JSON:
+    if output_format is PlainFormat.JSON:
         typer.echo(json.dumps([line.as_json() for line in lines], indent=2))
         return
     for line in lines:

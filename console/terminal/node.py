@@ -8,13 +8,15 @@ import typer
 
 from console.plain import plain
 from console.terminal.failures import explained
-from console.terminal.options import Format, HomeOption, OutputFormat, PolicyOption, settings_from
+from console.terminal.options import HomeOption, PlainFormat, PlainFormatOption, PolicyOption, settings_from
 
 _MARK = {True: "✓", False: "✗", None: "?"}
 
 
 @explained
-def doctor(home: HomeOption = None, policy: PolicyOption = None, output_format: Format = OutputFormat.HUMAN) -> None:
+def doctor(
+    home: HomeOption = None, policy: PolicyOption = None, output_format: PlainFormatOption = PlainFormat.HUMAN
+) -> None:
     """Look at this machine: engine, its known weaknesses, policy, advisories, ledger; say how to mend what is amiss.
 
     Exits with 0 when everything needed is there, with 3 when something is missing.
@@ -22,7 +24,7 @@ def doctor(home: HomeOption = None, policy: PolicyOption = None, output_format: 
     from flows.health import examine_node
 
     points = examine_node(settings_from(home, policy))
-    if output_format is OutputFormat.JSON:
+    if output_format is PlainFormat.JSON:
         typer.echo(json.dumps([point.as_json() for point in points], indent=2))
     else:
         for point in points:

@@ -23,6 +23,13 @@ class OutputFormat(StrEnum):
     HTML = "html"
 
 
+class PlainFormat(StrEnum):
+    """How a result is shown that is no report: in words, or as JSON."""
+
+    HUMAN = "human"
+    JSON = "json"
+
+
 HomeOption = Annotated[
     Path | None,
     typer.Option("--home", help="Pratique's state directory (default: PRATIQUE_HOME or ~/.local/share/pratique)."),
@@ -37,6 +44,7 @@ PolicyOption = Annotated[
     ),
 ]
 Format = Annotated[OutputFormat, typer.Option("--format", help="Form of the result on standard output.")]
+PlainFormatOption = Annotated[PlainFormat, typer.Option("--format", help="Form of the result.")]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write the result to this file instead of standard output.")
 ]

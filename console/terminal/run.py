@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from console.terminal.failures import COULD_NOT_DECIDE, INTERRUPTED, explained
-from console.terminal.options import Format, HomeOption, OutputFormat, PolicyOption, settings_from
+from console.terminal.options import HomeOption, PlainFormat, PlainFormatOption, PolicyOption, settings_from
 
 if TYPE_CHECKING:
     from flows.run import Finished
@@ -32,7 +32,7 @@ def run(
     ] = None,
     home: HomeOption = None,
     policy: PolicyOption = None,
-    output_format: Format = OutputFormat.HUMAN,
+    output_format: PlainFormatOption = PlainFormat.HUMAN,
 ) -> None:
     """Run an admitted tool in the sandbox, and write the signed record of it. Works without a network.
 
@@ -58,13 +58,13 @@ def run(
     _show(finished, output_format)
 
 
-def _show(finished: Finished, output_format: OutputFormat) -> None:
+def _show(finished: Finished, output_format: PlainFormat) -> None:
     from sandbox.record import EndedBy
 
     happened = finished.execution.happened
     if happened is None:
         raise ValueError("only a run that has ended is shown")
-    if output_format is OutputFormat.JSON:
+    if output_format is PlainFormat.JSON:
         document = {
             "run_id": finished.execution.run_id,
             "entry": finished.entry,

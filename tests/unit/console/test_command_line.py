@@ -74,6 +74,8 @@ def test_help_names_the_exit_codes() -> None:
 
 
 WRONG_USAGE: dict[str, tuple[str, ...]] = {
+    "a form that a status has not": ("advisories", "status", "--format", "sarif"),
+    "a form that a list has not": ("admissions", "list", "--format", "html"),
     "no command": (),
     "unknown command": ("nope",),
     "unknown option": ("precheck", ".", "--nope"),
