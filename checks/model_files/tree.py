@@ -16,6 +16,7 @@ from pratique.intake.image.classify import HEAD, classify
 from pratique.intake.image.model import FileClass
 
 MAX_FILES = 200_000
+MAX_DEPTH = 128
 NO_MODEL = "no-model"
 """Rule of a file that was named itself and holds no model of a known format."""
 
@@ -65,6 +66,8 @@ def _with_others(found: dict[str, ModelVerdict]) -> dict[str, ModelVerdict]:
 
 def _files(directory: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(directory, onerror=_raise):
+        if len(Path(folder).relative_to(directory).parts) > MAX_DEPTH:  # `os.walk` calls itself at every level
+            raise CouldNotDecide(f"more than {MAX_DEPTH} directories deep", next_step="Scan a flatter directory.")
         folders.sort()
         links = [name for name in folders if Path(folder, name).is_symlink()]
         yield from (Path(folder, name) for name in sorted([*names, *links]))
