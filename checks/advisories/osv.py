@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from checks.advisories.ecosystems import base_ecosystem, package_name
@@ -17,6 +17,7 @@ from checks.advisories.orders import MAX_VERSION
 from checks.advisories.severity import Severity, base_score, from_score, from_word, worst
 from checks.advisories.versions import Event, version_text
 from pratique.bounds import strict_json
+from pratique.clock import system_clock
 from pratique.errors import InvalidInput
 
 MAX_RECORD = 8 * 1024 * 1024
@@ -83,7 +84,7 @@ def parse_record(data: bytes, *, where: str) -> Advisory:
         upstream=_upstream(record, {identifier, *aliases}),
         summary=_one_line(record.get("summary") or record.get("details")),
         published=_one_line(record.get("published"))[:40],
-        withdrawn=_is_moment(record.get("withdrawn")),
+        withdrawn=_is_past(record.get("withdrawn")),
         severity=severity,
         vector=vector,
         affected=tuple(_affected(entry, where) for entry in packages),
@@ -218,12 +219,13 @@ def _upstream(record: dict[str, Any], own: set[str]) -> tuple[str, ...]:
     return ()
 
 
-def _is_moment(value: Any) -> bool:
-    """Whether it is a point in time, as which a record says when it was withdrawn; anything else withdraws nothing."""
+def _is_past(value: Any) -> bool:
+    """Whether it is a time that has come, the form in which a record was withdrawn; anything else withdraws nothing."""
     try:
-        return isinstance(value, str) and datetime.fromisoformat(value) is not None
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
         return False
+    return moment is not None and (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) <= system_clock()
 
 
 def _identifier(value: Any, where: str) -> str:

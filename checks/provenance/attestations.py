@@ -7,10 +7,10 @@ The signature is the verifier's business; here is what the statement says. Forms
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from checks.provenance.expressions import matches_in_full
 from checks.provenance.statement import Statement
 from checks.provenance.steps import StepFailed
 from checks.provenance.trust import Attestation
@@ -45,7 +45,7 @@ def _require_one_of(what: str, found: Sequence[str], wanted: tuple[str, ...], de
 
 
 def _matches(pattern: str, text: str, demand: Attestation) -> bool:
-    return bool(re.fullmatch(pattern, text)) if demand.regexp else pattern == text
+    return matches_in_full(pattern, text) if demand.regexp else pattern == text
 
 
 def _anything(predicate: Any) -> str:

@@ -6,13 +6,13 @@ An empty trust refuses everything.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from checks.provenance.expressions import flaw_of, matches_in_full
 from pratique.digests import Digest
 from pratique.errors import InvalidInput
 
@@ -71,12 +71,9 @@ class Identity:
         unknown = sorted({name for name, _ in self.claims} - set(CLAIMS))
         if unknown:
             raise _bad_identity(self, f"no claims of certificates: {', '.join(unknown)}; {', '.join(CLAIMS)} are")
-        if self.regexp:
-            try:
-                for pattern in (self.subject, self.issuer, *(value for _, value in self.claims)):
-                    re.compile(pattern)
-            except re.error as error:
-                raise _bad_identity(self, f"not a regular expression: {error}") from error
+        patterns = (self.subject, self.issuer, *(value for _, value in self.claims)) if self.regexp else ()
+        for flaw in filter(None, map(flaw_of, patterns)):
+            raise _bad_identity(self, flaw)
 
     def accepts(self, subject: str, issuer: str) -> bool:
         """Whether `subject` and `issuer` are this identity's."""
@@ -91,7 +88,7 @@ class Identity:
         ]
 
     def _is(self, wanted: str, found: str) -> bool:
-        return bool(re.fullmatch(wanted, found)) if self.regexp else wanted == found
+        return matches_in_full(wanted, found) if self.regexp else wanted == found
 
     def __str__(self) -> str:
         return f"{self.subject} (issuer {self.issuer})" + (" as regular expressions" if self.regexp else "")
@@ -145,11 +142,7 @@ class Attestation:
     def __post_init__(self) -> None:
         cause = "" if self.type and self.type != COSIGN_SIGN else "this is no attestation's type"
         if self.regexp:
-            try:
-                for pattern in (*self.builders, *self.sources):
-                    re.compile(pattern)
-            except re.error as error:
-                cause = f"not a regular expression: {error}"
+            cause = next(filter(None, map(flaw_of, (*self.builders, *self.sources))), cause)
         if cause:
             raise InvalidInput(
                 "a demanded attestation that cannot be used",

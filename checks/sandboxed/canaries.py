@@ -22,7 +22,7 @@ from checks.sandboxed.judging import UNDECIDED, Judgement, answered, keep_run
 from checks.sandboxed.plan import ToolRun
 from checks.sandboxed.session import SandboxSession
 from pratique.errors import CouldNotDecide, InvalidInput
-from sandbox.canaries import Canary, CanaryKind, Scan, Scanner
+from sandbox.canaries import Allowance, Canary, CanaryKind, Scan, Scanner
 from sandbox.cohorts import Cohort
 
 CHECK = "canaries"
@@ -86,7 +86,8 @@ def _judge(session: SandboxSession, store: EvidenceStore) -> CheckResult:
     cohort = session.cohort()
     leaks = _Leaks()
     runs = 0
-    scanner = Scanner(cohort.canaries)
+    allowance = Allowance()
+    scanner = Scanner(cohort.canaries, allowance=allowance)
     allowed = _identifier_columns(session)
     for run, on_what in ((session.counted(), "the cohort"), (session.observed(), "the cohort with a network")):
         runs += _search_run(judgement, leaks, scanner, run, on_what, allowed)
@@ -94,7 +95,8 @@ def _judge(session: SandboxSession, store: EvidenceStore) -> CheckResult:
         keep_run(judgement, store, f"run-broken-{broken.variant}.json", run)
         on_what = f"broken input ({broken.variant})"
         same = {canary.value for canary in broken.canaries} <= {canary.value for canary in cohort.canaries}
-        runs += _search_run(judgement, leaks, scanner if same else Scanner(broken.canaries), run, on_what, allowed)
+        searcher = scanner if same else Scanner(broken.canaries, allowance=allowance)
+        runs += _search_run(judgement, leaks, searcher, run, on_what, allowed)
     _report(judgement, leaks, cohort)
     for reason in dict.fromkeys(leaks.incomplete):
         judgement.cannot_say(

@@ -31,18 +31,19 @@ from itertools import accumulate
 from pathlib import Path
 
 from pratique.errors import CouldNotDecide
-from sandbox.canaries.parts import Bounds, Part
+from sandbox.canaries.parts import Allowance, Bounds, Part
 from sandbox.canaries.pixels import BarIndex, bars
 from sandbox.canaries.search import PatternIndex
 from sandbox.canaries.tokens import Canary, CanaryKind, CanaryMint
 from sandbox.canaries.unpack import packed_parts
 
-__all__ = ["Bounds", "Canary", "CanaryKind", "CanaryMint", "Hit", "Scan", "Scanner", "bars", "scan"]
+__all__ = ["Allowance", "Bounds", "Canary", "CanaryKind", "CanaryMint", "Hit", "Scan", "Scanner", "bars", "scan"]
 
 _POOLED_BELOW = 1 << 16
 _POOL_BYTES = 4 << 20
 _WORTH_A_LEVEL = 256
 _ALONE = 32
+_TOO_MUCH = "more than can be searched in all was let out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +67,26 @@ class Scan:
 
 
 class Scanner:
-    """Looks for one set of canaries in any number of buffers and files (preparing it takes about 4 ms a canary)."""
+    """Looks for one set of canaries in any number of buffers and files (preparing it takes about 4 ms a canary).
 
-    def __init__(self, canaries: Sequence[Canary], bounds: Bounds | None = None) -> None:
+    Without an `allowance` shared with others, each scan has one of its own.
+    """
+
+    def __init__(
+        self, canaries: Sequence[Canary], bounds: Bounds | None = None, allowance: Allowance | None = None
+    ) -> None:
         self.canaries = tuple(canaries)
         self._index = PatternIndex(self.canaries)
         self._bars = BarIndex(self.canaries)
         self._bounds = bounds or Bounds()
+        self._allowance = allowance
 
     def scan(self, data: bytes | memoryview) -> Scan:
         """Find the canaries in `data`."""
-        look = _Look(self._index, self._bars, self._bounds)
+        allowance = self._allowance or Allowance()
+        if not allowance.take(len(data)):
+            return Scan((), (_TOO_MUCH,))
+        look = _Look(self._index, self._bars, self._bounds, allowance)
         look.into(Part("", 0, data), "", lambda offset: offset, self._bounds.depth)
         return Scan(tuple(look.hits.values()), tuple(dict.fromkeys(look.incomplete)))
 
@@ -124,13 +134,14 @@ class _Pool:
 class _Look:
     """One scan: what it found so far, and how much more it may unpack."""
 
-    def __init__(self, index: PatternIndex, bars: BarIndex, bounds: Bounds) -> None:
+    def __init__(self, index: PatternIndex, bars: BarIndex, bounds: Bounds, allowance: Allowance) -> None:
         self.hits: dict[tuple[Canary, str], Hit] = {}
         self.incomplete: list[str] = []
         self._index = index
         self._bars = bars
         self._bounds = bounds
         self._left = bounds.total_bytes
+        self._allowance = allowance
         self._seen: set[bytes] = set()
 
     def into(self, whole: Part, how: str, locate: Callable[[int], int], depth: int) -> None:
@@ -179,6 +190,9 @@ class _Look:
         if depth == 0 and not part.leaf:
             if len(part.data) >= _WORTH_A_LEVEL:
                 self.incomplete.append(f"packed more than {self._bounds.depth} levels deep")
+            return False
+        if not self._allowance.take(len(part.data)):
+            self.incomplete.append(_TOO_MUCH)
             return False
         self._left -= len(part.data)
         if self._left < 0:

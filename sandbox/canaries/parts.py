@@ -15,6 +15,25 @@ class Bounds:
     tries: int = 50_000
 
 
+@dataclass(slots=True)
+class Allowance:
+    """Bytes that may yet be looked into, plain and unpacked, by all searches that share it.
+
+    Looking costs up to a second for 5 MiB, so that without a limit for all files of a run together a tool that leaves
+    many small archives would occupy the gate for hours.
+    """
+
+    left: int = 1 << 30
+
+    def take(self, count: int) -> bool:
+        """Whether `count` more bytes may be looked into; they are taken off if so."""
+        if count > self.left:
+            self.left = 0
+            return False
+        self.left -= count
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Raster:
     """How to read bytes as samples: numpy's type, where they begin, samples from one to the next along each axis."""

@@ -30,7 +30,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pratique.errors import CouldNotDecide
-from sandbox.canaries import Bounds, CanaryKind, CanaryMint, Scanner, bars, scan
+from sandbox.canaries import Allowance, Bounds, CanaryKind, CanaryMint, Scanner, bars, scan
 from sandbox.canaries.search import PatternIndex
 
 MINT = CanaryMint(seed=7)
@@ -528,3 +528,12 @@ def test_bars_keep_their_distance() -> None:
         levels = bars(MINT.token(CanaryKind.PIXEL, str(place)))
         assert len(levels) == 24
         assert min(abs(one - other) for one, other in itertools.pairwise(levels)) >= 2
+
+
+def test_many_small_archives_share_one_allowance() -> None:
+    """A tool may leave thousands of files, each of which unpacks to much: together they end, and it is said."""
+    scanner = Scanner(CANARIES, allowance=Allowance(3 << 20))
+    first, *rest = [scanner.scan(gzip.compress(PLAIN + bytes(2 << 20), 9)) for _ in range(20)]
+    assert {hit.canary for hit in first.hits} == {LEAKED}
+    assert all(one.incomplete == ("more than can be searched in all was let out",) for one in rest[1:])
+    assert not rest[-1].hits

@@ -148,6 +148,12 @@ def test_withdrawn_records_count_but_never_match(tmp_path: Path) -> None:
         assert (store.snapshots[0].records, store.snapshots[0].withdrawn) == (2, 1)
 
 
+@pytest.mark.parametrize("moment", ["2999-01-01T00:00:00Z", "2999-01-01", "soon", "", 7], ids=repr)
+def test_what_is_not_withdrawn_yet_still_counts(moment: object, tmp_path: Path) -> None:
+    home = imported(tmp_path, record("GHSA-a", withdrawn=moment))
+    assert list(found(home, "widget", "1.0")) == ["GHSA-a"]
+
+
 def test_a_malicious_package_is_critical(tmp_path: Path) -> None:
     home = imported(tmp_path, record("MAL-2024-1", events=[{"introduced": "0"}], vector=""))
     with load(home) as store:
