@@ -1,4 +1,6 @@
-"""What a person gives a tool on the command line (`ID=PATH`, `ID=VALUE`), read by the types in the manifest."""
+"""What a person gives a tool on the command line (`ID=PATH`, `ID=VALUE`, a directory of inputs), read by the types in
+the manifest.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,10 @@ def supplied(manifest: Manifest, given: Sequence[str]) -> dict[str, Supplied]:
     """Values by input id; an array input may be given several times. Raises `UsageError`."""
     values: dict[str, Supplied] = {}
     lists: dict[str, list[Path | str | int | float | bool]] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
+    for name, value in (pair for text in given for pair in _pairs(manifest, text)):
         parameter = manifest.input(name)
-        if not equals or parameter is None or parameter.is_output_directory:
-            known = ", ".join(one.id for one in manifest.inputs if not one.is_output_directory)
-            raise UsageError(
-                f"{text[:100]!r} gives no input of the tool", next_step=f"write ID=VALUE, ID one of: {known}"
-            )
+        if parameter is None or parameter.is_output_directory:
+            raise _no_input(manifest, f"{name}={value}")
         if parameter.array:
             lists.setdefault(name, []).append(_value(parameter, value))
         elif name in values:
@@ -35,6 +33,43 @@ def supplied(manifest: Manifest, given: Sequence[str]) -> dict[str, Supplied]:
         else:
             values[name] = _value(parameter, value)
     return {**values, **lists}
+
+
+def _pairs(manifest: Manifest, text: str) -> list[tuple[str, str]]:
+    name, equals, value = text.partition("=")
+    if equals and manifest.input(name) is not None:
+        return [(name, value)]
+    if not text or not Path(text).is_dir():
+        raise _no_input(manifest, text)
+    return _in_directory(manifest, Path(text))
+
+
+def _in_directory(manifest: Manifest, directory: Path) -> list[tuple[str, str]]:
+    """Each entry for the input that has its name, with or without an extension.
+
+    A tool with one input for data and none of that name gets the directory itself, or the only file in it.
+    """
+    takers = {one.id: one for one in manifest.inputs if one.type.is_path and not one.is_output_directory}
+    entries = sorted(entry for entry in directory.iterdir() if not entry.name.startswith("."))
+    named = [(next((n for n in (e.name, e.name.partition(".")[0]) if n in takers), ""), str(e)) for e in entries]
+    if entries and all(name for name, _ in named):
+        return named
+    if len(takers) == 1 and not any(name for name, _ in named):
+        (only,) = takers.values()
+        if only.type is ParameterType.DIRECTORY and not only.array:
+            return [(only.id, str(directory))]
+        if len(entries) == 1 or (only.array and entries):
+            return [(only.id, str(entry)) for entry in entries]
+    strangers = ", ".join(Path(path).name for name, path in named if not name)[:200] or "nothing is in it"
+    raise UsageError(
+        f"the directory {str(directory)[:200]} does not say what is which input: {strangers}",
+        next_step=f"name its entries as the tool's inputs ({', '.join(takers)}), or write ID=PATH for each",
+    )
+
+
+def _no_input(manifest: Manifest, text: str) -> UsageError:
+    known = ", ".join(one.id for one in manifest.inputs if not one.is_output_directory)
+    return UsageError(f"{text[:100]!r} gives no input of the tool", next_step=f"write ID=VALUE, ID one of: {known}")
 
 
 def _value(parameter: InputParameter, text: str) -> Path | str | int | float | bool:

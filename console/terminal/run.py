@@ -21,7 +21,10 @@ def run(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where its outputs go; an empty or new directory.")],
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", help="ID=PATH or ID=VALUE, as the manifest names its inputs; once for each."),
+        typer.Option(
+            "--input",
+            help="ID=PATH or ID=VALUE, as the manifest names its inputs; or a directory whose entries are named so.",
+        ),
     ] = None,
     person: Annotated[
         str, typer.Option("--as", envvar="PRATIQUE_PERSON", help="Who asks; recorded under the node's salt.")
