@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from checks.interface import Status
 from pratique.intake.image.inventory import read_inventory
 from pratique.intake.image.locate import locate
-from pratique.intake.image.model import Image, ImageLimits, Inventory
+from pratique.intake.image.model import Image, ImageLimits, Inventory, LayoutImage
 from pratique.intake.image.opening import open_image
 from pratique.settings import Settings
 
@@ -41,6 +42,8 @@ def open_inventory(name: str, work: Path, limits: ImageLimits) -> Iterator[tuple
     try:
         source, digest = locate(name, workdir, limits)
         image = open_image(source, expected=digest, limits=limits, workdir=workdir)
+        if isinstance(source, LayoutImage) and source.path.is_relative_to(workdir):  # made here, of a tree
+            image = dataclasses.replace(image, name=name)
         yield image, read_inventory(image, limits)
     finally:
         shutil.rmtree(workdir, ignore_errors=True)

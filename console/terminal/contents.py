@@ -26,7 +26,7 @@ ImageArgument = Annotated[
     str,
     typer.Argument(
         metavar="IMAGE",
-        help="An OCI layout or submission directory, an archive of `docker save` (each PATH[@sha256:…]), or "
+        help="An OCI layout, a submission or any other directory, an archive of `docker save` (each PATH[@sha256:…]), or "
         "host/repository@sha256:….",
     ),
 ]

@@ -14,14 +14,16 @@ _DEFAULT_LIMITS = ImageLimits()
 def locate(name: str, workdir: Path, limits: ImageLimits = _DEFAULT_LIMITS) -> tuple[ImageSource, Digest]:
     """Where the image is and the digest to open it by.
 
-    `name` is an OCI layout directory, a submission directory, an archive of `docker save`, or a registry reference by
-    digest. A path without a digest means the only image that lies there. Raises `UsageError` where that is not clear,
-    and `InvalidInput` as opening does.
+    `name` is an OCI layout directory, a submission directory, any other directory tree (packed into `workdir`), an
+    archive of `docker save`, or a registry reference by digest. A path without a digest means the only image that lies
+    there. Raises `UsageError` where that is not clear, and `InvalidInput` as opening does.
     """
     base, _, text = name.partition("@")
     path = Path(base)
-    if path.is_dir() and (path / "submission.yaml").is_file():
+    if name and path.is_dir() and (path / "submission.yaml").is_file():
         return _of_submission(path)
+    if name and path.is_dir() and not (path / "oci-layout").exists() and not text:
+        return _of_tree(path, workdir, limits)
     if path.is_dir():
         return LayoutImage(path), parse_digest(text) if text else _only_one(_in_layout(path, limits), name)
     if path.is_file():
@@ -29,7 +31,7 @@ def locate(name: str, workdir: Path, limits: ImageLimits = _DEFAULT_LIMITS) -> t
     if base.startswith((".", "/", "~")) or not text:
         raise UsageError(
             f"there is no image {name[:200]!r}",
-            next_step="Name an OCI layout directory, an archive of `docker save`, or host/repository@sha256:….",
+            next_step="Name an OCI layout or any directory, an archive of `docker save`, or host/repository@sha256:….",
         )
     from pratique.intake.image.reference import parse_reference
 
@@ -47,6 +49,13 @@ def _of_submission(directory: Path) -> tuple[ImageSource, Digest]:
     if declared.archive is not None:
         return ArchiveImage(submission.path(declared.archive)), digest
     return RegistryImage(str(declared.reference)), digest
+
+
+def _of_tree(directory: Path, workdir: Path, limits: ImageLimits) -> tuple[ImageSource, Digest]:
+    from pratique.intake.image.tree import layout_of_tree
+
+    layout = workdir / "tree"
+    return LayoutImage(layout), layout_of_tree(directory, layout, limits)
 
 
 def _in_layout(path: Path, limits: ImageLimits) -> tuple[str, ...]:
