@@ -26,8 +26,8 @@ ImageArgument = Annotated[
     str,
     typer.Argument(
         metavar="IMAGE",
-        help="An OCI layout, a submission or any other directory, an archive of `docker save` (each PATH[@sha256:…]), or "
-        "host/repository@sha256:….",
+        help="An OCI layout, a submission or any other directory, an archive of `docker save` (each "
+        "PATH[@sha256:…]), or host/repository@sha256:….",
     ),
 ]
 
