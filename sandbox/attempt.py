@@ -19,7 +19,7 @@ from sandbox.engine import Engine, EngineError
 from sandbox.logs import LogCapture
 from sandbox.meter import Meter, files_of_process
 from sandbox.observe.parsing import Report
-from sandbox.outcome import Facts, decide
+from sandbox.outcome import KILLED_BY_SIGNAL_9, Facts, decide
 from sandbox.record import EndedBy, Observed, SandboxRun
 from sandbox.spec import Network, SandboxRequest, SandboxSpec
 from sandbox.story import Story, write_record
@@ -27,6 +27,9 @@ from sandbox.support import refuse_unsupported
 from sandbox.surroundings import Surroundings
 from sandbox.watch import Watch
 from sandbox.workspace import Workspace
+
+_STOP_SECONDS = 3.0
+"""How long an engine that is being stopped goes on answering after it killed its containers, at most."""
 
 
 class Attempt:
@@ -148,9 +151,19 @@ class Attempt:
 
     def _final_state(self) -> dict[str, Any]:
         try:
-            return dict(self.engine.inspect(self._container).get("State") or {})
+            state = dict(self.engine.inspect(self._container).get("State") or {})
         except EngineError:
             return {}
+        if state.get("ExitCode") == KILLED_BY_SIGNAL_9 and not state.get("OOMKilled") and self._watch.stopped is None:
+            self._outlast_a_stop()
+        return state
+
+    def _outlast_a_stop(self) -> None:
+        """Raises `EngineUnavailable` where the engine goes: one that is stopped kills its containers just before."""
+        end = time.monotonic() + _STOP_SECONDS
+        while time.monotonic() < end:
+            self.engine.ping()
+            time.sleep(0.1)
 
     def _remove(self) -> None:
         """Remove the container; one whose creation was interrupted may still be about to appear."""
