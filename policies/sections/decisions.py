@@ -49,7 +49,10 @@ class Decider(Section):
 
 
 class ApprovalSection(Section):
-    """Decisions that people must take. Where nobody is named in `people`, whoever may use the node's key may decide."""
+    """Decisions that people must take. Where nobody is named in `people`, whoever may use the node's key may decide.
+
+    Where people are named and more than one must admit, each of them signs with a key of their own.
+    """
 
     admit: Approval = Approval(persons=2, organisations=2)
     people: tuple[Decider, ...] = ()
@@ -66,6 +69,12 @@ class ApprovalSection(Section):
         organisations = {organisation_key(person.organisation) for person in able}
         if self.people and (len(able) < self.admit.persons or len(organisations) < self.admit.organisations):
             raise ValueError("fewer people may admit than have to")
+        keyless = [person.identity for person in able if not person.key]
+        if keyless and self.admit.persons > 1:
+            raise ValueError(
+                "where more than one person must admit, each needs a key of their own (`pratique key new`), else one "
+                f"speaks for all: {', '.join(keyless)[:500]}"
+            )
         return self
 
 

@@ -235,9 +235,9 @@ def test_a_submitter_under_another_name_of_theirs(home: Home) -> None:
 
 def test_a_key_that_has_ended(home: Home, tmp_path: Path) -> None:
     """Nothing is decided before or after its time; what was decided within it still counts."""
-    own = load_or_create_key(tmp_path / "anna.pem", ANNA.person)
+    own, his = (load_or_create_key(tmp_path / f"{one.person}.pem", one.person) for one in (ANNA, BORIS))
     window = {"not_before": "2026-03-01T12:00:00Z", "not_after": "2026-03-02T12:00:00Z"}
-    people = [{**PEOPLE[0], "key": own.verifier.vkey, **window}, PEOPLE[1]]
+    people = [{**PEOPLE[0], "key": own.verifier.vkey, **window}, {**PEOPLE[1], "key": his.verifier.vkey}]
     home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 2}, "people": people}
     first, second = home.inspected(), home.inspected("two", version="2.0.0")
     anna = replace(ANNA, key=own)
@@ -249,7 +249,17 @@ def test_a_key_that_has_ended(home: Home, tmp_path: Path) -> None:
     home.later(days=1, seconds=1)
     with pytest.raises(NotAuthorised, match="any more"):
         admitted(home, second, anna)
-    assert admitted(home, first, BORIS).entry is not None
+    assert admitted(home, first, replace(BORIS, key=his)).entry is not None
+
+
+def test_people_without_keys_where_several_must_admit(home: Home, tmp_path: Path) -> None:
+    """One of them could speak for the others: it is no policy, and one key too few is none either."""
+    own = load_or_create_key(tmp_path / "anna.pem", ANNA.person).verifier.vkey
+    for people in ([*PEOPLE], [{**PEOPLE[0], "key": own}, PEOPLE[1]]):
+        home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 2}, "people": people}
+        with pytest.raises(InvalidInput, match="a key of their own") as caught:
+            home.node()
+        assert caught.value.rule == "policy/form"
 
 
 def test_a_decision_that_is_replayed(home: Home) -> None:
@@ -313,17 +323,21 @@ def test_a_withdrawal_just_before_the_admission_is_recorded(home: Home, monkeypa
     assert validated(home) == []
 
 
-def test_people_who_changed_between_two_decisions(home: Home) -> None:
+def test_people_who_changed_between_two_decisions(home: Home, tmp_path: Path) -> None:
     """Who may decide is part of the policy, and another policy needs another inspection."""
     third = {"identity": "carla@third.example", "organisation": "Third"}
-    approvals: dict[str, Any] = {"admit": {"persons": 2, "organisations": 2}, "people": [*PEOPLE, third]}
+    keys = {
+        one["identity"]: load_or_create_key(tmp_path / one["identity"], one["identity"]) for one in (*PEOPLE, third)
+    }
+    people = [{**one, "key": keys[one["identity"]].verifier.vkey} for one in (*PEOPLE, third)]
+    approvals: dict[str, Any] = {"admit": {"persons": 2, "organisations": 2}, "people": people}
     home.policy["approvals"] = approvals
     run = home.inspected()
-    admitted(home, run)
-    approvals["people"] = [PEOPLE[1], third]
+    admitted(home, run, replace(ANNA, key=keys[ANNA.person]))
+    approvals["people"] = people[1:]
     node = home.node()
     with pytest.raises(Refused, match="policy has changed"):
-        admit(node, run, BORIS)
+        admit(node, run, replace(BORIS, key=keys[BORIS.person]))
 
 
 @pytest.mark.parametrize(
