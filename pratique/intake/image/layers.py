@@ -141,8 +141,10 @@ class Tree:
 
     def _white_out(self, folder: str, name: str) -> None:
         victim = "" if name == _OPAQUE else name.removeprefix(_WHITEOUT)
-        if name != _OPAQUE and (not victim or victim.startswith(_WHITEOUT)):
+        if name != _OPAQUE and (victim in ("", ".", "..") or victim.startswith(_WHITEOUT)):
             refuse_entry("whiteout", "a whiteout mark of an unknown kind", where=self._where, cause=name[:200])
+        if not victim and not folder:  # the kernel shows what lies below the root all the same
+            refuse_entry("whiteout", "a mark that hides all lower layers, which engines heed or not", where=self._where)
         path = f"{folder}/{name}" if folder else name
         if path in self._marks:  # besides being wrong, repeated marks would cost quadratic time
             refuse_entry("duplicate-path", "a layer holds one whiteout mark twice", where=self._where, cause=path)

@@ -109,6 +109,10 @@ def _cases(p: bytes) -> dict[str, list[Entries]]:
             [folder(p + b"d"), block(p + b"d/old", b"1")],
             [white(p + b"d/.wh..wh..opq"), block(p + b"d/new", b"2")],
         ],
+        "opaque-root": [[block(p + b"a", b"1")], [white(b".wh..wh..opq"), block(p + b"b", b"2")]],
+        "opaque-root-by-other-spelling": [[block(p + b"a", b"1")], [white(b"./.wh..wh..opq")]],
+        "whiteout-of-its-own-folder": [[folder(p + b"d"), block(p + b"d/a", b"1")], [white(p + b"d/.wh..")]],
+        "whiteout-of-the-folder-above": [[folder(p + b"d"), folder(p + b"d/s")], [white(p + b"d/s/.wh...")]],
         "whiteout-is-a-folder": [[block(p + b"a", b"1")], [folder(p + b".wh.a")]],
         "whiteout-is-a-link": [[block(p + b"a", b"1")], [block(p + b".wh.a", kind=SYMLINK, linkname=b"b")]],
         "whiteout-with-data": [[block(p + b"a", b"1")], [block(p + b".wh.a", b"data")]],
@@ -253,6 +257,10 @@ CASES = {name: _cases(name.encode() + b"/")[name] for name in _cases(b"x/")}
 
 REFUSED = {
     "whiteout-in-own-layer": "image/whiteout",
+    "opaque-root": "image/whiteout",
+    "opaque-root-by-other-spelling": "image/whiteout",
+    "whiteout-of-its-own-folder": "image/whiteout",
+    "whiteout-of-the-folder-above": "image/whiteout",
     "whiteout-of-opaque-name": "image/whiteout",
     "whiteout-hard-links": "image/whiteout",
     "hard-link-to-lower-layer": "image/hard-link",
