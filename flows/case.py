@@ -55,13 +55,9 @@ class Case:
 
     @property
     def papers(self) -> Digest:
-        """Digest of the image's digest and of every file but signatures and image: what the tool's runs depend on."""
-        document = self.submission.document
-        layout = f"{document.image.layout}/"
-        left_out = {*document.signatures, document.image.archive, f"{layout}index.json", f"{layout}oci-layout"}
-        files = self.submission.files.items()
-        blobs = f"{layout}blobs/sha256/"  # a blob is what its name says, so whoever names one has said which
-        papers = {n: d for n, d in files if n not in left_out and n != f"{blobs}{d.removeprefix('sha256:')}"}
+        """Digest of the image's digest and of every file that does more than carry it: what runs depend on."""
+        carried = self.submission.only_carries()
+        papers = {name: digest for name, digest in self.submission.files.items() if name not in carried}
         return sha256_json([self.image.manifest_digest, papers])
 
     @cached_property
@@ -115,10 +111,11 @@ class Case:
     def contents(self) -> tuple[CheckResult, Bom | None]:
         """The answer of the sbom check and the inventory of components that it made; None where it could not."""
         from checks.sbom import check_sbom
+        from checks.sbom.limits import MAX_SIZE
 
         with self._lock:
             document = self.submission.document
-            declared = self.submission.path(document.sbom).read_bytes() if document.sbom else None
+            declared = self.submission.read(document.sbom, MAX_SIZE) if document.sbom else None
             return check_sbom(self.inventory, self.image, declared, self.node.store)
 
     @cached_property

@@ -12,13 +12,13 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
 
 from pratique.bounds import MIB, load_yaml, open_regular, read_bounded, within
-from pratique.digests import Digest, sha256_bytes, sha256_json
+from pratique.digests import Digest, hex_of, sha256_bytes, sha256_json
 from pratique.errors import InvalidInput
 from pratique.intake.document import ProfileName, SubmissionDocument
 from pratique.intake.manifest import MAX_BYTES, parse_manifest
@@ -26,7 +26,9 @@ from pratique.intake.manifest.model import InputParameter, Manifest
 
 DOCUMENT = "submission.yaml"
 MAX_FILES = 20_000
-MAX_FILE_BYTES = 64 * 1024 * MIB
+MAX_TOTAL_BYTES = 64 * 1024 * MIB
+"""Of all files together: a tree of sparse files would otherwise be hashed for days."""
+
 _MAX_DEPTH = 32
 _MAX_NAME = 1024
 
@@ -51,6 +53,23 @@ class Submission:
     def path(self, relative: str) -> Path:
         """The file or directory `relative` inside the submission; raises `InvalidInput`."""
         return within(self.root, relative, where=DOCUMENT)
+
+    def only_carries(self) -> frozenset[str]:
+        """Files that carry the image or signatures of it, and are named for nothing else.
+
+        Signatures, the archive, and of a layout its index, its version and each blob that is what its name says. What
+        the document names for another part too, itself or with a directory around it, is not among them.
+        """
+        image = self.document.image
+        found = {_normal(name) for name in (*self.document.signatures, *filter(None, (image.archive,)))}
+        if image.layout is not None:
+            layout = _normal(image.layout)
+            prefix = f"{layout}/" if layout else ""
+            blobs = f"{prefix}blobs/sha256/"
+            found |= {f"{prefix}index.json", f"{prefix}oci-layout"}
+            found |= {name for name, digest in self.files.items() if name == f"{blobs}{hex_of(digest)}"}
+        others = {_normal(name) for name in _named_otherwise(self.document)}
+        return frozenset(name for name in found if others.isdisjoint(_with_parents(name)))
 
     def read(self, relative: str, limit: int) -> bytes:
         """The file `relative`, of at most `limit` bytes, unchanged since it was hashed; raises `InvalidInput`."""
@@ -165,6 +184,16 @@ def _named(document: SubmissionDocument) -> Iterator[tuple[str, str, bool]]:
         yield declared.path, f"documents/{index}", False
 
 
+def _named_otherwise(document: SubmissionDocument) -> Iterator[str]:
+    """Every path that is named for something else than the image and its signatures."""
+    yield DOCUMENT
+    for path, place, _ in _named(document):
+        if not place.startswith(("image/", "signatures/")):
+            yield path
+    for value in document.example.inputs.values() if document.example is not None else ():
+        yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
+
+
 def _inputs_named(document: SubmissionDocument) -> Iterator[tuple[str, str]]:
     if document.cohort is not None:
         yield "cohort/input", document.cohort.input
@@ -202,6 +231,7 @@ def _check_kind(path: Path, place: str, *, is_directory: bool) -> None:
 
 def _hash_all(root: Path) -> dict[str, Digest]:
     files: dict[str, Digest] = {}
+    left = MAX_TOTAL_BYTES
     for relative, path in _walk(root):
         if len(files) >= MAX_FILES:
             raise _refuse(
@@ -210,7 +240,9 @@ def _hash_all(root: Path) -> dict[str, Digest]:
                 "",
                 "Leave out what is not evidence, such as .git and virtual environments.",
             )
-        files[relative] = _hash(path)
+        with open_regular(path, left) as stream:
+            files[relative] = Digest("sha256:" + hashlib.file_digest(stream, "sha256").hexdigest())
+            left -= stream.tell()
     return dict(sorted(files.items()))
 
 
@@ -263,9 +295,9 @@ def _mode(path: Path, relative: str) -> int:
         raise _refuse("file/unreadable", f"{relative!r}: {error}", "", "Check its permissions.") from error
 
 
-def _hash(path: Path) -> Digest:
-    with open_regular(path, MAX_FILE_BYTES) as stream:
-        return Digest("sha256:" + hashlib.file_digest(stream, "sha256").hexdigest())
+def _with_parents(name: str) -> Iterator[str]:
+    yield from ("", name)
+    yield from (str(parent) for parent in PurePosixPath(name).parents)
 
 
 def _normal(relative: str) -> str:

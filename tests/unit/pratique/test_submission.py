@@ -388,6 +388,15 @@ def test_too_many_files_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch)
     assert refusal(root).rule == "submission/too-many-files"
 
 
+def test_sparse_files_are_not_hashed_for_days(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is small enough, all together are not."""
+    monkeypatch.setattr("pratique.intake.submission.MAX_TOTAL_BYTES", 3 * 1024 * 1024)
+    for number in range(4):
+        with (root / f"sparse-{number}").open("wb") as stream:
+            stream.truncate(1024 * 1024)
+    assert refusal(root).rule == "file/too-large"
+
+
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     """The message names it."""
     with pytest.raises(InvalidInput, match="there is no directory"):

@@ -92,6 +92,39 @@ def test_keys_stay_when_only_a_signature_changes(opened: Opened, submission: Pat
     assert changed(before, keys(opened())) == set()
 
 
+@pytest.mark.parametrize(
+    ("place", "also"),
+    [
+        ("scorer.cwl", "signatures: [scorer.cwl]"),
+        ("scorer.cwl", "signatures: [./scorer.cwl]"),
+        ("submission.yaml", "signatures: [submission.yaml]"),
+        ("in/patients.csv", "signatures: [in/patients.csv]"),
+        ("None/index.json", "documents: [{kind: note, path: None/index.json}]"),
+        ("out/scores.csv", "signatures: [out/scores.csv]"),
+    ],
+)
+def test_keys_change_with_a_paper_that_is_called_a_signature_too(
+    place: str, also: str, opened: Opened, submission: Path
+) -> None:
+    """Else an answer about another manifest, or about other data, would be taken for the one about this."""
+    (submission / place).parent.mkdir(exist_ok=True)
+    (submission / place).touch()
+    (submission / "submission.yaml").write_text((submission / "submission.yaml").read_text() + also + "\n")
+    before = keys(opened())
+    (submission / place).write_bytes((submission / place).read_bytes() + b"\n")
+    assert changed(before, keys(opened())) == ON_PAPERS | ON_RUNS | ON_PRIVACY
+
+
+def test_a_declared_sbom_that_changed_after_it_was_hashed_fails(opened: Opened, submission: Path) -> None:
+    """Else an answer about one would be kept under the digest of another."""
+    (submission / "submission.yaml").write_text((submission / "submission.yaml").read_text() + "sbom: sbom.json\n")
+    (submission / "sbom.json").write_text("{}")
+    case = opened()
+    (submission / "sbom.json").write_text("[]")
+    result = answer(next(step for step in STEPS if step.name == "sbom"), case)
+    assert (result.status, result.findings[0].rule_id) == (Status.FAILED, "sbom/invalid-input")
+
+
 def test_keys_change_with_a_paper_that_hides_among_the_blobs(opened: Opened, submission: Path) -> None:
     """A file there that is not what its name says is no part of the image, so nothing else vouches for it."""
     image = made(("app/main.py", b"print()"))
