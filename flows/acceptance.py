@@ -33,9 +33,10 @@ from pratique.intake.image.attached import MAX_PAPERS, Paper, papers_attached_to
 from pratique.intake.image.reference import parse_reference
 from pratique.intake.manifest import MAX_BYTES as MAX_MANIFEST_BYTES
 from records.dsse import ENVELOPE_MEDIA_TYPE, PAYLOAD_TYPE, sign_statement, verify_envelope
+from records.intoto import descriptor
 from records.keys import parse_verifier
 from records.standing import Admitted, NotAdmitted, check_admission
-from records.statements import VSA, acceptance, descriptor
+from records.statements import VSA, acceptance
 from records.withdrawals import list_origin, withdrawn_on
 
 if TYPE_CHECKING:

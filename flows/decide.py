@@ -21,17 +21,8 @@ from flows.tools import ToolName, parse_tool
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import UsageError
 from records.dsse import sign_statement
-from records.statements import (
-    DECISION,
-    Action,
-    Descriptor,
-    Person,
-    PolicyReference,
-    ToolIdentity,
-    decision,
-    descriptor,
-    vsa,
-)
+from records.intoto import Descriptor, descriptor
+from records.statements import DECISION, Action, Person, PolicyReference, ToolIdentity, decision, vsa
 
 if TYPE_CHECKING:
     from records.admissions import AdmittedVersion

@@ -23,8 +23,9 @@ from pratique.clock import rfc3339
 from pratique.digests import canonical_json, sha256_bytes, sha256_json
 from pratique.errors import PratiqueError
 from records.dsse import sign_statement
+from records.intoto import Descriptor, descriptor
 from records.standing import NotAdmitted
-from records.statements import Descriptor, descriptor, execution_record, run_refusal, run_start
+from records.statements import execution_record, run_refusal, run_start
 from sandbox.record import EndedBy, SandboxRun
 
 if TYPE_CHECKING:

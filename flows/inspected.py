@@ -13,18 +13,9 @@ from pratique.digests import Digest, hex_of, parse_digest, sha256_bytes
 from pratique.errors import InvalidInput, UsageError
 from records.admissions import moment_of
 from records.dsse import open_envelope
+from records.intoto import Descriptor, descriptor
 from records.keys import Verifier
-from records.statements import (
-    DECISION,
-    INSPECTION_EXTENSION,
-    TEST_RESULT,
-    VSA,
-    WITHDRAWAL_LIST,
-    Action,
-    Descriptor,
-    ToolIdentity,
-    descriptor,
-)
+from records.statements import DECISION, INSPECTION_EXTENSION, TEST_RESULT, VSA, WITHDRAWAL_LIST, Action, ToolIdentity
 
 
 @dataclass(frozen=True)

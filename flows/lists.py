@@ -12,8 +12,9 @@ from pratique.clock import rfc3339
 from pratique.digests import sha256_bytes
 from records.admissions import KnownList
 from records.dsse import sign_statement
+from records.intoto import descriptor
 from records.standing import SKEW
-from records.statements import descriptor, withdrawal_list
+from records.statements import withdrawal_list
 from records.withdrawals import (
     ForeignList,
     Withdrawal,

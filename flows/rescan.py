@@ -20,16 +20,8 @@ from pratique.errors import CouldNotDecide, InvalidInput, PratiqueError
 from pratique.settings import Settings
 from records.admissions import signed_statements, standing
 from records.dsse import sign_statement
-from records.statements import (
-    INSPECTION_EXTENSION,
-    TEST_RESULT,
-    PolicyReference,
-    ToolIdentity,
-    described,
-    descriptor,
-    statement,
-    vsa,
-)
+from records.intoto import described, descriptor, statement
+from records.statements import INSPECTION_EXTENSION, TEST_RESULT, PolicyReference, ToolIdentity, vsa
 
 if TYPE_CHECKING:
     from checks.pinning import ValidatedVersion

@@ -25,7 +25,7 @@ from checks.interface import CheckResult, Evidence, Level, Status
 from pratique.clock import rfc3339
 from pratique.digests import Digest, hex_of, parse_digest
 from pratique.errors import InvalidInput
-from records.dsse import STATEMENT_TYPE
+from records.intoto import Descriptor, Statement, described, descriptor, statement
 
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 VSA = "https://slsa.dev/verification_summary/v1"
@@ -42,10 +42,6 @@ EXECUTION_BUILD_TYPE = "urn:pratique:execution:v1"
 
 ADMITTED_LEVEL = "PRATIQUE_ADMITTED"
 """The level that an admission verifies."""
-
-Statement = dict[str, Any]
-Descriptor = dict[str, Any]
-"""An in-toto ResourceDescriptor."""
 
 
 class Action(StrEnum):
@@ -99,57 +95,6 @@ class Person:
     organisation: str
 
 
-def statement(subjects: Sequence[Descriptor], predicate_type: str, predicate: Mapping[str, Any]) -> Statement:
-    """An in-toto Statement v1; raises `InvalidInput` (`statement/subject`) without subjects that have digests."""
-    if not subjects or not all(subject.get("digest") for subject in subjects):
-        raise InvalidInput(
-            "a statement needs subjects with digests",
-            rule="statement/subject",
-            next_step="Name what the statement is about by its digest.",
-        )
-    return {
-        "_type": STATEMENT_TYPE,
-        "subject": [dict(subject) for subject in subjects],
-        "predicateType": predicate_type,
-        "predicate": dict(predicate),
-    }
-
-
-def descriptor(
-    *,
-    name: str = "",
-    uri: str = "",
-    digest: Digest | None = None,
-    media_type: str = "",
-    annotations: Mapping[str, Any] | None = None,
-) -> Descriptor:
-    """An in-toto ResourceDescriptor of the fields given; raises `InvalidInput` (`statement/descriptor`, …)."""
-    if not uri and digest is None:
-        raise InvalidInput(
-            f"{name or 'a resource'} has neither a URI nor a digest",
-            rule="statement/descriptor",
-            next_step="Name it by its digest.",
-        )
-    fields: Descriptor = {
-        "name": name,
-        "uri": uri,
-        "digest": {"sha256": hex_of(parse_digest(digest))} if digest is not None else None,
-        "mediaType": media_type,
-        "annotations": dict(annotations) if annotations else None,
-    }
-    return {field: value for field, value in fields.items() if value}
-
-
-def described(evidence: Evidence) -> Descriptor:
-    """A file in the store as a statement names it."""
-    return descriptor(
-        name=evidence.name,
-        digest=evidence.digest,
-        media_type=evidence.media_type,
-        annotations={"size": evidence.size},
-    )
-
-
 def inspection_statement(
     tool: ToolIdentity,
     results: Mapping[str, CheckResult],
@@ -177,35 +122,27 @@ def inspection_statement(
     `configuration` names policy, advisory snapshot and the like. Raises `InvalidInput` (`statement/result`) where a
     result was not stored.
     """
-    missing = sorted(results.keys() - stored.keys())
-    if missing:
-        raise InvalidInput(
-            f"the results of {', '.join(missing)} are not in the store",
-            rule="statement/result",
-            next_step="Store every check result before it is signed.",
-        )
+    _require_stored(results, stored)
     names = {status: sorted(name for name, result in results.items() if result.status is status) for status in Status}
     warned = [name for name in names[Status.PASSED] if _has_warning(results[name])]
     failed = sorted(names[Status.FAILED] + names[Status.INCONCLUSIVE])
-    extension: dict[str, Any] = {
+    decided = {"outcome": outcome, "decidedBy": decided_by, "record": described(verdict)} if verdict else None
+    optional = {
+        "submission": {"sha256": hex_of(parse_digest(submission))} if submission is not None else None,
+        "verdict": decided,
+        "submitter": submitter,
+        "toolManifest": described(manifest) if manifest is not None else None,
+        "imageConfig": described(image_config) if image_config is not None else None,
+        "sandboxProfile": profile,
+    }
+    extension = {
         "runId": run_id,
         "finishedOn": rfc3339(finished),
         "inconclusiveTests": names[Status.INCONCLUSIVE],
         "notApplicableTests": names[Status.NOT_APPLICABLE],
         "results": [_described_result(name, results[name], stored[name]) for name in sorted(results)],
+        **_present(optional),
     }
-    if submission is not None:
-        extension["submission"] = {"sha256": hex_of(parse_digest(submission))}
-    if verdict is not None:
-        extension["verdict"] = {"outcome": outcome, "decidedBy": decided_by, "record": described(verdict)}
-    if submitter:
-        extension["submitter"] = submitter
-    if manifest is not None:
-        extension["toolManifest"] = described(manifest)
-    if image_config is not None:
-        extension["imageConfig"] = described(image_config)
-    if profile:
-        extension["sandboxProfile"] = profile
     predicate = {
         "result": "FAILED" if failed or not results else "WARNED" if warned else "PASSED",
         "configuration": list(configuration),
@@ -237,13 +174,11 @@ def vsa(
     `input_attestations` names *all* statements that this one rests on, by digest; `manifest` the one that the tool was
     inspected with, and without which no node runs it; `profile` the sandbox privileges that it is admitted with.
     """
-    extension: dict[str, Any] = {"decisions": list(decisions)}
-    if manifest is not None:
-        extension["toolManifest"] = dict(manifest)
-    if profile:
-        extension["sandboxProfile"] = profile
-    if expires is not None:
-        extension["expires"] = rfc3339(expires)
+    optional = {
+        "toolManifest": manifest,
+        "sandboxProfile": profile,
+        "expires": rfc3339(expires) if expires is not None else None,
+    }
     predicate = {
         "verifier": {"id": verifier_id},
         "timeVerified": rfc3339(time_verified),
@@ -253,7 +188,7 @@ def vsa(
         "verificationResult": "PASSED" if passed else "FAILED",
         "verifiedLevels": list(levels) if passed else ["FAILED"],
         "slsaVersion": "1.0",
-        ADMISSION_EXTENSION: extension,
+        ADMISSION_EXTENSION: {"decisions": list(decisions), **_present(optional)},
     }
     return statement([tool.subject()], VSA, predicate)
 
@@ -281,7 +216,7 @@ def decision(
         "decidedOn": rfc3339(decided),
     }
     optional = {"runId": run_id, "inspection": inspection, "expires": rfc3339(expires) if expires else None}
-    predicate |= {field: value for field, value in optional.items() if value}
+    predicate |= _present(optional)
     return statement([tool.subject()], DECISION, predicate)
 
 
@@ -400,6 +335,21 @@ def execution_record(
         },
     }
     return statement(outputs or byproducts, PROVENANCE, predicate)
+
+
+def _require_stored(results: Mapping[str, CheckResult], stored: Mapping[str, Evidence]) -> None:
+    missing = sorted(results.keys() - stored.keys())
+    if missing:
+        raise InvalidInput(
+            f"the results of {', '.join(missing)} are not in the store",
+            rule="statement/result",
+            next_step="Store every check result before it is signed.",
+        )
+
+
+def _present(optional: Mapping[str, Any]) -> dict[str, Any]:
+    """Those fields that have a value."""
+    return {field: value for field, value in optional.items() if value}
 
 
 def _has_warning(result: CheckResult) -> bool:

@@ -27,7 +27,7 @@ from flows.tools import parse_tool  # noqa: E402
 from pratique.clock import system_clock  # noqa: E402
 from pratique.digests import Digest, sha256_bytes  # noqa: E402
 from pratique.settings import Settings  # noqa: E402
-from records import statements  # noqa: E402
+from records import intoto, statements  # noqa: E402
 from records.dsse import sign_statement  # noqa: E402
 from records.statements import PolicyReference, ToolIdentity  # noqa: E402
 
@@ -80,7 +80,7 @@ def node_with(admissions: int, home: Path) -> Node:
     node = Node.open(Settings(home=home, policy=None))
     manifest = node.store.put(MANIFEST, name="scorer.cwl", media_type="application/yaml")
     config = node.store.put(CONFIG, name="config.json", media_type="application/json")
-    inspection = statements.descriptor(name="inspection", digest=sha256_bytes(b"inspection"))
+    inspection = intoto.descriptor(name="inspection", digest=sha256_bytes(b"inspection"))
     policy = PolicyReference("urn:p", node.policy.digest)
     envelopes = []
     for number in range(admissions):
@@ -94,7 +94,7 @@ def node_with(admissions: int, home: Path) -> Node:
             policy=policy,
             input_attestations=[inspection],
             passed=True,
-            manifest=statements.described(manifest),
+            manifest=intoto.described(manifest),
         )
         envelopes.append(sign_statement(statement, node.key))
     node.append(*envelopes)

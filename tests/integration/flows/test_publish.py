@@ -22,9 +22,10 @@ from pratique.intake.image import RegistryImage
 from pratique.intake.image.attach import attach
 from pratique.intake.image.attached import Paper
 from records.dsse import ENVELOPE_MEDIA_TYPE, PAYLOAD_TYPE, sign_statement
+from records.intoto import descriptor
 from records.keys import load_or_create_key
 from records.standing import check_admission
-from records.statements import PolicyReference, descriptor, vsa
+from records.statements import PolicyReference, vsa
 from tests.assets.images import INDEX, MANIFEST, MadeImage, to_json
 from tests.assets.registries import push, running_registry
 from tests.unit.flows.node.homes import ANNA, Home, image_config, image_manifest

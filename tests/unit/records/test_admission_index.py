@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pratique.digests import sha256_bytes
 from pratique.errors import CouldNotDecide
-from records import statements
+from records import intoto, statements
 from records.admission_index import HEADER, AdmissionIndex
 from records.admissions import standing, validated_versions
 from records.dsse import sign_statement
@@ -59,7 +59,7 @@ def admission(of: ToolIdentity, key: NodeKey, *, passed: bool = True, expires: d
         resource_uri=HERE,
         time_verified=NOW,
         policy=PolicyReference("urn:p", sha256_bytes(b"policy")),
-        input_attestations=[statements.descriptor(name="inspection", digest=sha256_bytes(b"inspection"))],
+        input_attestations=[intoto.descriptor(name="inspection", digest=sha256_bytes(b"inspection"))],
         passed=passed,
         expires=expires,
     )
@@ -74,7 +74,7 @@ def withdrawal(of: ToolIdentity, key: NodeKey) -> bytes:
 def accepted(of: ToolIdentity, key: NodeKey) -> bytes:
     statement = statements.acceptance(
         of,
-        admission=statements.descriptor(name="admission", digest=sha256_bytes(b"vsa")),
+        admission=intoto.descriptor(name="admission", digest=sha256_bytes(b"vsa")),
         verifier_id="urn:pratique:node:hub.example/ledger",
         resource_uri="urn:pratique:federation:f",
         accepted=NOW,
@@ -87,8 +87,8 @@ def accepted(of: ToolIdentity, key: NodeKey) -> bytes:
 def foreign_list(of: ToolIdentity, key: NodeKey, size: int = 1) -> bytes:
     """That another's list was taken in which names the image, under a name of its own."""
     statement = statements.withdrawal_list(
-        [statements.descriptor(name="elsewhere", digest=of.image_digest, annotations={"version": "9"})],
-        listed=statements.descriptor(name="withdrawals", digest=sha256_bytes(str(size).encode())),
+        [intoto.descriptor(name="elsewhere", digest=of.image_digest, annotations={"version": "9"})],
+        listed=intoto.descriptor(name="withdrawals", digest=sha256_bytes(str(size).encode())),
         origin="hub.example/ledger/withdrawals",
         size=size,
         root="A" * 43 + "=",

@@ -14,7 +14,7 @@ from checks.interface import CheckResult, Evidence, Finding, Level, Status
 from checks.pinning import ValidatedVersion
 from pratique.digests import canonical_json, sha256_bytes
 from pratique.errors import InvalidInput
-from records import statements
+from records import intoto, statements
 from records.admissions import validated_versions
 from records.dsse import sign_statement, verify_envelope
 from records.keys import NodeKey, load_or_create_key
@@ -66,7 +66,7 @@ def vsa(tool: ToolIdentity = TOOL, *, passed: bool = True, resource_uri: str = H
         resource_uri=resource_uri,
         time_verified=NOW,
         policy=POLICY,
-        input_attestations=[statements.descriptor(name="inspection", digest=ONE)],
+        input_attestations=[intoto.descriptor(name="inspection", digest=ONE)],
         passed=passed,
         expires=NOW,
     )
@@ -151,8 +151,8 @@ def test_a_decision_says_who_why_and_until_when() -> None:
 
 def test_an_execution_record_is_slsa_provenance() -> None:
     """Image and inputs are dependencies, outputs subjects, logs byproducts; a run without outputs has its log."""
-    image, table = statements.descriptor(name="image", digest=ONE), statements.descriptor(name="table", digest=TWO)
-    log = statements.descriptor(name="log", digest=sha256_bytes(b"log"))
+    image, table = intoto.descriptor(name="image", digest=ONE), intoto.descriptor(name="table", digest=TWO)
+    log = intoto.descriptor(name="log", digest=sha256_bytes(b"log"))
     for outputs in ([table], []):
         statement = statements.execution_record(
             image=image,
@@ -178,9 +178,9 @@ def test_an_execution_record_is_slsa_provenance() -> None:
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: statements.statement([], statements.VSA, {}),
-        lambda: statements.statement([{"name": "x"}], statements.VSA, {}),
-        lambda: statements.descriptor(name="x"),
+        lambda: intoto.statement([], statements.VSA, {}),
+        lambda: intoto.statement([{"name": "x"}], statements.VSA, {}),
+        lambda: intoto.descriptor(name="x"),
         lambda: statements.inspection_statement(
             TOOL,
             {"image": result("image", Status.PASSED)},

@@ -17,7 +17,8 @@ from pratique.intake.image import RegistryImage
 from pratique.settings import Settings
 from records.dsse import sign_statement
 from records.enforcement import Target
-from records.statements import PolicyReference, ToolIdentity, descriptor, vsa
+from records.intoto import descriptor
+from records.statements import PolicyReference, ToolIdentity, vsa
 
 ADMITTED = Digest("sha256:" + "a" * 64)
 EXPIRED = Digest("sha256:" + "b" * 64)

@@ -14,7 +14,7 @@ from flows.decide import Admission, Decision, admit, refuse, withdraw
 from flows.node import Node
 from pratique.digests import sha256_bytes
 from pratique.errors import InvalidInput, NotAuthorised, PratiqueError, Refused, UsageError
-from records import statements
+from records import intoto, statements
 from records.dsse import sign_statement
 from records.keys import load_or_create_key
 from records.statements import ADMISSION_EXTENSION, DECISION, VSA, Action, Person
@@ -287,7 +287,7 @@ def test_a_decision_on_something_else(home: Home, what: str) -> None:
         reason="Yes.",
         decided=home.moment,
         run_id=other if what == "another run" else run,
-        inspection=statements.descriptor(name="inspection", digest=digests[what == "another inspection"]),
+        inspection=intoto.descriptor(name="inspection", digest=digests[what == "another inspection"]),
     )
     node.append(sign_statement(given, node.key))
     assert admitted(home, run, BORIS).missing == "1 more of 2 persons and 1 more of 2 organisations"

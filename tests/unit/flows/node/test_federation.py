@@ -24,7 +24,7 @@ from flows.tools import parse_tool
 from pratique.clock import system_clock
 from pratique.digests import hex_of, sha256_bytes
 from pratique.errors import PratiqueError, Refused
-from records import statements
+from records import intoto, statements
 from records.dsse import sign_statement
 from records.keys import load_or_create_key
 from records.mark import RolledBack
@@ -87,9 +87,9 @@ class Federation:
             "resource_uri": FEDERATION,
             "time_verified": self.hub.moment,
             "policy": PolicyReference("urn:p", hub.policy.digest),
-            "input_attestations": [statements.descriptor(name="inspection", digest=sha256_bytes(b"x"))],
+            "input_attestations": [intoto.descriptor(name="inspection", digest=sha256_bytes(b"x"))],
             "passed": True,
-            "manifest": statements.descriptor(name="scorer.cwl", digest=sha256_bytes(MANIFEST)),
+            "manifest": intoto.descriptor(name="scorer.cwl", digest=sha256_bytes(MANIFEST)),
         }
         key, tool = changes.pop("key", hub.key), changes.pop("tool", self.hub.tool())
         envelope = sign_statement(statements.vsa(tool, **(fields | changes)), key)
@@ -596,7 +596,7 @@ def test_a_list_of_many(federation: Federation) -> None:
                 resource_uri=FEDERATION,
                 time_verified=federation.hub.moment,
                 policy=PolicyReference("urn:p", hub.policy.digest),
-                input_attestations=[statements.descriptor(name="inspection", digest=sha256_bytes(b"x"))],
+                input_attestations=[intoto.descriptor(name="inspection", digest=sha256_bytes(b"x"))],
                 passed=True,
             ),
             hub.key,

@@ -22,7 +22,7 @@ from flows.tools import parse_tool
 from pratique.digests import parse_digest, sha256_bytes
 from pratique.errors import CouldNotDecide, EngineUnavailable, PratiqueError, Refused, UsageError
 from pratique.intake.image import ArchiveImage
-from records import statements
+from records import intoto, statements
 from records.admissions import signed_statements
 from records.dsse import sign_statement
 from records.keys import load_or_create_key
@@ -205,9 +205,9 @@ def foreign_admission(bench: Bench, **changes: Any) -> bytes:
         "resource_uri": node.uri,
         "time_verified": bench.home.moment,
         "policy": PolicyReference("urn:p", node.policy.digest),
-        "input_attestations": [statements.descriptor(name="inspection", digest=sha256_bytes(b"x"))],
+        "input_attestations": [intoto.descriptor(name="inspection", digest=sha256_bytes(b"x"))],
         "passed": True,
-        "manifest": statements.descriptor(name="scorer.cwl", digest=sha256_bytes(MANIFEST)),
+        "manifest": intoto.descriptor(name="scorer.cwl", digest=sha256_bytes(MANIFEST)),
     }
     key = changes.pop("key", node.key)
     tool = changes.pop("tool", bench.home.tool("two", version="2.0.0"))

@@ -16,10 +16,11 @@ from records.admissions import validated_versions
 from records.dsse import sign_statement
 from records.enforcement import SignatureForm
 from records.enforcement.collect import Collected, admitted_images, trusted_signers
+from records.intoto import Statement, descriptor
 from records.keys import NodeKey, load_or_create_key
 from records.ledger import Ledger
 from records.standing import Demand, check_admission
-from records.statements import Action, Person, PolicyReference, Statement, ToolIdentity, decision, descriptor, vsa
+from records.statements import Action, Person, PolicyReference, ToolIdentity, decision, vsa
 from tests.unit.records.enforcement.bench import NOW, REPOSITORY, digest
 
 ORIGIN = "node.example/ledger"
