@@ -39,20 +39,17 @@ def result(
 
 def _shortfall(signatures: Sequence[SignatureReport], image_digest: Digest, trust: Trust) -> list[Finding]:
     """What is missing for the signers that the policy needs; nothing when it is met."""
-    if trust.need == "all":
-        accepted = {signer for report in signatures for signer in report.accepted_by}
-        missing = [str(signer) for signer in trust.signers if signer not in accepted]
-        if not missing:
-            return []
+    needed, signed = len(trust.signers) if trust.need == "all" else trust.need, _voices(signatures)
+    if signed >= needed:
+        return []
+    accepted = {signer for report in signatures for signer in report.accepted_by}
+    missing = [str(signer) for signer in trust.signers if signer not in accepted]
+    if not signatures:
+        message = "Nobody whom the policy trusts has validly signed this image."
+    elif trust.need == "all" and missing:
         message = f"Not everyone who must sign did: missing {'; '.join(missing[:5])}."
     else:
-        signed = _voices(signatures)
-        if signed >= trust.need:
-            return []
-        if not signatures:
-            message = "Nobody whom the policy trusts has validly signed this image."
-        else:
-            message = f"Only {signed} of the {trust.need} signers that the policy needs signed this image."
+        message = f"Only {signed} of the {needed} signers that the policy needs signed this image, each for an entry."
     known = "; ".join(str(signer) for signer in trust.signers[:5])
     fix = f"Have the image signed by: {known}. cosign sign --bundle evidence/image.sigstore.json IMAGE@{image_digest}"
     return [Finding(rule_id=f"{CHECK}/too-few-signers", level=Level.ERROR, message=message, fix=fix, risks=RISKS)]

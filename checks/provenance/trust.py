@@ -160,9 +160,9 @@ class Attestation:
 class Trust:
     """What signatures a policy demands.
 
-    `need`: how many different ones of `identities` and `keys` must have signed, or `"all"` of them. `attestations`
-    must be there too, verified. `refuse_broken`: a submitted signature that is forged or damaged fails the check even
-    beside a good one (one by a signer who is merely not trusted only warns).
+    `need`: how many different ones of `identities` and `keys` must have signed, or `"all"` of them, each for an entry
+    of its own. `attestations` must be there too, verified. `refuse_broken`: a submitted signature that is forged or
+    damaged fails the check even beside a good one (one by a signer who is merely not trusted only warns).
     """
 
     roots: tuple[TrustedRootFile, ...] = ()

@@ -598,6 +598,12 @@ def _(bench: Bench) -> Case:
     return Case([bench.v2.sign_image(IMAGE, SIGNER, ISSUER)], trust={"identities": identities, "need": "all"})
 
 
+@forgery("one signer for two entries where all must sign", "too-few-signers")
+def _(bench: Bench) -> Case:
+    identities = (Identity(SIGNER, ISSUER), Identity(".*", ISSUER, regexp=True))
+    return Case([bench.v2.sign_image(IMAGE, SIGNER, ISSUER)], trust={"identities": identities, "need": "all"})
+
+
 @forgery("an attestation that the policy asks for is not there", "missing-attestation")
 def _(bench: Bench) -> Case:
     return Case(
