@@ -96,17 +96,18 @@ def read_spec(path: Path | None) -> SandboxSpec:
     if path is None:
         return SandboxSpec()
     from pratique.bounds import load_yaml, read_bounded
+    from pratique.forms import Place, hold, mistakes
 
-    value = load_yaml(read_bounded(path, _SPEC_BYTES), where=str(path))
+    lines: dict[Place, int] = {}
+    value = load_yaml(read_bounded(path, _SPEC_BYTES), where=str(path), lines=lines)
     try:
-        return SandboxSpec.model_validate(value)
+        return hold(SandboxSpec, value)
     except ValidationError as error:
-        first = error.errors()[0]
         raise InvalidInput(
             "the spec cannot be used",
             rule="spec/invalid",
-            where=f"{path}: {'.'.join(map(str, first['loc'])) or 'document'}",
-            cause=first["msg"],
+            where=str(path),
+            cause="; ".join(mistakes(error, SandboxSpec, lines)),
             next_step="Correct the field; docs/reference/sandbox.md lists every field with its range.",
         ) from error
 

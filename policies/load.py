@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -13,6 +13,7 @@ from policies.sections.trust import TrustCertificate, TrustIdentity, TrustKey
 from pratique.bounds import load_yaml, read_bounded
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import InvalidInput
+from pratique.forms import Place, hold, mistakes
 
 if TYPE_CHECKING:
     from checks.model_signatures import ModelTrust
@@ -24,7 +25,6 @@ DEFAULT_POLICY = Path(__file__).with_name("node.yaml")
 
 MAX_POLICY_BYTES = 1 << 20
 _MAX_KEY_BYTES = 64 << 10
-_SHOWN_ERRORS = 10
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class LoadedPolicy:
             need=section.need,
             attestations=tuple(
                 Attestation(one.type, _identities(one.identities), one.builders, one.sources, one.regexp)
-                for one in section.attestations
+                for one in section.demanded()
             ),
             refuse_broken=section.refuse_broken,
         )
@@ -125,20 +125,21 @@ class LoadedPolicy:
 def load_policy(path: Path | None = None) -> LoadedPolicy:
     """The policy in the file at `path`, or the shipped one.
 
-    Raises `InvalidInput`: `policy/form` for a field that is unknown, missing or out of range and for a rule that is no
-    expression, and the rules of `read_bounded` and `load_yaml`.
+    Raises `InvalidInput`: `policy/form` for a field that is unknown, missing, out of range or of another type and for a rule
+    that is no expression, and the rules of `read_bounded` and `load_yaml`.
     """
     place = path or DEFAULT_POLICY
     data = read_bounded(place, MAX_POLICY_BYTES)
-    document = load_yaml(data, where=str(place))
+    lines: dict[Place, int] = {}
+    document = load_yaml(data, where=str(place), lines=lines)
     try:
-        policy = Policy.model_validate(document)
+        policy = hold(Policy, document)
     except ValidationError as error:
         raise InvalidInput(
             "not a policy that can be applied",
             rule="policy/form",
             where=str(place),
-            cause=_explained(error),
+            cause="; ".join(mistakes(error, Policy, lines)),
             next_step="Correct these fields; `policies/node.yaml` shows them all.",
         ) from error
     return LoadedPolicy(policy, sha256_bytes(data), place)
@@ -148,11 +149,3 @@ def _identities(items: tuple[TrustIdentity, ...]) -> tuple[Identity, ...]:
     from checks.provenance.trust import Identity
 
     return tuple(Identity(one.subject, one.issuer, one.regexp, tuple(sorted(one.claims.items()))) for one in items)
-
-
-def _explained(error: ValidationError) -> str:
-    """Each field and what is wrong with it, in one line."""
-    errors: list[Any] = list(error.errors(include_url=False, include_input=False, include_context=False))
-    lines = [f"{'.'.join(str(part) for part in item['loc']) or 'policy'}: {item['msg']}" for item in errors]
-    more = [f"and {len(lines) - _SHOWN_ERRORS} more"] if len(lines) > _SHOWN_ERRORS else []
-    return "; ".join([*(line.splitlines()[0] for line in lines[:_SHOWN_ERRORS]), *more])

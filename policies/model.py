@@ -84,5 +84,4 @@ class Policy(Section):
             raise ValueError(f"two rules have one id: {', '.join(twice)}")
         if not any(rule.stage is Stage.BEFORE for rule in self.rules):
             raise ValueError("no rule is asked before execution, so anything would be run")
-        self.sandbox.ceilings.limits()
         return self

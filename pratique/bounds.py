@@ -235,8 +235,18 @@ def _is_unicode(text: str) -> bool:
 # --- YAML ----------------------------------------------------------------------------------------------------------
 
 
-def load_yaml(data: bytes, *, where: str, max_bytes: int = MIB, max_depth: int = 32, max_nodes: int = 20_000) -> Any:
+def load_yaml(
+    data: bytes,
+    *,
+    where: str,
+    max_bytes: int = MIB,
+    max_depth: int = 32,
+    max_nodes: int = 20_000,
+    lines: dict[tuple[str | int, ...], int] | None = None,
+) -> Any:
     """The one YAML 1.2 document in `data` as dict, list, str, int, float, bool or None.
+
+    `lines`, where given, takes the line (from 1) of every entry of the document, by its keys and indices.
 
     Raises `InvalidInput`: `yaml/too-large`, `yaml/encoding`, `yaml/syntax`, `yaml/empty`, `yaml/documents`,
     `yaml/alias`, `yaml/tag`, `yaml/duplicate-key`, `yaml/key`, `yaml/number`, `yaml/text`, `yaml/too-deep`,
@@ -252,7 +262,7 @@ def load_yaml(data: bytes, *, where: str, max_bytes: int = MIB, max_depth: int =
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    builder = _Builder(where, max_depth, max_nodes)
+    builder = _Builder(where, max_depth, max_nodes, {} if lines is None else lines)
     try:
         for event in YAML(typ="safe", pure=True).parse(text):
             builder.take(event)
@@ -287,14 +297,16 @@ _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", re.ASCII)
 class _Builder:
     """Builds plain data from parser events, without recursion; refuses as soon as a bound is passed."""
 
-    def __init__(self, where: str, max_depth: int, max_nodes: int) -> None:
+    def __init__(self, where: str, max_depth: int, max_nodes: int, lines: dict[tuple[str | int, ...], int]) -> None:
         self.where = where
         self.max_depth = max_depth
         self.max_nodes = max_nodes
+        self.lines = lines
         self.nodes = 0
         self.roots: list[Any] = []
         self.stack: list[dict[str, Any] | list[Any]] = []
         self.keys: list[str | None] = []  # for each open container, the key that waits for its value
+        self.place: list[str | int] = []  # for each open container, where in the one around it it lies
 
     def take(self, event: Any) -> None:
         """Add one event of `ruamel.yaml.YAML.parse`."""
@@ -315,6 +327,7 @@ class _Builder:
         elif name in ("MappingEndEvent", "SequenceEndEvent"):
             self.stack.pop()
             self.keys.pop()
+            del self.place[len(self.stack) :]
 
     def result(self) -> Any:
         """The document, once every event was taken."""
@@ -336,6 +349,7 @@ class _Builder:
             return
         parent, key = self.stack[-1], self.keys[-1]
         if isinstance(parent, list):
+            self._note(len(parent), line)
             parent.append(value)
         elif key is not None:
             parent[key] = value
@@ -346,6 +360,12 @@ class _Builder:
             self._refuse("duplicate-key", line, f"the key {value[:80]!r} appears twice", "Keep one of the two.")
         else:
             self.keys[-1] = value
+            self._note(value, line)
+
+    def _note(self, name: str | int, line: int) -> None:
+        """Remember where the entry `name` of the innermost container stands."""
+        self.place[len(self.stack) - 1 :] = [name]
+        self.lines[tuple(self.place)] = line
 
     def _count(self, line: int) -> None:
         self.nodes += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from policies.sections.base import Name, Section
 from policies.units import Duration, Size
@@ -26,6 +26,15 @@ class Ceilings(Section):
     tmp: Size | None = None
     log: Size | None = None
     wall: Duration | None = None
+
+    @model_validator(mode="after")
+    def _enforceable(self) -> Ceilings:
+        try:
+            if self.model_fields_set:
+                self.limits()
+        except ValidationError as error:
+            raise ValueError("; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())) from error
+        return self
 
     def limits(self) -> Limits:
         """These ceilings as the sandbox has them; raises pydantic's `ValidationError` for what it cannot enforce."""

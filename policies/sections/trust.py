@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from policies.sections.base import PinnedDigest, Section, Text
 
@@ -70,10 +70,6 @@ class TrustAttestation(Section):
     regexp: bool = False
 
 
-def _attestation(value: Any) -> Any:
-    return {"type": value} if isinstance(value, str) else value
-
-
 class TrustSection(Section):
     """Whose signatures count. An empty one refuses every image."""
 
@@ -83,6 +79,10 @@ class TrustSection(Section):
     require_log_entry: bool = True
     require_timestamp: bool = False
     need: Annotated[int, Field(ge=1)] | Literal["all"] = 1
-    attestations: tuple[Annotated[TrustAttestation, BeforeValidator(_attestation)], ...] = ()
+    attestations: tuple[Text | TrustAttestation, ...] = ()
     refuse_broken: bool = True
     models: ModelTrustSection = ModelTrustSection()
+
+    def demanded(self) -> tuple[TrustAttestation, ...]:
+        """The attestations that must be there, those too that are written as their type alone."""
+        return tuple(TrustAttestation(type=one) if isinstance(one, str) else one for one in self.attestations)

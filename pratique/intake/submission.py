@@ -7,7 +7,6 @@ symlink; every path that the document names lies inside.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 from pratique.bounds import MIB, load_yaml, open_regular, read_bounded, within
 from pratique.digests import Digest, hex_of, sha256_bytes, sha256_json
 from pratique.errors import InvalidInput
+from pratique.forms import Place, hold, mistakes
 from pratique.intake.document import ProfileName, SubmissionDocument
 from pratique.intake.manifest import MAX_BYTES, parse_manifest
 from pratique.intake.manifest.model import InputParameter, Manifest
@@ -104,12 +104,13 @@ def load_submission(directory: Path) -> Submission:
 
 def parse_document(data: bytes) -> SubmissionDocument:
     """`submission.yaml` in `data`; raises `InvalidInput` and nothing else, whatever the bytes."""
-    content = load_yaml(data, where=DOCUMENT)
+    lines: dict[Place, int] = {}
+    content = load_yaml(data, where=DOCUMENT, lines=lines)
     _refuse_tag_only(content)
     try:
-        return SubmissionDocument.model_validate_json(json.dumps(content))
+        return hold(SubmissionDocument, content)
     except ValidationError as error:
-        raise _schema_error(error) from error
+        raise _schema_error(error, lines) from error
 
 
 def _refuse_tag_only(content: Any) -> None:
@@ -125,14 +126,14 @@ def _refuse_tag_only(content: Any) -> None:
         )
 
 
-def _schema_error(error: ValidationError) -> InvalidInput:
-    problems = error.errors(include_url=False, include_input=False)
-    first = problems[0]
-    place = "/".join(str(part) for part in first["loc"])
-    more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
-    rule = first["type"] if "/" in first["type"] else "submission/schema"
-    return _refuse(
-        rule, f"{first['msg']}{more}", place, "Correct the field; docs/reference/submission.schema.json describes all."
+def _schema_error(error: ValidationError, lines: dict[Place, int]) -> InvalidInput:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return InvalidInput(
+        "not a submission that can be read",
+        rule=first["type"] if "/" in first["type"] else "submission/schema",
+        where=DOCUMENT,
+        cause="; ".join(mistakes(error, SubmissionDocument, lines)),
+        next_step="Correct these fields; docs/reference/submission.md shows all of them.",
     )
 
 

@@ -140,6 +140,7 @@ BAD_SPECS = {
     "an unknown field": ('{"privileged": true}', "privileged"),
     "an unknown profile": ('{"profile": "root"}', "profile"),
     "an environment that is none": ('{"environment": {"A=B": "x"}}', "environment"),
+    "a number in quotes": ('limits:\n  memory: "2147483648"\n', "line 2, limits.memory"),
     "not a document": ("[1, 2]", "spec.yaml"),
     "not YAML": ("{", "spec.yaml"),
     "an alias bomb": ("a: &a [x]\nb: *a", "spec.yaml"),

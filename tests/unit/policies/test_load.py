@@ -151,10 +151,21 @@ def test_attestations_and_models_have_signers_of_their_own(tmp_path: Path) -> No
     ("attack", "document", "told"),
     [
         ("empty", {}, "apiVersion"),
-        ("a list", [], "valid dictionary"),
+        ("a list", [], "write fields"),
         ("no rules", changed(rules=[]), "rules"),
         ("another version", changed(apiVersion="pratique/policy/v2"), "apiVersion"),
         ("unknown field", changed(rule=[]), "rule"),
+        (
+            "no for a boolean",
+            changed(trust={"require_log_entry": "no"}),
+            "trust.require_log_entry: write true or false",
+        ),
+        ("0 for a boolean", changed(approvals={"admit": {"not_submitter": 0}}), "not_submitter: write true or false"),
+        ("text for a number", changed(approvals={"admit": {"persons": "1"}}), "persons: write a whole number"),
+        ("text for a fraction", changed(privacy={"auc_limit": "0.6"}), "auc_limit: write a number"),
+        ("number for text", changed(description=1), "description: write text"),
+        ("one instead of a list", changed(licenses={"denied": "SSPL-1.0"}), "licenses.denied: write a list"),
+        ("typing mistake", changed(licenses={"alowed": []}), "no such field; is `allowed` meant?"),
         ("unknown field deep down", changed(sandbox={"ceilings": {"memroy": "4GiB"}}), "sandbox.ceilings.memroy"),
         ("memory without unit", changed(sandbox={"ceilings": {"memory": "4"}}), "memory"),
         ("decimal units", changed(sandbox={"ceilings": {"memory": "4GB"}}), "memory"),
@@ -195,6 +206,21 @@ def test_policies_that_are_not_applied(tmp_path: Path, attack: str, document: An
     assert caught.value.rule == "policy/form", attack
     assert told in caught.value.cause
     assert caught.value.next_step
+
+
+def test_a_mistake_is_told_with_its_line(tmp_path: Path) -> None:
+    """The line on which the field stands, or where the one that lacks a field begins."""
+    path = tmp_path / "policy.yaml"
+    text = DEFAULT_POLICY.read_text().replace("max_age: 7d", "max_age: 7").replace("    otherwise: refuse\n", "", 1)
+    path.write_text(text)
+    lines = [
+        number for number, line in enumerate(text.splitlines(), 1) if "max_age: 7" in line or "- id: same-v" in line
+    ]
+    with pytest.raises(InvalidInput) as caught:
+        load_policy(path)
+    told = caught.value.cause.split("; ")
+    assert told[0].startswith(f"line {lines[0]}, advisories.max_age: a time is written")
+    assert told[1] == f"line {lines[-1]}, rules.0.otherwise: this field is missing"
 
 
 @pytest.mark.parametrize(

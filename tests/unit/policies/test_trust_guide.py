@@ -22,7 +22,7 @@ def test_the_examples_are_a_trust_section() -> None:
     assert (len(section.roots), section.need, section.models.required) == (2, 1, True)
     for one in section.identities:
         Identity(one.subject, one.issuer, one.regexp, tuple(one.claims.items()))
-    assert [Attestation(one.type, builders=one.builders).type for one in section.attestations]
+    assert [Attestation(one.type, builders=one.builders).type for one in section.demanded()]
 
 
 def test_every_claim_is_named() -> None:

@@ -132,6 +132,24 @@ def test_yaml_errors_name_the_line() -> None:
         load_yaml(b"a: 1\nb: 2\na: 3\n", where="t.cwl")
 
 
+def test_yaml_notes_the_line_of_every_entry() -> None:
+    """Of a key where it stands, of an item where it begins, whatever stood before at the same place."""
+    lines: dict[tuple[str | int, ...], int] = {}
+    load_yaml(b"a:\n  - x: 1\n    y: [2,\n      {z: 3}]\n  - 4\nb: {c: 5}\n", where="x", lines=lines)
+    assert lines == {
+        ("a",): 1,
+        ("a", 0): 2,
+        ("a", 0, "x"): 2,
+        ("a", 0, "y"): 3,
+        ("a", 0, "y", 0): 3,
+        ("a", 0, "y", 1): 4,
+        ("a", 0, "y", 1, "z"): 4,
+        ("a", 1): 5,
+        ("b",): 6,
+        ("b", "c"): 6,
+    }
+
+
 def test_json_at_the_depth_limit_is_read() -> None:
     """The limit itself is allowed."""
     assert strict_json(b"[" * 64 + b"]" * 64, where="x", max_bytes=1000) is not None
