@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pratique.errors import CouldNotDecide
-from sandbox.engine import EngineFacts
+from sandbox.engine_facts import EngineFacts
 from sandbox.spec import Limits
 from sandbox.workspace import Workspace, is_abandoned
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sandbox.engine import Engine, EngineFacts
+from sandbox.engine import Engine
+from sandbox.engine_facts import EngineFacts
 from sandbox.flaws import FLAWS, known_flaws, version_of
 from sandbox.harvest import openat2
 from sandbox.kernel import look_around

@@ -8,30 +8,22 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pratique.digests import Digest
 from pratique.errors import CouldNotDecide, EngineUnavailable, PratiqueError, Refused
+from sandbox.engine_facts import EngineFacts, facts_of, shares_our_mounts
 
 if TYPE_CHECKING:
     from pratique.intake.image.model import Image
 
 DEFAULT_SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
 ANSWER_SECONDS = 60
-_LIMIT_FLAGS = {
-    "memory": "MemoryLimit",
-    "swap": "SwapLimit",
-    "pids": "PidsLimit",
-    "cpu": "CpuCfsQuota",
-    "cpuset": "CPUSet",
-}
 _CHUNK = 256 * 1024
 _GONE_POLLS, _GONE_PAUSE = 100, 0.1
 
@@ -42,44 +34,6 @@ class EngineError(CouldNotDecide):
     def __init__(self, message: str, *, status: int, cause: str = "", next_step: str = "") -> None:
         super().__init__(message, cause=cause, next_step=next_step)
         self.status = status
-
-
-@dataclass(frozen=True)
-class EngineFacts:
-    """What the engine says of itself and its machine; `same_machine` is what we found out about it.
-
-    `same_machine` is true when the engine's process shares our mount namespace, so that a path means the same to both.
-    """
-
-    name: str
-    version: str
-    api_version: str
-    os: str
-    architecture: str
-    kernel: str
-    cpus: int
-    memory: int
-    cgroup_version: str
-    cgroup_driver: str
-    storage_driver: str
-    security: tuple[str, ...]
-    runtimes: tuple[str, ...]
-    default_runtime: str
-    runc_version: str
-    cannot_limit: tuple[str, ...]
-    """Of `memory`, `swap`, `pids`, `cpu` and `cpuset`, those that the engine's kernel does not limit."""
-    same_machine: bool
-    containerd_version: str = ""
-    revisions: tuple[tuple[str, str], ...] = ()
-    """Component and what it says it was built from: a commit, or a distribution's package version."""
-    backing: str = ""
-    """File system below the storage driver."""
-    data_root: str = ""
-
-    @property
-    def remaps_users(self) -> bool:
-        """Whether uids in a container are other uids outside (user-namespace remap or rootless)."""
-        return any(option.startswith(("name=userns", "name=rootless")) for option in self.security)
 
 
 def connect(host: str | None = None) -> Engine:
@@ -154,31 +108,7 @@ class Engine:
     def _ask_facts(self) -> EngineFacts:
         with _asking("say what it is"):
             info, version = self._client.info(), self._client.version()
-        parts = version.get("Components") or []
-        components = {part.get("Name"): part.get("Version", "") for part in parts}
-        return EngineFacts(
-            name=str((version.get("Platform") or {}).get("Name") or "Docker"),
-            version=str(version.get("Version", "")),
-            api_version=str(version.get("ApiVersion", "")),
-            os=str(info.get("OSType", "")),
-            architecture=str(info.get("Architecture", "")),
-            kernel=str(info.get("KernelVersion", "")),
-            cpus=int(info.get("NCPU", 0)),
-            memory=int(info.get("MemTotal", 0)),
-            cgroup_version=str(info.get("CgroupVersion", "1")),
-            cgroup_driver=str(info.get("CgroupDriver", "")),
-            storage_driver=str(info.get("Driver", "")),
-            security=tuple(info.get("SecurityOptions") or ()),
-            runtimes=tuple(sorted(info.get("Runtimes") or {})),
-            default_runtime=str(info.get("DefaultRuntime", "")),
-            runc_version=str(components.get("runc", "")),
-            cannot_limit=tuple(name for name, flag in _LIMIT_FLAGS.items() if not info.get(flag)),
-            same_machine=_shares_our_mounts(self.host),
-            containerd_version=str(components.get("containerd", "")),
-            revisions=tuple((str(p.get("Name")), str((p.get("Details") or {}).get("GitCommit", ""))) for p in parts),
-            backing=str(dict(info.get("DriverStatus") or ()).get("Backing Filesystem", "")),
-            data_root=str(info.get("DockerRootDir", "")),
-        )
+        return facts_of(info, version, same_machine=shares_our_mounts(self.host))
 
     def ping(self) -> None:
         """Raise `EngineUnavailable` when nobody answers any more."""
@@ -359,27 +289,6 @@ class Engine:
         """Volumes that carry `label`."""
         with _asking("list volumes"):
             return [dict(found) for found in self._client.volumes(filters={"label": label}).get("Volumes") or []]
-
-
-def _shares_our_mounts(host: str) -> bool:
-    """Whether the process that listens at `host` sees the same file systems as we do.
-
-    The peer of a Unix socket is the process that called listen(2): the engine itself, or systemd for it.
-    """
-    if not host.startswith("unix://"):
-        return False
-    try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(5)
-            probe.connect(host.removeprefix("unix://"))
-            pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        if os.geteuid() != 0:
-            # Another user's namespace cannot be read; the same boot on a Unix socket that is not forwarded is enough
-            # for read-only bind mounts, and nothing is mounted without root.
-            return Path(f"/proc/{pid}").exists() if pid > 0 else False
-        return (Path(f"/proc/{pid}/ns/mnt")).readlink() == Path("/proc/self/ns/mnt").readlink()
-    except OSError:
-        return False
 
 
 def _piped(write: Callable[[BinaryIO], None]) -> Iterator[bytes]:

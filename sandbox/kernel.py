@@ -10,7 +10,7 @@ import grp
 import stat
 from pathlib import Path
 
-from sandbox.engine import EngineFacts
+from sandbox.engine_facts import EngineFacts
 from sandbox.weakness import Severity, Weakness
 
 _WITH_QUOTA = frozenset({"btrfs", "zfs", "windowsfilter"})

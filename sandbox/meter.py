@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.engine import EngineFacts
+from sandbox.engine_facts import EngineFacts
 from sandbox.record import Sample
 from sandbox.spec import MIB, Limits
 

@@ -1,8 +1,8 @@
 """What happened in a sandbox run, as one JSON record.
 
 Three things are kept apart: the exit code of the tool, whether the kernel ran out of memory, and who ended the run.
-What was not observed is said to be not observed; an empty list of observations alone never means "did nothing":
-`SandboxRun.tried_nothing` is the only right question.
+What was not observed is said to be not observed: an empty list of observations means "tried nothing" only where
+`observed` is `complete`.
 """
 
 from __future__ import annotations
@@ -256,10 +256,3 @@ class SandboxRun(_Frozen):
     def succeeded(self) -> bool:
         """The tool ended by itself with exit code 0, was not short of memory and nothing it left was refused."""
         return self.ended_by is EndedBy.EXIT and self.exit_code == 0 and not self.oom_killed and not self.refused
-
-    @property
-    def tried_nothing(self) -> bool | None:
-        """True and False only where the network was observed to the end; None where that is not known."""
-        if self.observations:
-            return False
-        return True if self.observed is Observed.COMPLETE else None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from pratique.digests import Digest, sha256_bytes
 from sandbox.container import Placement, run_environment
-from sandbox.engine import EngineFacts
+from sandbox.engine_facts import EngineFacts
 from sandbox.harvest import Harvest
 from sandbox.host import host_facts
 from sandbox.meter import Usage
@@ -74,7 +75,6 @@ def write_record(
     total_seconds: float,
 ) -> SandboxRun:
     """The story as a record."""
-    usage = story.usage
     return SandboxRun(
         run_id=placement.run_id,
         purpose=request.purpose,
@@ -93,16 +93,8 @@ def write_record(
         detail="; ".join(dict.fromkeys(story.remarks))[:4000],
         oom_killed=story.oom_killed,
         started=started,
-        seconds=round(story.seconds, 6),
-        queue_seconds=round(story.queue_seconds, 6),
-        create_seconds=round(story.create_seconds, 6),
-        start_seconds=round(story.start_seconds, 6),
-        harvest_seconds=round(story.harvest_seconds, 6),
         total_seconds=round(total_seconds, 6),
-        cpu_seconds=usage.cpu_seconds if usage else None,
-        peak_memory=usage.peak_memory if usage else None,
-        peak_pids=usage.peak_pids if usage else None,
-        samples=usage.samples if usage else (),
+        **_figures(story),
         log_bytes=story.log_seen,
         log_truncated=story.log_truncated,
         log_digest=story.log_digest,
@@ -110,21 +102,44 @@ def write_record(
         output_bytes=story.harvest.size,
         refused=tuple(story.harvest.refused),
         refused_more=story.harvest.refused_more,
-        observed=story.report.observed,
-        observed_detail=story.report.detail,
-        observations=story.report.observations,
-        traced=story.trace.traced,
-        traced_detail=story.trace.detail,
-        programs=story.trace.programs,
-        denied=story.trace.denied,
-        opened=story.trace.opened,
-        connected=story.trace.connected,
-        notified=story.notice.notified,
-        notified_detail=story.notice.detail,
-        forbidden=story.notice.calls,
+        **_seen(story),
         tier=story.tier,
         host=host_facts(engine, spec.runtime),
     )
+
+
+def _figures(story: Story) -> dict[str, Any]:
+    """What the run took: seconds, and resources where they were measured."""
+    usage = story.usage
+    return {
+        "seconds": round(story.seconds, 6),
+        "queue_seconds": round(story.queue_seconds, 6),
+        "create_seconds": round(story.create_seconds, 6),
+        "start_seconds": round(story.start_seconds, 6),
+        "harvest_seconds": round(story.harvest_seconds, 6),
+        "cpu_seconds": usage.cpu_seconds if usage else None,
+        "peak_memory": usage.peak_memory if usage else None,
+        "peak_pids": usage.peak_pids if usage else None,
+        "samples": usage.samples if usage else (),
+    }
+
+
+def _seen(story: Story) -> dict[str, Any]:
+    """What each of the three observers saw: sinkhole, tracer, listener."""
+    return {
+        "observed": story.report.observed,
+        "observed_detail": story.report.detail,
+        "observations": story.report.observations,
+        "traced": story.trace.traced,
+        "traced_detail": story.trace.detail,
+        "programs": story.trace.programs,
+        "denied": story.trace.denied,
+        "opened": story.trace.opened,
+        "connected": story.trace.connected,
+        "notified": story.notice.notified,
+        "notified_detail": story.notice.detail,
+        "forbidden": story.notice.calls,
+    }
 
 
 def _moment(text: str) -> float:

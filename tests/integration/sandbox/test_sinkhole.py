@@ -41,7 +41,6 @@ def test_names_addresses_ports_and_first_bytes_are_written_down(sandboxed: Sandb
     run = outcome.run
     seen = {(one.kind.value, one.address, one.port) for one in run.observations}
     assert run.observed is Observed.COMPLETE
-    assert run.tried_nothing is False
     assert {("tcp", "203.0.113.7", 4444), ("tcp", "2001:db8::7", 31337), ("udp", "198.51.100.9", 9999)} <= seen
     assert "exfil.patient-0042.example" in {one.name for one in run.observations if one.kind == "dns"}
     payloads = {(one.name, one.port): one.detail for one in run.observations if one.kind == "payload"}
@@ -69,9 +68,9 @@ def test_the_server_name_of_a_tls_connection_is_written_down(sandboxed: Sandboxe
 def test_a_quiet_tool_is_known_to_be_quiet(sandboxed: Sandboxed) -> None:
     """Only where the observation was complete."""
     quiet = sandboxed("print('quiet')", spec=SINKHOLE).run
-    assert (quiet.observed, quiet.observations, quiet.tried_nothing) == (Observed.COMPLETE, (), True)
+    assert (quiet.observed, quiet.observations) == (Observed.COMPLETE, ())
     unobserved = sandboxed("print('quiet')").run
-    assert (unobserved.observed, unobserved.tried_nothing) == (Observed.NOT_ASKED, None)
+    assert (unobserved.observed, unobserved.observations) == (Observed.NOT_ASKED, ())
 
 
 def test_a_tool_cannot_take_the_sinkhole_over(sandboxed: Sandboxed) -> None:
@@ -111,4 +110,4 @@ def test_where_it_cannot_be_observed_nothing_is_run(
 
     monkeypatch.setattr("sandbox.observe.sinkhole.ensure_helper_image", none)
     run = sandboxed("print('ran')", spec=SINKHOLE).run
-    assert (run.ended_by, run.observed, run.tried_nothing) == (EndedBy.NOT_STARTED, Observed.IMPOSSIBLE, None)
+    assert (run.ended_by, run.observed) == (EndedBy.NOT_STARTED, Observed.IMPOSSIBLE)

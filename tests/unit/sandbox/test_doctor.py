@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 
 from sandbox import kernel
 from sandbox.doctor import WEAKNESSES, examine, reachable_tier
-from sandbox.engine import Engine, EngineFacts
+from sandbox.engine import Engine
+from sandbox.engine_facts import EngineFacts
 from sandbox.flaws import FLAWS, has, known_flaws, version_of
 
 GOOD = EngineFacts(
-    name="Docker Engine - Community", version="29.3.1", api_version="1.51", os="linux", architecture="x86_64",
+    name="Docker Engine - Community", version="29.3.1", os="linux", architecture="x86_64",
     kernel="6.12", cpus=8, memory=1 << 34, cgroup_version="2", cgroup_driver="cgroupfs", storage_driver="overlay2",
     security=("name=apparmor", "name=seccomp,profile=builtin", "name=userns"),
     runtimes=("pratique-notify", "runc", "runsc"),
-    default_runtime="runc", runc_version="1.3.3", cannot_limit=(), same_machine=True,
+    runc_version="1.3.3", cannot_limit=(), same_machine=True,
     containerd_version="v2.2.0", backing="xfs", data_root="/var/lib/docker",
 )  # fmt: skip
 

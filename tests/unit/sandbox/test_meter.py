@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.engine import EngineFacts
+from sandbox.engine_facts import EngineFacts
 from sandbox.meter import (
     CGROUP_ROOT,
     SLACK_BYTES,

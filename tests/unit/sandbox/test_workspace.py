@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 
 from pratique.errors import CouldNotDecide, InvalidInput
 from sandbox.admission import claim
-from sandbox.engine import EngineFacts
+from sandbox.engine_facts import EngineFacts
 from sandbox.spec import GIB, Limits, Mount
 from sandbox.workspace import fresh_uid, is_abandoned, new_run_id, open_workspace
 
 LIMITS = Limits(input_files=5, input_bytes=10_000)
 FACTS = EngineFacts(
-    name="Docker", version="28.0.0", api_version="1.48", os="linux", architecture="x86_64", kernel="6.1", cpus=2,
+    name="Docker", version="28.0.0", os="linux", architecture="x86_64", kernel="6.1", cpus=2,
     memory=8 * GIB, cgroup_version="2", cgroup_driver="systemd", storage_driver="overlay2",
-    security=("name=seccomp,profile=builtin",), runtimes=("runc",), default_runtime="runc", runc_version="1.3.3",
+    security=("name=seccomp,profile=builtin",), runtimes=("runc",), runc_version="1.3.3",
     cannot_limit=(), same_machine=False,
 )  # fmt: skip
 
