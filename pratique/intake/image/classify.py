@@ -42,6 +42,8 @@ _PYTHON_VERSION = re.compile(
 )
 _VERSION_FILES = frozenset(("_version.py", "__version__.py", "version.py", "__about__.py"))
 _NODE = frozenset(("package.json", "package-lock.json", "yarn.lock", "pnpm-lock.yaml", ".package-lock.json"))
+_BUNDLED = re.compile(r"\.(?:libs|dylibs)/[^/]+\.(?:so|dylib)[^/]*$")
+_BUNDLED_BYTES = 16 * 1024**2
 _SECRET_NAMES = _words(
     """id_rsa id_dsa id_ecdsa id_ed25519 .netrc .pgpass .pypirc .npmrc .git-credentials .htpasswd .env credentials
     kubeconfig .dockercfg config.json.key service-account.json credentials.json .dockerconfigjson .vault-token .my.cnf
@@ -155,6 +157,8 @@ def classify(path: str, head: bytes, size: int = 0) -> FileClass | None:
         return FileClass.MODEL
     if _is_tar(head) or (head.startswith(b"#!") and _ZIP in head):  # a zip behind a line for the shell: pex, zipapp
         return FileClass.ARCHIVE
+    if size <= _BUNDLED_BYTES and _BUNDLED.search(path):
+        return FileClass.BUNDLED
     if _PYTHON_STARTUP.search(path):
         return FileClass.PYTHON_STARTUP
     if _PYTHON_VERSION.search(path):

@@ -15,6 +15,7 @@ from pratique.intake.image.classify import HEAD, classify
 from pratique.intake.image.documents import LAYER_PACKING
 from pratique.intake.image.layers import Tree
 from pratique.intake.image.model import FileClass, FileEntry, Image, ImageLimits, Inventory, Kind, Layer
+from pratique.intake.image.notes import MAX_CODE, NoteTaker
 from pratique.intake.image.streams import Budget, UnpackedLayer
 from pratique.intake.image.tar import TarReader
 
@@ -40,6 +41,7 @@ class _Reader:
         self._budget = Budget(limits.bytes_, limits.entries, plausible=limits.plausible(stored))
         self._tree = Tree(limits, self._budget)
         self._kept = _Keeper(image.workdir, limits)
+        self._notes = NoteTaker()
 
     def read(self) -> Inventory:
         for layer in self._image.layers:
@@ -87,8 +89,10 @@ class _Reader:
         self._tree.end_layer()
 
     def _read_file(self, placed: FileEntry, chunks: Iterator[bytes]) -> None:
+        chunks = self._notes.listen(placed.path, chunks)
+        code = placed.path.endswith(".py")
         first = next(chunks, b"")
-        while len(first) < min(HEAD, placed.size):  # the chunk ended where the tar's buffer did
+        while len(first) < min(MAX_CODE if code else HEAD, placed.size):  # the chunk ended where the tar's buffer did
             first += next(chunks)
         file_class = classify(placed.path, first[:HEAD], placed.size)
         if file_class is None:
@@ -96,7 +100,8 @@ class _Reader:
             digest = _digest_of(first, chunks)
         else:
             digest = self._kept.keep(placed.path, file_class, placed.size, first, chunks)
-        self._tree.complete(placed.path, digest, first[:_STORED_HEAD])
+        notes = self._notes.notes(first[:MAX_CODE] if code else b"")
+        self._tree.complete(placed.path, digest, first[:_STORED_HEAD], notes)
 
 
 class _Keeper:

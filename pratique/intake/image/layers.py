@@ -12,6 +12,7 @@ from dataclasses import replace
 from pratique.digests import Digest
 from pratique.intake.image.guards import clean_link_target, clean_path, refuse_entry
 from pratique.intake.image.model import FileEntry, ImageLimits, Kind
+from pratique.intake.image.notes import NO_NOTES, Notes
 from pratique.intake.image.streams import Budget
 from pratique.intake.image.tar import TarEntry
 
@@ -70,9 +71,9 @@ class Tree:
         self._put(placed)
         return placed
 
-    def complete(self, path: str, digest: Digest, head: bytes) -> None:
+    def complete(self, path: str, digest: Digest, head: bytes, notes: Notes = NO_NOTES) -> None:
         """Add what reading the data of the regular file at `path` showed."""
-        self.files[path] = self.files[path].with_content(digest, head)
+        self.files[path] = self.files[path].with_content(digest, head, notes)
 
     def end_layer(self) -> None:
         """Refuse a layer that both brings and removes a path: engines differ in what is left of it."""

@@ -14,6 +14,7 @@ from typing import BinaryIO, Protocol, cast
 
 from pratique.digests import Digest
 from pratique.errors import CouldNotDecide
+from pratique.intake.image.notes import NO_NOTES, Notes
 from pratique.intake.image.streams import VerifiedStream
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -207,7 +208,8 @@ class FileEntry:
 
     `sha256` is there for regular files, `head` holds their first 64 bytes. `linkname` is a symlink's target as
     written (never followed) or the path a hard link was made from. `layer` counts from 0 at the bottom.
-    `capabilities` is true when the file carries `security.capability` (privileges without setuid).
+    `capabilities` is true when the file carries `security.capability` (privileges without setuid). `notes` are what
+    lists made elsewhere may know the file by.
     """
 
     path: str
@@ -221,8 +223,9 @@ class FileEntry:
     linkname: str = ""
     head: bytes = b""
     capabilities: bool = False
+    notes: Notes = NO_NOTES
 
-    def with_content(self, sha256: Digest, head: bytes) -> FileEntry:
+    def with_content(self, sha256: Digest, head: bytes, notes: Notes = NO_NOTES) -> FileEntry:
         """This entry with what reading its data showed (`dataclasses.replace` takes five times as long)."""
         return FileEntry(
             self.path,
@@ -236,6 +239,7 @@ class FileEntry:
             self.linkname,
             head,
             self.capabilities,
+            notes,
         )
 
     @property
@@ -268,6 +272,8 @@ class FileClass(StrEnum):
     """May hold a trained model or serialised objects, by content or by name; every zip archive too."""
     ARCHIVE = "archive"
     """A tar, plain or gzipped, that may hold packages or models."""
+    BUNDLED = "bundled library"
+    """A shared object that a wheel brought beside its own (auditwheel's `*.libs`), unless it is very large."""
     SECRET = "secret"  # noqa: S105  a class of file, not a secret
     """Named like a private key or a credential file."""
     SOURCE = "source"

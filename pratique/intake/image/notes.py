@@ -1,0 +1,124 @@
+"""What the one pass notes of a file besides its SHA-256, so that checks can hold it against lists made elsewhere.
+
+- MD5 and SHA-1, where a package manager's list may name the file: dpkg and apk know their files by these. A digest is
+  left out only where the image has shown that it has no such manager, or in places where packages put nothing.
+- The openings of functions in Python code. An opening is what follows a `def` at the beginning of a line, without
+  comments, blanks, quotation marks, brackets, commas and all that is not ASCII: the first 128 characters of it, hashed.
+  So a copy is still known after its lines were wrapped, indented, commented or quoted otherwise, after code was put
+  before it, and where other functions of the file were changed. It serves to recognise, never to vouch for anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+MAX_CODE = 1 << 20
+"""Bytes of the largest Python file whose openings are noted."""
+OPENING = 6
+"""Bytes of one hashed opening; those of a file are noted one after the other."""
+_MOST = 4
+_TRIED = 64
+_LETTERS = 128
+_WINDOWS = (1024, 16384)
+_APART = 256
+_DEFINITION = re.compile(rb"def[ \t\f\\]")
+_COMMENT = re.compile(rb"#[^\n]*")
+_DROPPED = bytes(range(33)) + b"\"'`(),;\\" + bytes(range(127, 256))
+_BEFORE = (b"", b"async")
+_PACKAGED = re.compile(r"(?:bin|sbin|lib(?:32|64|x32)?|usr|etc|boot|var)/(?!local/)")
+_SIGNS = {
+    "etc/debian_version": "md5",
+    "etc/alpine-release": "sha1",
+    "etc/redhat-release": "",
+    "etc/fedora-release": "",
+    "etc/SuSE-release": "",
+    "var/lib/rpm/rpmdb.sqlite": "",
+}
+_FOLDERS = (("var/lib/dpkg/", "md5"), ("lib/apk/db/", "sha1"), ("usr/lib/apk/db/", "sha1"))
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """Digests in hex, empty where none was taken, and the openings of functions."""
+
+    md5: str = ""
+    sha1: str = ""
+    openings: bytes = b""
+
+
+NO_NOTES = Notes()
+
+
+class NoteTaker:
+    """Takes the notes of an image's files in the order in which they come."""
+
+    def __init__(self) -> None:
+        self._needed: set[str] | None = None
+        self._hashes: list[_Hash] = []
+
+    def listen(self, path: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """`chunks` of the file at `path`, heard on their way where a package may own it."""
+        self._read_signs(path)
+        names = ("md5", "sha1") if self._needed is None else sorted(self._needed - {""})
+        wanted = names if _PACKAGED.match(path) else ()
+        self._hashes = [hashlib.new(name, usedforsecurity=False) for name in wanted]
+        return self._heard(chunks) if wanted else iter(chunks)
+
+    def notes(self, code: bytes) -> Notes:
+        """Notes of the file that was listened to last, to its end; `code` is all of it where it is Python's."""
+        found = openings(code) if code else b""
+        if not self._hashes and not found:
+            return NO_NOTES
+        digests = {one.name: one.hexdigest() for one in self._hashes}
+        return Notes(digests.get("md5", ""), digests.get("sha1", ""), found)
+
+    def _heard(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            for one in self._hashes:
+                one.update(chunk)
+            yield chunk
+
+    def _read_signs(self, path: str) -> None:
+        """Which managers there may be: all until one shows itself, then all that did."""
+        if not path.startswith(("etc/", "var/lib/", "lib/apk/", "usr/lib/apk/")):
+            return
+        sign = _SIGNS.get(path)
+        if sign is None:
+            sign = next((name for folder, name in _FOLDERS if path.startswith(folder)), None)
+        if sign is not None:
+            self._needed = (self._needed or set()) | {sign}
+
+
+def openings(code: bytes) -> bytes:
+    """Up to four hashed openings of functions in `code`, one after the other."""
+    if b"\r" in code:
+        code = code.replace(b"\r", b"\n")
+    found: list[bytes] = []
+    last = -_APART
+    for tried, definition in enumerate(_DEFINITION.finditer(code)):
+        start = definition.start()
+        if tried >= _TRIED or len(found) == _MOST:
+            break
+        if start - last < _APART or code[code.rfind(b"\n", 0, start) + 1 : start].strip() not in _BEFORE:
+            continue
+        last = start
+        opening = _opening(code, start)
+        if opening:
+            found.append(hashlib.sha256(opening).digest()[:OPENING])
+    return b"".join(found)
+
+
+def _opening(code: bytes, start: int) -> bytes:
+    """The first characters that count; empty where there are too few to be told from others."""
+    for window in _WINDOWS:
+        letters = _COMMENT.sub(b"", code[start : start + window]).translate(None, _DROPPED)
+        if len(letters) >= _LETTERS:
+            return letters[:_LETTERS]
+    return b""
