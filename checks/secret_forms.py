@@ -83,7 +83,7 @@ _FORMS = (
     _form("a SendGrid key", "SG.", r"\bSG\.[\w-]{16,32}\.[\w-]{30,64}"),
     _form("a Databricks token", "dapi", r"\bdapi[0-9a-f]{32}\b"),
     _form("a Vault token", "hvs. hvb.", r"\bhv[sb]\.[A-Za-z0-9_-]{24,}"),
-    _form("a DigitalOcean token", "do_v1_ op_v1_", r"\bd[oo][op]_v1_[0-9a-f]{64}\b"),
+    _form("a DigitalOcean token", "_v1_", r"\bdo[opr]_v1_[0-9a-f]{64}\b"),
     _form("a Telegram bot's token", ":AA", r"\b[0-9]{8,10}:AA[A-Za-z0-9_-]{33}\b"),
     _form("a JSON web token", "eyJ", r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
     _form(_ADDRESS, "://", r"(?<=[a-z0-9])://[^\s/:@$\"'`<>]{1,100}:[^\s/:@${\"'`<>]{3,200}@"),

@@ -100,6 +100,11 @@ CASES: dict[str, tuple[MadeImage, str, Level]] = {
         "second-root",
         Level.ERROR,
     ),
+    "second root by another spelling of zero": (
+        made(("etc/passwd", b"root:x:0:0::/:\ntoor:x:00:0::/:\n"), run={"User": "1"}),
+        "second-root",
+        Level.ERROR,
+    ),
     "account without a password": (
         _image(("etc/shadow", b"root:*:1::\ntool::1::\n")),
         "account-with-password",

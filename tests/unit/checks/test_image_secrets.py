@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from checks.image import check_image
 from checks.interface import CheckResult, Level, Status
 from checks.secret_forms import find_hits
-from pratique.intake.image import LayoutImage, open_image, read_inventory
+from pratique.intake.image import ImageLimits, LayoutImage, open_image, read_inventory
 from tests.assets.images import Item, MadeImage, entry, made, make_tar
 
 GITHUB = "ghp_Zm9vYmFyMTIzNDU2Nzg5MGFiY2RlZmdoaWpr"
@@ -88,6 +88,7 @@ HARMLESS: dict[str, MadeImage] = {
         ("var/lib/dpkg/info/python3-x.list", b"/usr/lib/python3/dist-packages/x/auth.py\n"),
         ("var/lib/dpkg/status", b"Package: python3-x\nStatus: install ok installed\nVersion: 1\n"),
     ),
+    "settings without a value": of(run={"Env": ["API_TOKEN=changeme", "DB_PASSWORD="]}),
     "path to a secret": of(run={"Env": ["DB_PASSWORD=/run/secrets/db"]}),
     "empty file of a telling name": of(("root/.netrc", b"")),
 }
@@ -98,6 +99,7 @@ def test_what_holds_no_secret_is_no_secret(case: str, tmp_path: Path) -> None:
     assert secrets(judged(tmp_path, HARMLESS[case])) == []
 
 
+HEX = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"
 RANDOM = "q7Zk2mVx9RtB4nLw8YpD3sHf6JgC1vKe5XaTuM0o"
 JWT_PARTS = "eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiJzZXJ2aWNlIn0", "c2lnbmF0dXJlLW9mLWl0"
 FILES: dict[str, tuple[str, str]] = {
@@ -130,6 +132,20 @@ FILES: dict[str, tuple[str, str]] = {
     ".env of a stage": ("app/.env.production", "export API_KEY='hunter22hunter'\n"),
     "a file without a suffix where packages lie": ("usr/share/mytool/token", f"ghp_{RANDOM}\n"),
     "a library that no package owns": ("usr/lib/python3/dist-packages/mine.py", f"t = 'ghp_{RANDOM}'\n"),
+    "Google API key": ("app/m.py", f"x = 'AIza{RANDOM[:35]}'\n"),
+    "Google access token": ("app/m.py", f"x = 'ya29.{RANDOM}'\n"),
+    "Azure signature": ("app/m.py", f"u = 'https://a.blob/b?sv=2024-11-04&sr=b&sig={RANDOM}%3D'\n"),
+    "Docker Hub token": ("app/m.sh", f"docker login -p dckr_pat_{RANDOM[:27]}\n"),
+    "Slack token": ("app/m.py", f"x = 'xoxb-{RANDOM[:24]}'\n"),
+    "Anthropic key": ("app/m.py", f"x = 'sk-ant-api03-{RANDOM}{RANDOM}'\n"),
+    "Stripe key": ("app/m.py", f"x = 'sk_live_{RANDOM[:24]}'\n"),
+    "SendGrid key": ("app/m.py", f"x = 'SG.{RANDOM[:22]}.{RANDOM}'\n"),
+    "Databricks token": ("app/m.py", f"x = 'dapi{HEX[:32]}'\n"),
+    "Vault token": ("app/m.py", f"x = 'hvs.{RANDOM}'\n"),
+    "DigitalOcean personal token": ("app/m.py", f"x = 'dop_v1_{HEX}'\n"),
+    "DigitalOcean application's token": ("app/m.py", f"x = 'doo_v1_{HEX}'\n"),
+    "DigitalOcean refresh token": ("app/m.py", f"x = 'dor_v1_{HEX}'\n"),
+    "Telegram bot": ("app/m.py", f"x = '4839574812:AA{RANDOM[:33]}'\n"),
     "OpenAI key": ("app/m.py", f"x = 'sk-{RANDOM[:20]}T3BlbkFJ{RANDOM[:20]}'\n"),
     "age key": ("app/key.txt", "AGE-SECRET-KEY-1" + "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L" * 2 + "\n"),
 }
@@ -225,6 +241,17 @@ def test_a_credential_file_removed_by_a_later_layer_is_told(tmp_path: Path) -> N
     layers = [make_tar([("root/.netrc", b"machine x login y password zebra7\n")]), make_tar([entry("root/.wh..netrc")])]
     result = judged(tmp_path, replace(of(), layers=layers))
     assert secrets(result) == [("/root/.netrc (layer 0)", Level.ERROR)]
+
+
+def test_a_file_named_like_a_secret_that_was_too_large_to_keep_is_told(tmp_path: Path) -> None:
+    image = of(("root/.ssh/id_rsa", b"x" * 5000))
+    top = image.manifest()
+    layout = image.write_layout(tmp_path / "image", [top])
+    opened = open_image(LayoutImage(layout), expected=top["digest"], workdir=tmp_path)
+    little = ImageLimits(kept_file_bytes=1000, spooled_bytes=1000)
+    (told,) = [one for one in check_image(opened, read_inventory(opened, little)).findings if "secret" in one.rule_id]
+    assert told.where == "/root/.ssh/id_rsa (layer 0)"
+    assert "was not examined" in told.message
 
 
 def test_texts_beyond_the_budget_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
