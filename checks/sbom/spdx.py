@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from license_expression import LicenseExpression
+    from license_expression import LicenseExpression, Licensing
 
 MAX_TEXT = 4000
 """Longest text that is read as an expression."""
@@ -79,6 +79,7 @@ _SPELLINGS = {
 _OLD_GNU = re.compile(r"\b([AL]?GPL)[-v]([123])(?:\.([0-9]))?(\+?)(?![-\w.+])")
 """Identifiers that SPDX gave up (`GPL-2.0+`), Debian's (`GPL-2+`) and Fedora's (`GPLv2+`)."""
 _OPERATOR = re.compile(r"(\(|\)|(?<![\w-])(?:and|or|with)(?![\w-]))", re.IGNORECASE)
+_WORD = re.compile(r"[^\s()]+")
 _COMMA = re.compile(r",\s*(and|or)\b", re.IGNORECASE)
 
 
@@ -95,11 +96,20 @@ def parse(text: str) -> LicenseExpression | None:
 def _parsed(text: str) -> LicenseExpression | None:
     from license_expression import ExpressionError, ParseError
 
-    licensing = _licensing()
+    licensing = _licensing_of(text)
     try:
         parsed: LicenseExpression | None = licensing.parse(text, simple=True)
         known = parsed is not None and not licensing.unknown_license_keys(parsed)
-    except (ExpressionError, ParseError, AttributeError, TypeError, ValueError, RecursionError):
+    except (
+        ExpressionError,
+        ParseError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ):
         # the library lets a few errors of its parser through on odd text
         return None
     return parsed if known else None
@@ -133,8 +143,30 @@ def _present(old: re.Match[str]) -> str:
     return f"{old[1]}-{old[2]}.{old[3] or 0}-{'or-later' if old[4] else 'only'}"
 
 
-@lru_cache(maxsize=1)
-def _licensing() -> Any:
-    from license_expression import get_spdx_licensing
+def _licensing_of(text: str) -> Licensing:
+    """The library's parser, told of the identifiers in `text`: telling it of all takes as long as reading an image."""
+    from license_expression import LicenseSymbol
 
-    return get_spdx_licensing()
+    licensing, listed = _licensing(), _identifiers()
+    for word in _WORD.findall(text.lower()):
+        if word in listed and word not in licensing.known_symbols_lowercase:
+            identifier, is_exception = listed[word]
+            symbol = LicenseSymbol(identifier, is_exception=is_exception)
+            licensing.known_symbols[identifier] = licensing.known_symbols_lowercase[word] = symbol
+    return licensing
+
+
+@lru_cache(maxsize=1)
+def _licensing() -> Licensing:
+    from license_expression import Licensing
+
+    return Licensing()
+
+
+@lru_cache(maxsize=1)
+def _identifiers() -> dict[str, tuple[str, bool]]:
+    """By the identifier in lower case: how it is written, and whether it is an exception; the library's own list."""
+    from license_expression import get_license_index
+
+    listed = ((entry.get("spdx_license_key"), entry) for entry in get_license_index())
+    return {key.lower(): (key, entry.get("is_exception", False)) for key, entry in listed if key}
