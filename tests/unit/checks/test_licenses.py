@@ -65,7 +65,9 @@ def test_a_list_of_what_is_allowed_denies_all_else() -> None:
     assert check_licenses([component("MIT AND ISC")], lists).status is Status.FAILED
 
 
-@pytest.mark.parametrize("licence", ["", "see LICENSE", "LicenseRef-own", "MIT OR", "((MIT)", "()", "( and MIT", "UNLICENSED", "x" * 900])
+@pytest.mark.parametrize(
+    "licence", ["", "see LICENSE", "LicenseRef-own", "MIT OR", "((MIT)", "()", "( and MIT", "UNLICENSED", "x" * 900]
+)
 def test_what_nobody_can_read_is_no_pass_unless_the_node_accepts_it(licence: str) -> None:
     parts = [component("MIT", name="known"), component(*filter(None, [licence]))]
     result = check_licenses(parts, NODE)
