@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from checks.sbom.code_versions import stated_version
+from checks.sbom.code_versions import stated_versions
 from checks.sbom.known_modules import KNOWN_MODULES
 from checks.sbom.model import Component, Origin, package_url
 from checks.sbom.python import canonical, same_version
@@ -37,8 +37,9 @@ _SCRIPT_NAMES = {"jquery ui": "jquery-ui", "angularjs": "angular", "chart.js": "
 def read_copies(inventory: Inventory, installed: Iterable[Component], lies: list[Lie]) -> Iterator[Component]:
     """Copies of Python and JavaScript packages, marked *detected*; a list that the code contradicts: `lies`."""
     homes = {(c.path.rpartition("/")[0], canonical(c.name)) for c in installed if c.ecosystem == "PyPI"}
-    found = dict(_python(inventory, homes))
-    yield from found.values()
+    copies = list(_python(inventory, homes))
+    yield from (copy for _, copy in copies)
+    found = dict(reversed(copies))
     yield from _listed(inventory, found, lies)
     yield from _scripts(inventory)
 
@@ -62,8 +63,7 @@ def _python(inventory: Inventory, homes: set[tuple[str, str]]) -> Iterator[tuple
             or _is_site(folder)
         ):
             continue
-        version = stated_version(inventory, path)
-        if version:
+        for version in dict.fromkeys(stated for _, stated in stated_versions(inventory, path)):
             yield (folder, canonical(name)), _component("pypi", name, version, path)
 
 

@@ -6,7 +6,7 @@ import re
 import sys
 from dataclasses import dataclass, field
 
-from checks.sbom.code_versions import stated_version
+from checks.sbom.code_versions import stated_versions
 from checks.sbom.known_modules import KNOWN_MODULES
 from checks.sbom.model import Component, Origin, canonical, package_url
 from checks.sbom.record import Lie, site_of
@@ -93,15 +93,16 @@ def _tell(site: str, top: str, path: str, inventory: Inventory, found: PythonPac
     found.lies.append(Lie("startup-file" if top.endswith(".pth") else rule, what, path))
     module = top.partition(".")[0]
     if not inside and not top.endswith(".pth") and re.fullmatch(r"[A-Za-z0-9_]+", module):
-        version = _version(f"{site}/{top}", inventory)
-        found.components.append(detected(KNOWN_MODULES.get(module, module), version, path))
+        versions = _versions(f"{site}/{top}", inventory) or [""]
+        found.components += [detected(KNOWN_MODULES.get(module, module), version, path) for version in versions]
 
 
-def _version(path: str, inventory: Inventory) -> str:
-    """What the module or package at `path` states, also behind a link."""
+def _versions(path: str, inventory: Inventory) -> list[str]:
+    """What the module or package at `path` states, each version once, also behind a link."""
     entry = inventory.resolve(path) or inventory.files.get(path)
     real = entry.path if entry is not None else path
-    return stated_version(inventory, real if real.endswith(".py") else f"{real}/__init__.py")
+    stated = stated_versions(inventory, real if real.endswith(".py") else f"{real}/__init__.py")
+    return list(dict.fromkeys(version for _, version in stated))
 
 
 def _of_the_system(by_system: dict[tuple[str, str], str], inventory: Inventory, found: PythonPackages) -> None:
@@ -111,9 +112,7 @@ def _of_the_system(by_system: dict[tuple[str, str], str], inventory: Inventory, 
         name = KNOWN_MODULES.get(top.partition(".")[0])
         if name is None or (site, canonical(name)) in named:
             continue
-        version = _version(f"{site}/{top}", inventory)
-        if version:
-            found.components.append(detected(name, version, path))
+        found.components += [detected(name, version, path) for version in _versions(f"{site}/{top}", inventory)]
 
 
 def _generated(path: str, owned: set[str]) -> bool:

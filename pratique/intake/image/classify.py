@@ -41,6 +41,7 @@ _PYTHON_VERSION = re.compile(
     r"(?:-packages/[^/]+/__init__|-packages/(?:[^/]+/){1,3}(?:_version|version|__about__))\.py$"
 )
 _VERSION_FILES = frozenset(("_version.py", "__version__.py", "version.py", "__about__.py"))
+_VERSION_TUPLE = re.compile(rb"^[ \t]*VERSION(?:_INFO)?[ \t]*[:=]", re.MULTILINE)
 _NODE = frozenset(("package.json", "package-lock.json", "yarn.lock", "pnpm-lock.yaml", ".package-lock.json"))
 _BUNDLED = re.compile(r"\.(?:libs|dylibs)/[^/]+\.(?:so|dylib)[^/]*$")
 _BUNDLED_BYTES = 16 * 1024**2
@@ -171,9 +172,11 @@ def classify(path: str, head: bytes, size: int = 0) -> FileClass | None:
         return FileClass.MODEL
     if _is_source(path, name, head, size):
         return FileClass.SOURCE
-    return FileClass.PYTHON_VERSION if name.endswith(".py") and b"version" in head and _states(name, head) else None
+    return FileClass.PYTHON_VERSION if name.endswith(".py") and _states(name, head) else None
 
 
 def _states(name: str, head: bytes) -> bool:
     """Whether a Python file may say which version its package is: copies of packages have nothing else that does."""
-    return b"__version__" in head or name in _VERSION_FILES
+    if b"version" in head and (b"__version" in head or b"version_info" in head or name in _VERSION_FILES):
+        return True
+    return b"VERSION" in head and _VERSION_TUPLE.search(head) is not None

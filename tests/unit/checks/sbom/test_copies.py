@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from checks.interface import Status
 from checks.sbom import Bom, check_sbom
-from checks.sbom.code_versions import stated_version
+from checks.sbom.code_versions import stated_version, version_in
 from pratique.intake.image.model import Inventory
 from tests.unit.checks.inventories import image_of
 from tests.unit.checks.sbom.test_nested import SITE, asked, detected, inventory, tarred, zipped
@@ -60,6 +60,18 @@ HIDDEN: dict[str, tuple[dict[str, bytes], list[str]]] = {
         },
         ["pkg:pypi/pandas@0.25.0"],
     ),
+    "a copy whose version is a tuple": (
+        {"srv/django/__init__.py": b'from x import get_version\n\nVERSION = (2, 2, 0, "final", 0)\n'},
+        ["pkg:pypi/django@2.2.0"],
+    ),
+    "a copy whose tuple says less than its text": (
+        {"srv/yaml/__init__.py": b"__version__ = '6.0.2'\n__version_info__ = (5, 3)\n"},
+        ["pkg:pypi/pyyaml@5.3", "pkg:pypi/pyyaml@6.0.2"],
+    ),
+    "a copy in an archive whose version is a tuple": (
+        {"opt/lib.zip": zipped({"django/__init__.py": b"VERSION = (2, 2, 0, 'beta', 1)\n"})},
+        ["pkg:pypi/django@2.2.0b1"],
+    ),
     "a pex": (
         {"app/tool.pex": SHEBANG + zipped({".deps/w/widget-1.0.dist-info/METADATA": METADATA})},
         ["pkg:pypi/widget@1.0"],
@@ -81,6 +93,28 @@ HIDDEN: dict[str, tuple[dict[str, bytes], list[str]]] = {
         ["pkg:npm/jquery@1.12.0"],
     ),
 }
+
+
+TUPLES = {
+    b'VERSION = (2, 2, 0, "final", 0)': "2.2.0",
+    b"version_info: tuple[int, ...] = [\n  1,  # major\n  2,\n]": "1.2",
+    b"__version_info__ = ('1', '2', 3, 'rc', 4)": "1.2.3rc4",
+    b"version_info = VersionInfo(3, 1, 4, 'final', 0)": "3.1.4",
+    b"__version__ = version_info = (1, 2, *more)": "1.2",
+    b"VERSION = (0x2, 1_0)": "2.10",
+    b"VERSION = (1,)": "",
+    b"VERSION = (1 << 9, 2)": "",
+    b"VERSION = (__import__('os').getpid(), 2)": "",
+    b"VERSION = " + b"(" * 60_000: "",
+    b"VERSION = (" + b"9," * 30_000 + b")": "",
+    b"VERSION = (" + b"9" * 200 + b", 2)": "",
+    b"VERSION=" * 8000: "",
+}
+
+
+@pytest.mark.parametrize("code", TUPLES, ids=range(len(TUPLES)))
+def test_a_tuple_is_read_as_text(code: bytes) -> None:
+    assert version_in(code) == TUPLES[code]
 
 
 @pytest.mark.parametrize("case", HIDDEN)
