@@ -49,6 +49,13 @@ def test_every_step_is_a_check_that_policies_know() -> None:
     assert all(step.version for step in STEPS)
 
 
+def test_the_reference_lists_every_check_in_its_order() -> None:
+    text = (Path(__file__).parents[4] / "docs/reference/submission.md").read_text()
+    table = text.partition("## What is checked, in this order")[2]
+    listed = re.findall(r"^\| (?:`([a-z_]+)`|\*gate 1\*) \|", table, re.MULTILINE)
+    assert listed == [*(step.name for step in BEFORE), "", *(step.name for step in AFTER)]
+
+
 def test_what_depends_on_the_moment_is_never_kept() -> None:
     assert {"provenance", "pinning", "vulnerabilities"} & set(KEPT) == set()
 
