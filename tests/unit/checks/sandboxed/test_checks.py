@@ -205,6 +205,50 @@ def test_undeclared_resources_and_outputs_are_warnings(bench: Any) -> None:
     assert {"conformance/resources-undeclared", "conformance/output-undeclared"} <= rules
 
 
+WARNED: dict[str, tuple[Callable[[Any], int | None], list[tuple[str, str]], str]] = {
+    "an empty file": (also(lambda call: call.write("scores.txt", "")), [], "output-empty"),
+    "three cores busy": (also(lambda call: call.facts.update(cpu_seconds=3.0)), [], "cpu-above-declared"),
+    "more than the node gives": (also(lambda call: None), [("ramMin: 100", "ramMin: 4096")], "resources-above-ceiling"),
+}
+
+
+@pytest.mark.parametrize("case", WARNED)
+def test_conformance_warns(bench: Any, case: str) -> None:
+    """What a person should read, and what keeps no tool from passing."""
+    tool, change, rule = WARNED[case]
+    result = check_conformance(bench.session(tool, replace=change), bench.store)
+    assert result.status is Status.PASSED
+    assert f"conformance/{rule}" in {one.rule_id for one in result.findings if one.level is Level.WARNING}
+
+
+def test_a_file_of_the_expected_output_that_was_not_written_fails(bench: Any) -> None:
+    """What the provider saw come out must come out here."""
+    result = check_conformance(bench.session(files=[("out/summary.csv", "a\n1\n")]), bench.store)
+    assert (result.status, errors(result)) == (Status.FAILED, {"conformance/expected-missing"})
+
+
+PLAIN_CWL = [
+    ("class: FEMTask", "class: CommandLineTool"),
+    ("label: Scorer", "label: Scorer\n$namespaces: {s: https://schema.org/}"),
+    (", required: true, hidden: true,", ","),
+    ("type: File, required: true,", "type: File,"),
+    ("type: string,", "type: string, default: unused,"),
+    ("type: float, required: false,", "type: float?,"),
+    ("expectedExitCode: 0\n", ""),
+    ("metadata: {author: A, version: 1.0.0, orchestrator: {network: bridge}}", "s:softwareVersion: 1.0.0"),
+]
+
+
+@pytest.mark.parametrize(("change", "status"), [([], Status.PASSED), (PLAIN_CWL, Status.FAILED)], ids=["FEM", "CWL"])
+def test_two_files_for_an_output_of_one(bench: Any, change: list[tuple[str, str]], status: Status) -> None:
+    """CWL takes them for an error; in EUCAIM's dialect they are a note."""
+    glob = ("glob: $(runtime.outdir)/scores.csv", 'glob: "$(runtime.outdir)/*.csv"')
+    tool = also(lambda call: call.write("more.csv", "a\n1\n"))
+    result = check_conformance(bench.session(tool, replace=[glob, *change]), bench.store)
+    several = next(one for one in result.findings if one.rule_id == "conformance/output-several")
+    assert (result.status, several.level is Level.ERROR) == (status, status is Status.FAILED)
+
+
 def test_unmeasured_memory_is_inconclusive(bench: Any) -> None:
     """No figure is not a small figure."""
     tool = also(lambda call: call.facts.update(peak_memory=None, samples=()))
