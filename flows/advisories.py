@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.node import Node
+from pratique.clock import Clock, system_clock
 from pratique.digests import parse_digest
 from pratique.errors import CouldNotDecide, UsageError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from checks.advisories.index import Feed
 
 _FALLBACK = ("PyPI",)
+_MAX_LABEL = 200
 
 
 def update_advisories(
@@ -37,6 +39,8 @@ def update_advisories(
     if sha256 is not None and len(names) != 1:
         raise UsageError("a checksum is of one archive", next_step="Name one ecosystem with --ecosystem.")
     digest = parse_digest(sha256 if sha256.startswith("sha256:") else f"sha256:{sha256}") if sha256 else None
+    if day is not None:
+        _require_past(day, node.clock)
     home = node.settings.advisories
     for name in names:
         try:
@@ -46,21 +50,44 @@ def update_advisories(
 
 
 def import_advisories(
-    home: Path, source: Path, *, taken: date, ecosystem: str | None = None, label: str = ""
-) -> list[Snapshot | Feed]:
+    home: Path,
+    source: Path,
+    *,
+    taken: date,
+    ecosystem: str | None = None,
+    label: str = "",
+    replace_newer: bool = False,
+    clock: Clock = system_clock,
+) -> Iterator[Snapshot | Feed]:
     """Import what `source` is: a snapshot of OSV, FIRST's scores, CISA's list, or a directory (a stick) of them.
 
-    Raises `InvalidInput` as importing one does; what was imported before then stays.
+    Raises `UsageError` for a day that has not come and a label that cannot be shown, and `InvalidInput` or
+    `CouldNotDecide` as importing one does; what was imported before then stays.
     """
     from checks.advisories.exploitation import feed_kind, import_feed
     from checks.advisories.snapshot import holds_snapshots, import_snapshot
 
+    _require_past(taken, clock)
+    if len(label) > _MAX_LABEL or not label.isprintable():
+        raise UsageError(
+            f"a label is one line of at most {_MAX_LABEL} characters", next_step="Say in it where the copy is from."
+        )
     files = sorted(path for path in source.iterdir() if path.is_file()) if source.is_dir() else [source]
     feeds = [(path, kind) for path in files if (kind := feed_kind(path)) is not None]
-    done: list[Snapshot | Feed] = []
     if not feeds or (source.is_dir() and holds_snapshots(source)):
-        done.append(import_snapshot(source, home, taken=taken, ecosystem=ecosystem, label=label))
-    return done + [import_feed(path, home, kind, taken=taken, label=label) for path, kind in feeds]
+        yield import_snapshot(source, home, taken=taken, ecosystem=ecosystem, label=label, replace_newer=replace_newer)
+    for path, kind in feeds:
+        yield import_feed(path, home, kind, taken=taken, label=label, replace_newer=replace_newer)
+
+
+def _require_past(day: date, clock: Clock) -> None:
+    """A copy of a day to come would stay fresh for too long; where clocks are ahead it may be tomorrow."""
+    today = clock().date()
+    if day > today + timedelta(days=1):
+        raise UsageError(
+            f"the day {day} has not come yet: today is {today}",
+            next_step="Give the day on which the copy left its source, or mend the clock of this machine.",
+        )
 
 
 @dataclass(frozen=True)
@@ -98,7 +125,7 @@ def held_advisories(node: Node) -> list[Held]:
                 (moment.date() - s.taken).days,
                 s.records,
                 s.withdrawn,
-                len(s.unreadable),
+                s.broken,
                 s.digest,
                 s.label,
                 stale(s, moment, max_age),

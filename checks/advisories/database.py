@@ -29,17 +29,23 @@ CREATE TABLE affected (
 """
 
 
+_MAX_BROKEN = 10_000
+MAX_TOLD = 50
+"""Unreadable records that are told by name."""
+
+
 @dataclass
 class Tally:
-    """What an import found: records kept and withdrawn, and the names of those that could not be read.
+    """What an import found: records kept and withdrawn, `broken` ones, and what is wrong with the first of these.
 
-    `nameless` counts the unreadable ones of which not even the packages could be told.
+    `nameless` counts the broken ones of which not even the packages could be told.
     """
 
     ecosystem: str = ""
     records: int = 0
     withdrawn: int = 0
     nameless: int = 0
+    broken: int = 0
     unreadable: list[str] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
     releases: tuple[str, ...] = ()
@@ -47,13 +53,14 @@ class Tally:
     @property
     def kept(self) -> int:
         """A number that no record before had."""
-        return self.records + len(self.unreadable)
+        return self.records + self.broken
 
 
 def build(path: Path, records: Iterable[tuple[str, bytes]], ecosystem: str | None, *, where: str) -> Tally:
     """Write the database at `path` from `records` (name, bytes).
 
-    Without `ecosystem` all records must speak of one. Raises `InvalidInput` (`advisories/ecosystem`).
+    Without `ecosystem` all records must speak of one. Raises `InvalidInput`: `advisories/ecosystem`,
+    `advisories/empty`, `advisories/broken`.
     """
     tally = Tally()
     connection = sqlite3.connect(path)
@@ -62,6 +69,10 @@ def build(path: Path, records: Iterable[tuple[str, bytes]], ecosystem: str | Non
         with connection:
             for name, data in records:
                 _add(connection, tally, name, data)
+                if tally.broken > max(_MAX_BROKEN, tally.records):
+                    break  # no export: there is no need to read a million more
+            if not tally.records or tally.broken > max(_MAX_BROKEN, tally.records):
+                raise _not_records(where, tally)
             tally.ecosystem = ecosystem or _only_ecosystem(tally, where)
             if not tally.seen[base_ecosystem(tally.ecosystem)]:
                 raise _wrong_ecosystem(where, f"no record speaks of {tally.ecosystem!r}")
@@ -78,7 +89,9 @@ def _add(connection: sqlite3.Connection, tally: Tally, name: str, data: bytes) -
     try:
         advisory = parse_record(data, where=name)
     except InvalidInput as error:
-        tally.unreadable.append(str(error)[:200])
+        tally.broken += 1
+        if len(tally.unreadable) < MAX_TOLD:
+            tally.unreadable.append(str(error)[:200])
         rest = salvage_record(data)
         if rest is None:
             tally.nameless += 1
@@ -136,6 +149,17 @@ def _keep_only(connection: sqlite3.Connection, ecosystem: str) -> None:
     """A snapshot of one ecosystem is complete for that one only: what it says in passing of others is dropped."""
     base = base_ecosystem(ecosystem)
     connection.execute("DELETE FROM affected WHERE ecosystem != ? AND ecosystem NOT LIKE ? || ':%'", (base, base))
+
+
+def _not_records(where: str, tally: Tally) -> InvalidInput:
+    broken = f"{tally.broken:,} records cannot be read, and only {tally.records:,} can"
+    return InvalidInput(
+        broken if tally.broken else "not one record in it",
+        rule="advisories/broken" if tally.broken else "advisories/empty",
+        where=where,
+        cause="; ".join(tally.unreadable[:3]),
+        next_step="Give an osv.dev export (ECOSYSTEM/all.zip) or a directory of its records.",
+    )
 
 
 def _wrong_ecosystem(where: str, message: str) -> InvalidInput:

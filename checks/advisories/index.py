@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,15 +117,19 @@ def read_index(home: Path) -> Index:
 def changing(home: Path) -> Iterator[Index]:
     """What `home` holds, while nobody else changes it; a broken index holds nothing, so that importing anew mends it.
 
-    Afterwards files that no index names are removed: replaced ones, and what an interrupted import left.
+    Afterwards files that no index names are removed: replaced ones, and what an interrupted import left. Raises
+    `CouldNotDecide` where the disk does not take what is written.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            yield existing_index(home)
-        finally:
-            _remove_unused(home)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                yield existing_index(home)
+            finally:
+                _remove_unused(home)
+    except (OSError, sqlite3.Error) as error:
+        raise _not_stored(home, str(error)) from error
 
 
 def write_index(home: Path, index: Index) -> None:
@@ -134,9 +139,12 @@ def write_index(home: Path, index: Index) -> None:
         "snapshots": [_snapshot_json(entry) for entry in index.snapshots],
         "feeds": [_feed_json(entry) for entry in index.feeds],
     }
+    text = json.dumps(document, indent=2, sort_keys=True) + "\n"
+    if len(text) > _MAX_INDEX:  # nobody could read it again, and with it everything else would be lost
+        raise _not_stored(home, "the index would be too large: the snapshots speak of too many releases")
     handle, name = tempfile.mkstemp(prefix="building-", suffix=".json", dir=home)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(json.dumps(document, indent=2, sort_keys=True) + "\n")
+        stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
     Path(name).replace(home / _INDEX)
@@ -155,6 +163,29 @@ def settle(home: Path, built: Path, name: str) -> tuple[str, Digest]:
     final = f"{re.sub(r'[^A-Za-z0-9]', '-', name)}-{digest[7:23]}.sqlite"
     built.replace(home / final)
     return final, digest
+
+
+def _not_stored(home: Path, cause: str) -> CouldNotDecide:
+    """That an import could not be kept; what was there before is."""
+    return CouldNotDecide(
+        f"the import could not be stored in {home}",
+        cause=cause[:300],
+        next_step="Free disk space there or mend its permissions, and import again. What was there stays in use.",
+    )
+
+
+def require_newer(name: str, taken: date, present: date | None, where: str) -> None:
+    """An old stick, or a mirror that stopped, must not put an older copy in the place of a newer one.
+
+    Raises `InvalidInput` (`advisories/older`) where what is `present` of `name` was taken after `taken`.
+    """
+    if present is not None and present > taken:
+        raise InvalidInput(
+            f"the copy of {taken} is older than what is in use of {name}, which is of {present}",
+            rule="advisories/older",
+            where=where,
+            next_step="Take a fresh copy. Where the one in use was given a wrong day, import with --replace-newer.",
+        )
 
 
 def existing_index(home: Path) -> Index:
@@ -182,6 +213,7 @@ def _snapshot_json(entry: Indexed) -> dict[str, Any]:
         "records": snapshot.records,
         "withdrawn": snapshot.withdrawn,
         "unreadable": list(snapshot.unreadable),
+        "broken": snapshot.broken,
         "nameless": snapshot.nameless,
         "releases": list(snapshot.releases),
         "label": snapshot.label,
@@ -200,6 +232,7 @@ def _snapshot_from(entry: dict[str, Any]) -> Indexed:
         label=str(entry["label"]),
         withdrawn=int(entry["withdrawn"]),
         unreadable=tuple(str(item) for item in entry["unreadable"]),
+        broken=int(entry.get("broken", len(entry["unreadable"]))),
         nameless=int(entry["nameless"]),
         releases=tuple(str(item) for item in entry["releases"]),
     )

@@ -2,6 +2,7 @@
 
 What was fetched before is asked for again only if it changed (RFC 9110, If-None-Match and If-Modified-Since). A
 download that breaks off goes on where it stopped, as long as the server still has the same bytes (Range with If-Range).
+A name and password in the address go to the server and nowhere else: not into messages, notes or verdicts.
 Whatever goes wrong is *could not decide*: the snapshot in use stays, and grows stale.
 """
 
@@ -14,12 +15,13 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from checks.advisories.index import Origin, existing_index
@@ -40,6 +42,7 @@ _MAX_REDIRECTS = 5
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/=]{44}):")
 _MD5 = re.compile(r"md5=([A-Za-z0-9+/=]{24})")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -85,38 +88,53 @@ def update(
     """
     if not _ECOSYSTEM.fullmatch(ecosystem):
         raise UsageError(f"{ecosystem[:60]!r} is no ecosystem of OSV", next_step="Write it as osv.dev does: PyPI, npm.")
-    downloads = home / "downloads" / re.sub(r"[^A-Za-z0-9]", "-", ecosystem)
-    downloads.mkdir(parents=True, exist_ok=True)
     url = f"{_base_url(base, sha256)}/{quote(ecosystem)}/all.zip"
-    archive = downloads / "all.zip"
-    today = clock().date()
-    lock = _lock(downloads, url)
+    downloads = home / "downloads" / re.sub(r"[^A-Za-z0-9]", "-", ecosystem)
     try:
-        known = None if sha256 is not None or taken is not None else _known(home, ecosystem, url)
-        origin = _Fetch(url, archive, how, known).run()
-        day = taken or (today if base.rstrip("/") == SOURCE else _day_of(origin.modified, today, url))
+        downloads.mkdir(parents=True, exist_ok=True)
+        with _locked(downloads, url):
+            return _update(home, ecosystem, url, downloads / "all.zip", clock().date(), sha256, taken, how)
+    except InvalidInput as error:
+        raise _failed(url, f"what is there cannot be used: {error}") from error
+    except OSError as error:
+        raise _failed(url, f"it could not be stored: {error}") from error
+
+
+def _update(
+    home: Path,
+    ecosystem: str,
+    url: str,
+    archive: Path,
+    today: date,
+    sha256: Digest | None,
+    taken: date | None,
+    how: Fetching,
+) -> Snapshot:
+    shown = shown_url(url)
+    try:
+        known = None if sha256 is not None or taken is not None else _known(home, ecosystem, shown)
+        origin = _Fetch(url, archive, how, known, checked=sha256 is not None).run()
+        itself = url == f"{SOURCE}/{quote(ecosystem)}/all.zip"
+        day = min(taken or (today if itself else _day_of(origin.modified, url)), today)
         if not archive.is_file():
-            confirmed = confirm_snapshot(home, ecosystem, origin, min(day, today))
+            confirmed = confirm_snapshot(home, ecosystem, origin, day)
             if confirmed is None:
                 raise _failed(url, "the snapshot that did not change is gone")
             return confirmed
         if sha256 is not None and sha256_file(archive) != sha256:
             raise _failed(url, "the bytes are not those whose checksum was given")
-        _require_newer(home, ecosystem, day, url)
-        label = f"from {url[:200]}"
-        return import_snapshot(archive, home, taken=min(day, today), ecosystem=ecosystem, label=label, origin=origin)
-    except InvalidInput as error:
-        raise _failed(url, f"what is there is no export of OSV: {error}") from error
+        return import_snapshot(
+            archive, home, taken=day, ecosystem=ecosystem, label=f"from {shown[:200]}", origin=origin
+        )
     finally:
         archive.unlink(missing_ok=True)
-        lock.close()
 
 
-def _require_newer(home: Path, ecosystem: str, day: date, url: str) -> None:
-    """A mirror that stopped, or goes back in time, must not put an older snapshot in the place of a newer one."""
-    present = [entry.snapshot for entry in existing_index(home).snapshots if entry.snapshot.ecosystems == (ecosystem,)]
-    if present and present[0].taken > day:
-        raise _failed(url, f"its copy is of {day}, older than the snapshot of {present[0].taken} that is in use")
+def shown_url(url: str) -> str:
+    """`url` without the name and password that may stand in it."""
+    import httpx
+
+    return str(httpx.URL(url).copy_with(userinfo=b""))
 
 
 def _known(home: Path, ecosystem: str, url: str) -> Origin | None:
@@ -130,15 +148,15 @@ def _known(home: Path, ecosystem: str, url: str) -> Origin | None:
     return None
 
 
-def _lock(downloads: Path, url: str) -> IO[str]:
-    """Held until it is closed, so that two downloads do not write into each other."""
-    lock = (downloads / ".lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise _failed(url, "another update of it is running") from error
-    return lock
+@contextmanager
+def _locked(downloads: Path, url: str) -> Iterator[None]:
+    """Within this two downloads do not write into each other."""
+    with (downloads / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _failed(url, "another update of it is running") from error
+        yield
 
 
 def _base_url(base: str, sha256: Digest | None) -> str:
@@ -158,9 +176,9 @@ def _base_url(base: str, sha256: Digest | None) -> str:
     return base.rstrip("/")
 
 
-def _day_of(modified: str, today: date, url: str) -> date:
+def _day_of(modified: str, url: str) -> date:
     try:
-        return min(parsedate_to_datetime(modified).date(), today)
+        return parsedate_to_datetime(modified).date()
     except (ValueError, TypeError, IndexError) as error:
         raise _failed(
             url, "the mirror does not say from when its copy is (no Last-Modified); give the day with --date"
@@ -176,14 +194,19 @@ class _Fetch:
         target: Path,
         how: Fetching,
         known: Origin | None = None,
-        now: Callable[[], float] = time.monotonic,
+        *,
+        checked: bool = False,
     ) -> None:
         self._url = url
+        self._shown = shown_url(url)
         self._known = known
         self._target = target
         self._how = how
-        self._now = now
-        self._until = now() + how.deadline
+        self._plain = checked  # only what has a checksum may come over plain HTTP from another machine
+        self._until = time.monotonic() + how.deadline
+        from pratique.intake.image.registry_network import Watch
+
+        self._watch = Watch(self._until, proxied=True)
         self._note = target.with_name("partial.json")
         self._partial = _Partial(target.with_name("partial"), self._noted())
 
@@ -193,13 +216,15 @@ class _Fetch:
 
         problem = ""
         timeout = httpx.Timeout(self._how.silence)
-        with httpx.Client(timeout=timeout, follow_redirects=False, trust_env=True) as client:
+        client = httpx.Client(timeout=timeout, follow_redirects=False, trust_env=True)
+        with client, self._watch.watching():
             for attempt in range(self._how.attempts):
                 if attempt:
                     time.sleep(self._how.pause * attempt)
                 try:
                     return self._once(client)
                 except (httpx.TransportError, httpx.StreamError) as error:
+                    self._within(0)
                     problem = f"{type(error).__name__}: {error}"[:300]
         raise _failed(self._url, problem)
 
@@ -209,7 +234,7 @@ class _Fetch:
             noted = strict_json(read_bounded(self._note, 4096), where=str(self._note), max_bytes=4096)
         except InvalidInput:
             return ""
-        same = isinstance(noted, dict) and noted.get("url") == self._url
+        same = isinstance(noted, dict) and noted.get("url") == self._shown
         return str(noted.get("mark", "")) if same else ""
 
     def _once(self, client: httpx.Client) -> Origin:
@@ -225,15 +250,15 @@ class _Fetch:
                 raise _failed(self._url, f"the server answers {response.status_code}")
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise _failed(self._url, "the server answers with an encoding that was not asked for")
-            start = self._continues_at(response, start)
-            self._write(response, start)
+            whole = self._continues_at(response, start) if response.status_code == 206 else self._begin(response)
+            self._write(response, start if response.status_code == 206 else 0, whole)
             self._verify(response)
         finally:
             response.close()
         self._partial.path.replace(self._target)
         self._note.unlink(missing_ok=True)
         etag, modified = response.headers.get("etag", ""), response.headers.get("last-modified", "")
-        return Origin(self._url, etag[:200], modified[:200])
+        return Origin(self._shown, etag[:200], modified[:200])
 
     def _headers(self, start: int) -> dict[str, str]:
         """What is asked for: the rest of an unfinished download, else all unless it did not change."""
@@ -247,12 +272,15 @@ class _Fetch:
         return headers
 
     def _open(self, client: httpx.Client, headers: dict[str, str]) -> httpx.Response:
-        """The response after at most five redirects, none of them from TLS to plain HTTP."""
+        """The response after at most five redirects, none of them to plain HTTP on another machine."""
         import httpx
+
+        from pratique.intake.image.registry_network import Origin as Server
 
         url = httpx.URL(self._url)
         for _ in range(_MAX_REDIRECTS + 1):
-            response = client.send(client.build_request("GET", url, headers=headers), stream=True)
+            watched = self._watch.extensions(Server(str(url)), str(url))
+            response = client.send(client.build_request("GET", url, headers=headers, extensions=watched), stream=True)
             if not response.has_redirect_location:  # `is_redirect` takes 304 for one
                 return response
             response.close()
@@ -260,30 +288,34 @@ class _Fetch:
                 following = url.join(response.headers["location"])
             except (httpx.InvalidURL, ValueError, KeyError) as error:
                 raise _failed(self._url, "a redirect that leads nowhere") from error
-            if following.scheme not in ("http", "https") or (url.scheme == "https" and following.scheme == "http"):
+            near = following.host in _LOOPBACK or self._plain
+            if following.scheme != "https" and (following.scheme != "http" or url.scheme == "https" or not near):
                 raise _failed(self._url, f"a redirect to {following.scheme}, which is not followed")
             url = following
         raise _failed(self._url, f"more than {_MAX_REDIRECTS} redirects")
 
     def _continues_at(self, response: httpx.Response, start: int) -> int:
-        """Where the body belongs; a server that sends other bytes than asked for is not believed."""
-        mark = response.headers.get("etag", "")
-        mark = mark if mark and not mark.startswith("W/") else response.headers.get("last-modified", "")
-        if response.status_code == 206:
-            if not start or not response.headers.get("content-range", "").startswith(f"bytes {start}-"):
-                self._forget()
-                raise _failed(self._url, "the server continues at another place than was asked for")
-            return start
-        self._partial.mark = mark[:200]
-        self._partial.path.write_bytes(b"")
-        self._note.write_text(json.dumps({"url": self._url, "mark": self._partial.mark}), encoding="utf-8")
-        return 0
+        """Bytes of the whole; a server that sends others than asked for, or of another whole, is not believed."""
+        found = _RANGE.fullmatch(response.headers.get("content-range", ""))
+        if not start or found is None or int(found[1]) != start or int(found[2]) >= int(found[3]):
+            self._forget()
+            raise _failed(self._url, "the server continues at another place than was asked for")
+        if _mark_of(response) not in ("", self._partial.mark):
+            self._forget()
+            raise _failed(self._url, "the server continues with the bytes of another export")
+        return int(found[3])
 
-    def _write(self, response: httpx.Response, start: int) -> None:
+    def _begin(self, response: httpx.Response) -> int | None:
+        """Bytes of the whole, where the server says so; what was there before is thrown away."""
+        self._partial.mark = _mark_of(response)
+        self._partial.path.write_bytes(b"")
+        self._note.write_text(json.dumps({"url": self._shown, "mark": self._partial.mark}), encoding="utf-8")
+        length = response.headers.get("content-length", "")
+        return int(length) if length.isascii() and length.isdecimal() and len(length) < 20 else None
+
+    def _write(self, response: httpx.Response, start: int, expected: int | None) -> None:
         import httpx
 
-        length = response.headers.get("content-length", "")
-        expected = start + int(length) if length.isascii() and length.isdecimal() and len(length) < 20 else None
         self._within(expected or 0)
         total = start
         with self._partial.path.open("ab") as out:
@@ -298,7 +330,7 @@ class _Fetch:
         if total > self._how.max_bytes:
             self._forget()
             raise _failed(self._url, f"the export has more than the {self._how.max_bytes:,} bytes allowed")
-        if self._now() > self._until:
+        if time.monotonic() > self._until:
             raise _failed(self._url, f"it takes longer than {self._how.deadline:.0f} seconds; run it again to go on")
 
     def _verify(self, response: httpx.Response) -> None:
@@ -318,6 +350,13 @@ class _Fetch:
         self._note.unlink(missing_ok=True)
 
 
+def _mark_of(response: httpx.Response) -> str:
+    """By what the server knows the same bytes again."""
+    strong = response.headers.get("etag", "")
+    mark: str = strong if strong and not strong.startswith("W/") else response.headers.get("last-modified", "")
+    return mark[:200]
+
+
 def _digest(path: Path, algorithm: str) -> bytes:
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as stream:
@@ -335,7 +374,7 @@ def _decoded(text: str) -> bytes:
 
 def _failed(url: str, cause: str) -> CouldNotDecide:
     return CouldNotDecide(
-        f"the advisories could not be fetched from {url[:200]}",
+        f"the advisories could not be fetched from {shown_url(url)[:200]}",
         cause=cause,
         next_step="Run it again (a download goes on where it stopped), or import a file: pratique advisories import.",
     )

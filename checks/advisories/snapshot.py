@@ -10,18 +10,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from checks.advisories.database import Tally, build
-from checks.advisories.index import Indexed, Origin, building, changing, settle, write_index
+from checks.advisories.index import Indexed, Origin, building, changing, require_newer, settle, write_index
 from checks.advisories.osv import MAX_RECORD
 from checks.advisories.source import Snapshot
-from pratique.bounds import read_bounded
+from pratique.bounds import open_regular, read_bounded
 from pratique.digests import Digest, sha256_file, sha256_json
 from pratique.errors import InvalidInput
 
 MAX_ARCHIVE = 4 * 1024**3
-MAX_RECORDS = 2_000_000
-MAX_UNPACKED = 32 * 1024**3
+MAX_RECORDS = 1_000_000
+MAX_RATIO = 50
+"""How many times the archive's size its records may have: those of osv.dev have less than ten times."""
+_FREE = 64 * 1024**2
+"""Bytes that any archive may unpack to."""
+_MAX_DIRECTORY = 256 * 1024**2
+"""Bytes of an archive's directory, which is read into memory whole."""
+_END_SIZE, _END_COMMENT = 22, 65_535
 MAX_UNREADABLE = 0.02
 """Share of records that may be unreadable before the whole snapshot is refused."""
 _KEV = "known_exploited_vulnerabilities.json"
@@ -43,15 +50,23 @@ def import_snapshot(
     ecosystem: str | None = None,
     label: str = "",
     origin: Origin | None = None,
+    replace_newer: bool = False,
 ) -> Snapshot:
     """Import `archive` into `home`, replacing what `home` held of the same ecosystems.
 
     `archive` is an `all.zip` of one ecosystem, a directory of its records, or a directory with one directory an
-    ecosystem (each with `all.zip` or records). `taken` is the day on which the snapshot left its source.
-    Raises `InvalidInput` (`advisories/…`) where nothing usable is there; `home` is then as before.
+    ecosystem (each with `all.zip` or records). `taken` is the day on which the snapshot left its source; one of a later
+    day is not replaced unless `replace_newer` says so.
+    Raises `InvalidInput` (`advisories/…`) where nothing usable is there and `CouldNotDecide` where it cannot be stored;
+    `home` is then as before.
     """
     with changing(home) as index:
         imported = [_import_one(source, home, taken, label, origin) for source in _sources(archive, ecosystem)]
+        if not replace_newer:
+            present = {entry.snapshot.ecosystems: entry.snapshot.taken for entry in index.snapshots}
+            for entry in imported:
+                name = entry.snapshot.ecosystems
+                require_newer(name[0], taken, present.get(name), str(archive))
         write_index(home, index.with_snapshots(imported))
     snapshots = [entry.snapshot for entry in imported]
     if len(snapshots) == 1:
@@ -64,6 +79,7 @@ def import_snapshot(
         label=label,
         withdrawn=sum(s.withdrawn for s in snapshots),
         unreadable=tuple(name for s in snapshots for name in s.unreadable),
+        broken=sum(s.broken for s in snapshots),
         nameless=sum(s.nameless for s in snapshots),
     )
 
@@ -89,13 +105,10 @@ def confirm_snapshot(home: Path, ecosystem: str, origin: Origin, taken: date) ->
 
 
 def _import_one(source: _Source, home: Path, taken: date, label: str, origin: Origin | None) -> Indexed:
+    digest = _digest_of_archive(source.path) if source.is_archive else _digest_of_records(source.path)
+    records = _zip_records(source.path) if source.is_archive else _directory_records(source.path)
     built = building(home)
-    try:
-        digest = sha256_file(source.path) if source.is_archive else _digest_of_records(source.path)
-        records = _zip_records(source.path) if source.is_archive else _directory_records(source.path)
-        tally = build(built, records, source.ecosystem, where=str(source.path))
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise _refuse("unreadable", str(source.path), "cannot be read as an OSV export", str(error)) from error
+    tally = build(built, records, source.ecosystem, where=str(source.path))
     _require_usable(tally, source)
     database, database_digest = settle(home, built, tally.ecosystem)
     snapshot = Snapshot(
@@ -105,7 +118,8 @@ def _import_one(source: _Source, home: Path, taken: date, label: str, origin: Or
         records=tally.records,
         label=label,
         withdrawn=tally.withdrawn,
-        unreadable=tuple(tally.unreadable[:50]),
+        unreadable=tuple(tally.unreadable),
+        broken=tally.broken,
         nameless=tally.nameless,
         releases=tally.releases,
     )
@@ -115,9 +129,9 @@ def _import_one(source: _Source, home: Path, taken: date, label: str, origin: Or
 def _require_usable(tally: Tally, source: _Source) -> None:
     if tally.records - tally.withdrawn <= 0:
         raise _refuse("empty", str(source.path), "not one usable advisory in it")
-    if len(tally.unreadable) > MAX_UNREADABLE * (tally.records + len(tally.unreadable)) + 2:
+    if tally.broken > MAX_UNREADABLE * (tally.records + tally.broken) + 2:
         first = "; ".join(tally.unreadable[:3])
-        raise _refuse("broken", str(source.path), f"{len(tally.unreadable):,} records cannot be read", first)
+        raise _refuse("broken", str(source.path), f"{tally.broken:,} records cannot be read", first)
 
 
 # --- where records come from -----------------------------------------------------------------------------------------
@@ -127,7 +141,8 @@ def _sources(archive: Path, ecosystem: str | None) -> list[_Source]:
     if archive.is_file():
         return [_Source(archive, ecosystem or _ecosystem_of(archive), is_archive=True)]
     if not archive.is_dir():
-        raise _refuse("missing", str(archive), "there is no such file or directory")
+        what = "neither a file nor a directory" if archive.exists() else "there is no such file or directory"
+        raise _refuse("missing", str(archive), what)
     if (archive / "all.zip").is_file():
         return [_Source(archive / "all.zip", ecosystem or archive.name, is_archive=True)]
     if any(_records_in(archive)):
@@ -154,20 +169,40 @@ def _ecosystem_of(archive: Path) -> str | None:
 
 def _zip_records(archive: Path) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each record; sizes are enforced while unpacking, not believed."""
-    if archive.stat().st_size > MAX_ARCHIVE:
-        raise _refuse("too-large", str(archive), f"larger than {MAX_ARCHIVE:,} bytes")
-    unpacked = 0
-    with zipfile.ZipFile(archive) as opened:
+    try:
+        with open_regular(archive, MAX_ARCHIVE, follow_links=True) as stream:
+            yield from _unpacked(stream, archive)
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise _refuse("unreadable", str(archive), "cannot be read as an OSV export", str(error)) from error
+
+
+def _unpacked(stream: BinaryIO, archive: Path) -> Iterator[tuple[str, bytes]]:
+    packed = stream.seek(0, 2)
+    if _directory_size(stream, packed) > _MAX_DIRECTORY:
+        raise _refuse("too-many", str(archive), f"a directory of more than {_MAX_DIRECTORY:,} bytes")
+    allowed = _FREE + MAX_RATIO * packed
+    with zipfile.ZipFile(stream) as opened:
         members = [member for member in opened.infolist() if member.filename.endswith(".json")]
         if len(members) > MAX_RECORDS:
             raise _refuse("too-many", str(archive), f"more than {MAX_RECORDS:,} records")
+        if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
+            raise _refuse("unreadable", str(archive), "packed in another way than osv.dev does (deflate)")
         for member in members:
-            with opened.open(member) as stream:
-                data = stream.read(MAX_RECORD + 1)
-            unpacked += len(data)
-            if unpacked > MAX_UNPACKED:
-                raise _refuse("too-large", str(archive), f"unpacks to more than {MAX_UNPACKED:,} bytes")
+            with opened.open(member) as content:
+                data = content.read(MAX_RECORD + 1)
+            allowed -= len(data)
+            if allowed < 0:
+                raise _refuse("too-large", str(archive), f"unpacks to more than {MAX_RATIO} times its size")
             yield PurePosixPath(member.filename).name, data
+
+
+def _directory_size(stream: BinaryIO, size: int) -> int:
+    """Bytes that the end of the archive announces for its directory (APPNOTE.TXT 4.3.14 and 4.3.16)."""
+    stream.seek(max(0, size - _END_SIZE - _END_COMMENT))
+    tail = stream.read(_END_SIZE + _END_COMMENT)
+    end, large = tail.rfind(b"PK\x05\x06"), tail.rfind(b"PK\x06\x06")
+    announced = int.from_bytes(tail[end + 12 : end + 16], "little") if end >= 0 else 0
+    return max(announced % 0xFFFFFFFF, int.from_bytes(tail[large + 40 : large + 48], "little") if large >= 0 else 0)
 
 
 def _directory_records(directory: Path) -> Iterator[tuple[str, bytes]]:
@@ -180,6 +215,13 @@ def _directory_records(directory: Path) -> Iterator[tuple[str, bytes]]:
 def _records_in(directory: Path) -> Iterator[Path]:
     """Files that may be records: CISA's list beside them is none."""
     return (path for path in directory.glob("*.json") if path.name != _KEV)
+
+
+def _digest_of_archive(archive: Path) -> Digest:
+    try:
+        return sha256_file(archive)
+    except OSError as error:
+        raise _refuse("unreadable", str(archive), "cannot be read", str(error)) from error
 
 
 def _digest_of_records(directory: Path) -> Digest:

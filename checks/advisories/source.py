@@ -22,8 +22,8 @@ class NotKnown(CouldNotDecide):
 class Snapshot:
     """One import: `digest` of its source bytes, the day it was taken at the source, how many records it holds.
 
-    `releases` are the keys of the releases that its records speak of (an empty one: of all). `unreadable` tells of
-    records that could not be read; of `nameless` ones not even the packages that they concern are known.
+    `releases` are the keys of the releases that its records speak of (an empty one: of all). `broken` records could not
+    be read, and `unreadable` tells why of the first; of `nameless` ones not even the packages are known.
     """
 
     digest: Digest
@@ -33,6 +33,7 @@ class Snapshot:
     label: str = ""
     withdrawn: int = 0
     unreadable: tuple[str, ...] = ()
+    broken: int = 0
     nameless: int = 0
     releases: tuple[str, ...] = ("",)
 

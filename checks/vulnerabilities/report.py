@@ -216,12 +216,13 @@ def _unreadable_records(source: AdvisorySource) -> list[Finding]:
         Finding(
             rule_id=f"{CHECK}/unreadable-records",
             level=Level.WARNING,
-            message=f"records of the {s.ecosystems[0]} snapshot could not be read: {'; '.join(s.unreadable[:3])}",
+            message=f"{s.broken} records of the {s.ecosystems[0]} snapshot could not be read: "
+            + "; ".join(s.unreadable[:3]),
             fix="Take the snapshot again from its source.",
             risks=RISKS,
         )
         for s in source.snapshots
-        if s.unreadable
+        if s.broken
     ]
 
 
@@ -241,7 +242,7 @@ def measurements_of(answer: Answer) -> tuple[Measurement, ...]:
     """The numbers that rules may rest on; of a list that is absent or old, none."""
     source, counts = answer.source, answer.counts
     unchecked = sum(answer.lookup.uncovered.values()) + len(answer.lookup.unanswered)
-    unreadable = sum(len(snapshot.unreadable) for snapshot in source.snapshots)
+    unreadable = sum(snapshot.broken for snapshot in source.snapshots)
     unit = "vulnerabilities"
     return (
         *(Measurement(name=s.value, value=counts[s], unit=unit, method="OSV, CVSS") for s in Severity),

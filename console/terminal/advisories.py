@@ -39,6 +39,9 @@ def import_(
         str | None, typer.Option("--ecosystem", help="PyPI, Debian, npm …; needed where the path does not say it.")
     ] = None,
     label: Annotated[str, typer.Option("--label", help="A note that is shown with every verdict.")] = "",
+    replace_newer: Annotated[
+        bool, typer.Option("--replace-newer", help="Also where what is in use is said to be of a later day.")
+    ] = False,
     home: HomeOption = None,
 ) -> None:
     """Import a snapshot, from a file or a USB stick; it replaces the one of its ecosystem, or the list of its kind.
@@ -47,12 +50,22 @@ def import_(
     are to use a vulnerability) and KEV (which ones they do use) are told apart from advisories by their content.
     """
     from checks.advisories import Snapshot
+    from console.plain import plain
     from flows.advisories import import_advisories
 
-    typer.echo(f"reading {archive}", err=True)
-    home_of_them = settings_from(home).advisories
-    for one in import_advisories(home_of_them, archive, taken=date.date(), ecosystem=ecosystem, label=label):
-        what = ", ".join(one.ecosystems) if isinstance(one, Snapshot) else one.kind.value.upper()
+    typer.echo(f"reading {plain(str(archive))}", err=True)
+    for one in import_advisories(
+        settings_from(home).advisories,
+        archive,
+        taken=date.date(),
+        ecosystem=ecosystem,
+        label=label,
+        replace_newer=replace_newer,
+    ):
+        if isinstance(one, Snapshot):
+            what = ", ".join(one.ecosystems) + _aside(one.withdrawn, one.broken)
+        else:
+            what = one.kind.value.upper()
         typer.echo(f"imported {one.records} records of {what}, taken {one.taken}, {one.digest}")
 
 
@@ -93,7 +106,8 @@ def update(
             typer.echo(f"{name}:", err=True)
             explain(outcome)
         else:
-            typer.echo(f"{name}: {outcome.records} records, taken {outcome.taken}, {outcome.digest}")
+            aside = _aside(outcome.withdrawn, outcome.broken)
+            typer.echo(f"{name}: {outcome.records} records{aside}, taken {outcome.taken}, {outcome.digest}")
     if failed:
         raise typer.Exit(COULD_NOT_DECIDE)
 
@@ -116,11 +130,15 @@ def status(
         typer.echo(json.dumps([one.as_json() for one in held], indent=2))
     else:
         for one in held:
-            counts = f"{one.records} records" + (f" ({one.withdrawn} withdrawn)" if one.withdrawn else "")
-            counts += f", {one.unreadable} unreadable" if one.unreadable else ""
             age = f"taken {one.taken} ({one.age_days} days ago)"
+            counts = f"{one.records} records{_aside(one.withdrawn, one.unreadable)}"
             typer.echo(f"{one.name}: {counts}, {age}, {one.digest} {plain(one.label)}".rstrip())
             if one.problem:
                 typer.echo(f"    {one.problem}")
     if any(one.problem for one in held):
         raise typer.Exit(COULD_NOT_DECIDE)
+
+
+def _aside(withdrawn: int, unreadable: int) -> str:
+    told = [f"{n} {what}" for n, what in ((withdrawn, "withdrawn"), (unreadable, "unreadable")) if n]
+    return f" ({', '.join(told)})" if told else ""

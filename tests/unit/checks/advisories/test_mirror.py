@@ -91,10 +91,12 @@ def breaks_off(handler: Handler) -> None:
 
 
 def answers(code: int, body: bytes = b"", **headers: str) -> Answer:
-    """A fixed answer."""
+    """A fixed answer; headers may name half and whole of the archive, and the last of the next 50 bytes."""
 
     def answer(handler: Handler) -> None:
-        handler.start(code, len(body), **headers)
+        whole = len(handler.mirror.archive)
+        places = {"half": whole // 2, "last": whole // 2 + 49, "whole": whole}
+        handler.start(code, len(body), **{name: value.format(**places) for name, value in headers.items()})
         handler.wfile.write(body)
 
     return answer
@@ -173,7 +175,7 @@ def test_a_mirror_that_went_back_does_not_replace_what_is_newer(mirror: Mirror, 
     fetch(mirror, tmp_path)
     mirror.archive += b"\0"  # another file
     mirror.answers = [answers(200, mirror.archive, Last_Modified="Wed, 01 Jul 2026 08:00:00 GMT")]
-    with pytest.raises(CouldNotDecide, match="older than the snapshot"):
+    with pytest.raises(CouldNotDecide, match="older than what is in use"):
         fetch(mirror, tmp_path)
 
 
@@ -334,6 +336,24 @@ def too_much(handler: Handler) -> None:
     handler.close_connection = True
 
 
+def headers_without_an_end(handler: Handler) -> None:
+    """A header now and then, for ever: no single wait is long."""
+    handler.wfile.write(b"HTTP/1.0 200 OK\r\n")
+    for number in range(60):
+        try:
+            handler.wfile.write(b"X-%d: x\r\n" % number)
+            handler.wfile.flush()
+        except OSError:
+            return
+        threading.Event().wait(0.05)
+    handler.close_connection = True
+
+
+def part(where: str, **headers: str) -> Answer:
+    """An answer to a request for the rest."""
+    return answers(206, b"x" * 50, Content_Range=where, **headers)
+
+
 HOSTILE: dict[str, list[Answer]] = {
     "not found": [answers(404)],
     "broken server": [answers(500, b"oops")],
@@ -346,7 +366,13 @@ HOSTILE: dict[str, list[Answer]] = {
     "sends more than is allowed": [too_much],
     "compressed, which was not asked for": [answers(200, b"x" * 50, Content_Encoding="gzip")],
     "a part that was not asked for": [answers(206, b"x" * 50, Content_Range="bytes 0-49/99")],
-    "continues elsewhere": [breaks_off, answers(206, b"x" * 50, Content_Range="bytes 7-56/99")],
+    "continues elsewhere": [breaks_off, part("bytes 7-56/99")],
+    "continues without saying where": [breaks_off, part("")],
+    "continues behind its own end": [breaks_off, part("bytes {half}-99999/9999")],
+    "continues with another export": [breaks_off, part("bytes {half}-99998/99999", ETag='"other"')],
+    "gives a piece for the rest, again and again": [breaks_off, *[part("bytes {half}-{last}/{whole}")] * 3],
+    "headers without an end": [headers_without_an_end],
+    "redirect to another machine without TLS": [answers(302, Location="http://192.0.2.1/all.zip")],
     "redirects in a circle": [redirected] * 7,
     "redirect to a file": [answers(302, Location="file:///etc/passwd")],
     "redirect without a place": [answers(302, Location="")],
@@ -364,6 +390,44 @@ def test_a_server_that_cannot_be_used_decides_nothing(attack: str, mirror: Mirro
         update(tmp_path, "PyPI", clock=NOW, base=mirror.url, how=how)
     assert (tmp_path / "index.json").read_bytes() == before
     assert present(tmp_path) == 1
+
+
+def test_a_piece_of_the_rest_is_kept_and_the_download_goes_on(mirror: Mirror, tmp_path: Path) -> None:
+    def a_piece(handler: Handler) -> None:
+        start = int(handler.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        data = mirror.archive
+        handler.start(206, 50, Content_Range=f"bytes {start}-{start + 49}/{len(data)}")
+        handler.wfile.write(data[start : start + 50])
+
+    mirror.answers = [breaks_off, a_piece]
+    fetch(mirror, tmp_path)
+    half = len(mirror.archive) // 2
+    assert [asked for _, asked in mirror.asked] == ["", f"bytes={half}-", f"bytes={half + 50}-"]
+
+
+def test_a_password_in_the_address_goes_to_the_server_alone(mirror: Mirror, tmp_path: Path) -> None:
+    base = mirror.url.replace("http://", "http://somebody:secret@")
+    heard: list[str] = []
+
+    def asked_with(handler: Handler) -> None:
+        heard.append(handler.headers.get("Authorization", ""))
+        honest(handler)
+
+    mirror.answers = [asked_with, answers(404)]
+    taken = update(tmp_path, "PyPI", clock=NOW, base=base, how=QUICK)
+    with pytest.raises(CouldNotDecide) as failed:
+        update(tmp_path, "PyPI", clock=NOW, base=base, how=QUICK)
+    assert heard == ["Basic " + base64.b64encode(b"somebody:secret").decode()]
+    told = taken.label + str(failed.value) + (tmp_path / "index.json").read_text()
+    assert "secret" not in told
+    assert update(tmp_path, "PyPI", clock=NOW, base=base, how=QUICK)  # known again without it
+    assert mirror.sent[-1] == 304
+
+
+def test_a_home_that_is_full_or_closed_decides_nothing(mirror: Mirror, tmp_path: Path) -> None:
+    (tmp_path / "downloads").write_text("a file where a directory should be")
+    with pytest.raises(CouldNotDecide, match="could not be stored"):
+        fetch(mirror, tmp_path)
 
 
 def test_a_server_that_is_not_there_decides_nothing(mirror: Mirror, tmp_path: Path) -> None:
