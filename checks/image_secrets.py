@@ -23,7 +23,8 @@ _TELLING_NAME = re.compile(
 )
 _ASSIGNMENT = re.compile(r"\b([A-Za-z][A-Za-z0-9_]{2,80})=(?:\"([^\"]{4,})\"|'([^']{4,})'|([^\s\"';|&$]{4,}))")
 _ENVIRONMENT_LINE = (
-    r"^\s*(?:export\s+)?\w*(?:password|passwd|secret|token|api_?key|access_?key|private_?key)\w*\s*=\s*"
+    r"^[ \t]*(?:export[ \t]+)?\w{0,80}?(?:password|passwd|secret|token|api_?key|access_?key|private_?key)\w{0,80}"
+    r"[ \t]*=[ \t]*"
     r"(?![\"']?(?:\$|<|\{|changeme|xxx|your|none|null|true|false|/))[\"']?[^\s\"'#]{6,}"
 )
 _NAMED_FILES: Sequence[tuple[re.Pattern[str], re.Pattern[str], str]] = tuple(
@@ -38,7 +39,7 @@ _NAMED_FILES: Sequence[tuple[re.Pattern[str], re.Pattern[str], str]] = tuple(
         (r"\.pgpass", r"^[^#:\n]+:[^:\n]*:[^:\n]*:[^:\n]*:\S+", "a database's password"),
         (
             r"\.kube/config|[^/]*kubeconfig[^/]*|kubernetes/admin\.conf",
-            r"^\s*(?:client-key-data|token|password|id-token|refresh-token):\s*\S{8,}",
+            r"^[ \t]*(?:client-key-data|token|password|id-token|refresh-token):\s*\S{8,}",
             "a cluster's credentials",
         ),
         (r"\.htpasswd", r"^[^:\s#]+:(?:\$|\{SHA\}|[./0-9A-Za-z]{13}$)", "the hash of a password"),

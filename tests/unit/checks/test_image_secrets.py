@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checks.image import check_image
+from checks.image_secrets import secret_in_file
 from checks.interface import CheckResult, Level, Status
 from checks.secret_forms import find_hits
 from pratique.intake.image import ImageLimits, LayoutImage, open_image, read_inventory
@@ -235,6 +236,13 @@ def test_any_text_is_searched_and_its_lines_are_counted(text: str) -> None:
 def test_made_up_keys_in_tests_are_warnings(tmp_path: Path) -> None:
     result = judged(tmp_path, of(("app/tests/key.py", KEY.encode())))
     assert secrets(result) == [("/app/tests/key.py (layer 0)", Level.WARNING)]
+
+
+@pytest.mark.parametrize("path", ["app/.env", "root/.kube/config", "root/.netrc", "root/.pgpass"])
+@pytest.mark.parametrize("piece", [b"\n", b" ", b"password", b"token:\n"])
+def test_a_file_of_nothing_but_the_beginning_of_a_form_holds_nobody_up(path: str, piece: bytes) -> None:
+    """Where a search begins anew at each line and runs to the end of the file, this takes a day."""
+    assert secret_in_file(path, piece * ((1 << 19) // len(piece))) is None
 
 
 def test_a_credential_file_removed_by_a_later_layer_is_told(tmp_path: Path) -> None:
