@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -60,7 +61,7 @@ class Service:
     how: Asking = _HOW
 
 
-class OnlineAdvisories:
+class OnlineAdvisories(ABC):
     """A service as an `AdvisorySource`: what it is asked once is remembered, so that its answers agree."""
 
     def __init__(self, service: VulnerabilityService, wire: Wire, name: str, today: date) -> None:
@@ -104,11 +105,13 @@ class OnlineAdvisories:
             self._remembered[asked] = self._ask(*asked)
         return self._remembered[asked]
 
+    @abstractmethod
     def _speaks_of(self, ecosystem: str) -> bool:
-        raise NotImplementedError
+        """Whether the service has anything on the ecosystem."""
 
+    @abstractmethod
     def _ask(self, ecosystem: str, name: str, version: str) -> list[Match]:
-        raise NotImplementedError
+        """The service's answer on one package; raises as `matches`."""
 
     def _snapshot(self, ecosystem: str) -> Snapshot:
         return Snapshot(self.digest, self._today, (ecosystem,), max(1, self._wire.answers), f"asked {self._name}")

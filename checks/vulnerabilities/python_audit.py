@@ -98,7 +98,7 @@ class ComponentSource(DependencySource):  # type: ignore[misc]
                 yield Odd(component.name, f"version {component.version[:80]!r}", component)
 
     def fix(self, fix_version: ResolvedFixVersion) -> None:
-        """Images are mended by their providers; raises `NotImplementedError`."""
+        """Asked for by pip-audit's interface and never called: images are mended by their providers."""
         raise NotImplementedError("an image is not changed here")
 
 

@@ -109,6 +109,35 @@ def edited(bundle: str, change: Callable[[dict[str, Any]], object]) -> str:
     return json.dumps(document)
 
 
+def material(bundle: dict[str, Any]) -> dict[str, Any]:
+    """The part of a parsed bundle that says how to verify it."""
+    found: dict[str, Any] = bundle["verificationMaterial"]
+    return found
+
+
+def entry(bundle: dict[str, Any]) -> dict[str, Any]:
+    """The log entry of a parsed bundle."""
+    found: dict[str, Any] = material(bundle)["tlogEntries"][0]
+    return found
+
+
+Forgery = Callable[[Bench], Case]
+
+
+class Forgeries(dict[str, tuple[Forgery, set[str]]]):
+    """Forgeries by name, each with the rules that its errors must include."""
+
+    def enter(self, name: str, *rules: str) -> Callable[[Forgery], Forgery]:
+        """Decorate what makes a forgery, to enter it into this table."""
+
+        def enter(make: Forgery) -> Forgery:
+            assert name not in self
+            self[name] = (make, set(rules))
+            return make
+
+        return enter
+
+
 def managed_key(key: ec.EllipticCurvePrivateKey, **window: datetime) -> ManagedKey:
     """The public half of `key` as a policy names it."""
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

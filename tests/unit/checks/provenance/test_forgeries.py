@@ -28,34 +28,17 @@ from tests.unit.checks.provenance.bench import (
     STRANGER,
     Bench,
     Case,
+    Forgeries,
+    Forgery,
     edited,
+    entry,
     errors,
     managed_key,
+    material,
 )
 
-Forgery = Callable[[Bench], Case]
-FORGERIES: dict[str, tuple[Forgery, set[str]]] = {}
-
-
-def forgery(name: str, *rules: str) -> Callable[[Forgery], Forgery]:
-    """Enter a forgery into the table: its errors must include `rules`."""
-
-    def enter(make: Forgery) -> Forgery:
-        assert name not in FORGERIES
-        FORGERIES[name] = (make, set(rules))
-        return make
-
-    return enter
-
-
-def material(bundle: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = bundle["verificationMaterial"]
-    return found
-
-
-def entry(bundle: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = material(bundle)["tlogEntries"][0]
-    return found
+FORGERIES = Forgeries()
+forgery = FORGERIES.enter
 
 
 def flipped(text: str, position: int = 20) -> str:

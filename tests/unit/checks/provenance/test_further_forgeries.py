@@ -31,37 +31,20 @@ from tests.unit.checks.provenance.bench import (
     STRANGER,
     Bench,
     Case,
+    Forgeries,
+    Forgery,
     edited,
+    entry,
     errors,
     managed_key,
+    material,
     statement,
 )
 
-Forgery = Callable[[Bench], Case]
-FORGERIES: dict[str, tuple[Forgery, set[str]]] = {}
+FORGERIES = Forgeries()
+forgery = FORGERIES.enter
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """Of the group of P-256."""
-
-
-def forgery(name: str, *rules: str) -> Callable[[Forgery], Forgery]:
-    """Enter a forgery into the table: its errors must include `rules`."""
-
-    def enter(make: Forgery) -> Forgery:
-        assert name not in FORGERIES
-        FORGERIES[name] = (make, set(rules))
-        return make
-
-    return enter
-
-
-def material(bundle: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = bundle["verificationMaterial"]
-    return found
-
-
-def entry(bundle: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = material(bundle)["tlogEntries"][0]
-    return found
 
 
 def old_form(bundle: dict[str, Any]) -> None:
