@@ -114,6 +114,10 @@ NONCONFORMING: dict[str, tuple[Callable[[Any], int | None], str]] = {
         also(lambda call: (call.output / "scores.csv").rename(call.output / "x.csv")),
         "output-missing",
     ),
+    "output in a directory that the glob does not name": (
+        lambda call: call.write("deep/scores.csv", "patient_id,score\n") or 0,
+        "output-missing",
+    ),
     "output that is no table": (also(lambda call: call.write("scores.csv", b"\xff\xfe\x00")), "output-unreadable"),
     "ragged table": (also(lambda call: call.write("scores.csv", "a,b\n1\n")), "output-unreadable"),
     "volume whose dimensions lie": (
