@@ -17,7 +17,7 @@ from pratique.intake.image.model import FileClass, FileEntry, Inventory
 __all__ = ["ModelVerdict", "Reason", "Verdict", "check_model_files", "scan_model", "scan_stream"]
 
 CHECK = "model_files"
-VERSION = "5"
+VERSION = "6"
 _RISKS = ("G1", "T2", "U6")
 _MAX_SHOWN = 8
 _ORDER = {Level.ERROR: 0, Level.WARNING: 1, Level.NOTE: 2}

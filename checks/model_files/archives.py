@@ -40,7 +40,7 @@ _USUAL_OPERATORS = frozenset(
     (b"aten", b"prim", b"prims", b"quantized", b"quantized_decomposed", b"torchvision", b"prepacked", b"inductor")
 )
 TORCHSCRIPT = "TorchScript"
-_ANY_CONTENT = frozenset(("zip", "tar"))
+_ANY_CONTENT = frozenset(("zip", "tar", "TorchServe"))
 """Archives that may hold anything, such as packages with libraries in them."""
 _NATIVE = (b"\x7fELF", b"MZ", b"\xfe\xed\xfa", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 _MAGICS = (b"\x80", b"PK\x03\x04", b"\x93NUMPY", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x89HDF", b"GGUF")
@@ -57,6 +57,10 @@ def examine_zip(part: Part, found: Found, examine: Examine) -> None:
             check_layout(archive, part.stream, part.size)
             kind = _zip_kind(names)
             found.formats.append(kind)
+            if kind == "TorchServe":
+                found.unsafe(
+                    "python-code", "an archive for TorchServe, whose handler runs when it is loaded", part.name
+                )
             if kind == "torch.package":
                 found.unsafe("python-code", "a torch.package, whose Python modules run when it is loaded", part.name)
             for member in archive.infolist():
@@ -73,6 +77,8 @@ def _zip_kind(names: list[str]) -> str:
     tails = {name.rpartition("/")[2] for name in names}
     if "extern_modules" in tails and any("/.data/" in f"/{name}" for name in names):
         return "torch.package"
+    if "MAR-INF/MANIFEST.json" in names:
+        return "TorchServe"
     if "constants.pkl" in tails:
         return TORCHSCRIPT
     if "archive_format" in tails:
@@ -142,7 +148,11 @@ def examine_compressed(part: Part, found: Found, examine: Examine, kind: str) ->
     """The content of a compressed stream."""
     found.formats.append(kind)
     part.stream.seek(0)
-    name = part.name.removesuffix(part.suffix) if part.suffix in (".gz", ".bz2", ".xz", ".lzma", ".z") else part.name
+    name = (
+        part.name.removesuffix(part.suffix)
+        if part.suffix in (".gz", ".bz2", ".xz", ".lzma", ".z", ".zst")
+        else part.name
+    )
     try:
         with unpacked(_decompressor(part, kind), part, name, found) as inner:
             examine(inner, found)
@@ -155,28 +165,46 @@ def _decompressor(part: Part, kind: str) -> BinaryIO:
         return cast(BinaryIO, gzip.GzipFile(fileobj=part.stream, mode="rb"))
     if kind == "bzip2":
         return cast(BinaryIO, bz2.BZ2File(part.stream))
-    if kind == "zlib":
-        return cast(BinaryIO, _ZlibReader(part.stream))
+    if kind in ("zlib", "zstandard"):
+        return cast(BinaryIO, _Pieces(_zlib_pieces(part.stream) if kind == "zlib" else _zstd_pieces(part.stream)))
     return cast(BinaryIO, lzma.LZMAFile(part.stream))
 
 
-class _ZlibReader:
-    """A zlib stream read in pieces, so that a bomb is met with the budget and not with the memory."""
+class _Pieces:
+    """Pieces of a stream as something to read, so that a bomb is met with the budget and not with the memory."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._pieces = self._read(stream)
-
-    @staticmethod
-    def _read(stream: BinaryIO) -> Iterator[bytes]:
-        decompressor = zlib.decompressobj()
-        while chunk := decompressor.unconsumed_tail or stream.read(1 << 16):
-            yield decompressor.decompress(chunk, 1 << 20)
-        yield decompressor.flush()
-        if not decompressor.eof:
-            raise zlib.error("the stream is cut short")
-        if decompressor.unused_data:
-            raise zlib.error("bytes after the end of the stream")
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
 
     def read(self, size: int) -> bytes:
-        """The next piece, at most 1 MiB."""
+        """The next piece, of any size."""
         return next((piece for piece in self._pieces if piece), b"")
+
+
+def _zlib_pieces(stream: BinaryIO) -> Iterator[bytes]:
+    decompressor = zlib.decompressobj()
+    while chunk := decompressor.unconsumed_tail or stream.read(1 << 16):
+        yield decompressor.decompress(chunk, 1 << 20)
+    yield decompressor.flush()
+    if not decompressor.eof:
+        raise zlib.error("the stream is cut short")
+    if decompressor.unused_data:
+        raise zlib.error("bytes after the end of the stream")
+
+
+def _zstd_pieces(stream: BinaryIO) -> Iterator[bytes]:
+    """Frame by frame; a piece of 1 KiB unpacks to 30 MB at most."""
+    from zstandard import ZstdDecompressor, ZstdError
+
+    rest = b""
+    try:
+        while rest or (rest := stream.read(1 << 10)):
+            frame = ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+            while not frame.eof and (chunk := rest or stream.read(1 << 10)):
+                rest = b""
+                yield frame.decompress(chunk)
+            if not frame.eof:
+                raise ValueError("the stream is cut short")
+            rest = frame.unused_data
+    except ZstdError as error:
+        raise ValueError(str(error)) from error

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
+from math import prod
 from typing import Any, Final
 
 from checks.model_files import keras
 from checks.model_files.allowlist import is_allowed
+from checks.model_files.hdf5 import examine_structure
 from checks.model_files.opcodes import Unparsable
 from checks.model_files.parts import Found, Part
 from checks.model_files.templates import examine_template
@@ -26,6 +28,18 @@ _DATA_FORMATS = (
     (b"CBM1", "CatBoost"),
     (b"MATLAB 5.0 MAT", "MATLAB 5"),
 )
+_CLASS_KEYS = re.compile(rb'"(?:class_name|__class__|chat_template)"|\\u00(?:5[fF]|6[0-9a-fA-F]|7[0-9aA])')
+"""Keys that matter, and letters and underlines that are written as escapes, which nobody does without a reason."""
+_TENSOR_BITS: Final = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E5M2FNUZ", "F8_E4M3FNUZ"), 8),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
+    **dict.fromkeys(("I32", "U32", "F32"), 32),
+    **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
+    "C128": 128,
+    "F4": 4,
+    "F6_E2M3": 6,
+    "F6_E3M2": 6,
+}
 _ONE_ELEMENT_KEYS = ("chat_template", "template")
 _XML_DECLARES = re.compile(rb"<!(?:DOCTYPE|ENTITY)|<\?xml-stylesheet", re.IGNORECASE)
 _SKOPS: Final = {
@@ -72,6 +86,11 @@ _SKOPS: Final = {
     ),
     "numpy.ma": ("MaskedArray",),
     "numpy.random": ("Generator", "RandomState"),
+    "numpy.random._generator": ("Generator",),
+    "numpy.random._mt19937": ("MT19937",),
+    "numpy.random._pcg64": ("PCG64", "PCG64DXSM"),
+    "numpy.random._philox": ("Philox",),
+    "numpy.random._sfc64": ("SFC64",),
     "numpy.random.mtrand": ("RandomState",),
     "scipy.sparse": ("csr_matrix", "csc_matrix", "coo_matrix", "csr_array", "csc_array", "coo_array"),
 }
@@ -112,10 +131,14 @@ def _types(description: Any) -> Iterator[str]:
             raise Unparsable("a NumPy header with an unknown type")
 
 
-def examine_hdf5(part: Part, found: Found) -> None:
-    """Keras keeps its configuration as JSON text in an attribute; the bytes are searched for what is code."""
+def examine_hdf5(part: Part, found: Found, offset: int) -> None:
+    """Followed for what leads out of the file; Keras's configuration, text in an attribute, is searched for code.
+
+    Raises `Unparsable`.
+    """
     found.formats.append("HDF5")
     keras.examine_text(windows(part), found, part.name)
+    examine_structure(part, found, offset)
 
 
 def examine_safetensors(part: Part, found: Found) -> None:
@@ -125,11 +148,9 @@ def examine_safetensors(part: Part, found: Found) -> None:
     length = int.from_bytes(part.stream.read(8), "little")
     header = _json(part.stream.read(min(length, _MAX_JSON)), part.name)
     try:
-        places = [tuple(entry["data_offsets"]) for key, entry in header.items() if key != "__metadata__"]
-    except (AttributeError, KeyError, TypeError) as error:
+        places = [_tensor_place(entry) for key, entry in header.items() if key != "__metadata__"]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Unparsable("a safetensors header of an unknown form") from error
-    if not all(len(place) == 2 and all(type(edge) is int for edge in place) for place in places):
-        raise Unparsable("a safetensors header of an unknown form")
     position = 0
     for start, end in sorted(places):
         if start != position or end < start:
@@ -139,21 +160,36 @@ def examine_safetensors(part: Part, found: Found) -> None:
         raise Unparsable("a safetensors header that does not fit its data")
 
 
+def _tensor_place(entry: dict[str, Any]) -> tuple[int, int]:
+    """Where the numbers of a tensor begin and end; raises where they are not as many as its shape says."""
+    start, end = entry["data_offsets"]
+    lengths = entry["shape"]
+    if not all(type(one) is int and one >= 0 for one in (start, end, *lengths)):
+        raise ValueError
+    if prod(lengths) * _TENSOR_BITS[entry["dtype"]] != 8 * (end - start):
+        raise ValueError
+    return start, end
+
+
 def is_safetensors(head: bytes, size: int) -> bool:
     """Eight bytes of length, then a JSON object."""
     return len(head) > 9 and head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= size - 8
 
 
-def examine_json(part: Part, found: Found) -> None:
-    """Keras (`config.json`, or any JSON with layers) and skops (`schema.json`) name classes that the loader imports."""
+def examine_json(part: Part, found: Found) -> bool:
+    """Keras (`config.json`, or any JSON with layers) and skops (`schema.json`) name classes that the loader imports.
+
+    False where it is no JSON. Raises `Unparsable` where it is none that reads one way only, and may name classes.
+    """
     base = part.name.rpartition("/")[2]
     part.stream.seek(0)
+    data = part.stream.read(_MAX_JSON + 1)
     try:
-        document = _json(part.stream.read(_MAX_JSON + 1), part.name)
+        document = _json(data, part.name)
     except Unparsable:
-        if base in ("config.json", "schema.json"):
+        if base in ("config.json", "schema.json") or _names_classes(data):
             raise
-        return
+        return False
     if base != "schema.json" and any("class_name" in node for node in _dicts(document)):
         found.formats.append("Keras configuration")
     elif isinstance(document, dict) and "learner" in document:
@@ -164,6 +200,12 @@ def examine_json(part: Part, found: Found) -> None:
         else:
             keras.examine_node(node, found, part.name)
             _templates(node, found, part.name)
+    return True
+
+
+def _names_classes(data: bytes) -> bool:
+    """Whether a broken JSON has keys by which loaders look up code, in any encoding that JSON may have."""
+    return _CLASS_KEYS.search(data.replace(b"\0", b"") if b"\0" in data[:4] else data) is not None
 
 
 def data_format(part: Part, head: bytes) -> str:

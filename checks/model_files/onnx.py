@@ -1,21 +1,17 @@
 """ONNX models (protobuf): external data must stay beside the model, operators must be the standard's.
 
-A small reader of the protobuf wire format that skips what does not matter, so that tensors are never read; field
-numbers are those of `onnx.proto3`.
+Messages that do not matter are skipped, so that tensors are never read; field numbers are those of `onnx.proto3`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from checks.model_files.opcodes import Unparsable
 from checks.model_files.parts import Found, Part
+from checks.model_files.protobuf import Fields
 
-_MAX_FIELDS = 5_000_000
 _MAX_DEPTH = 32
-_MAX_TEXT = 4096
 _DOMAINS = frozenset(
     (
         "",
@@ -47,17 +43,6 @@ _TEXTS: Final = {
 }
 _FOREIGN = frozenset(("EPContext", "PyOp", "PythonOp"))
 """Operators of known domains that hold compiled code, or name a file of it, or run Python."""
-_CORE_ML = 200
-"""Messages of Core ML begin as those of ONNX do; the kinds of its models have numbers from here on."""
-_CORE_ML_CUSTOM = frozenset((555, 556))
-
-
-@dataclass(frozen=True)
-class _Field:
-    number: int
-    wire: int
-    start: int
-    end: int
 
 
 def looks_like_onnx(part: Part) -> bool:
@@ -72,18 +57,13 @@ def examine_onnx(part: Part, found: Found) -> None:
     found.formats.append("ONNX")
     reader.message("Model", 0, part.size, 0)
     reader.judge_domains()
-    if any(number >= _CORE_ML for number in reader.top):
-        found.formats[-1] = "Core ML"
-        if reader.top & _CORE_ML_CUSTOM:
-            found.unsafe("custom-operators", "a custom model of Core ML, which needs code of its own", part.name)
 
 
 class _Reader:
     def __init__(self, part: Part, found: Found) -> None:
         self.part = part
         self.found = found
-        self.fields = 0
-        self.top: set[int] = set()
+        self.fields = Fields(part)
         self.used: set[tuple[str, str]] = set()
         self.defined: set[tuple[str, str]] = set()
 
@@ -91,15 +71,13 @@ class _Reader:
         if depth > _MAX_DEPTH:
             raise Unparsable("messages nested too deep", start)
         texts: dict[str, str] = {}
-        for field in self._fields(start, end):
+        for field in self.fields.of(start, end):
             inner = _MESSAGES[kind].get(field.number)
             label = _TEXTS.get(kind, {}).get(field.number)
-            if depth == 0:
-                self.top.add(field.number)
             if inner and field.wire == 2:
                 self.message(inner, field.start, field.end, depth + 1)
             elif label and field.wire == 2:
-                texts[label] = self._text(field)
+                texts[label] = self.fields.text(field)
         name, domain, location = texts.get("name", ""), texts.get("domain", ""), texts.get("value", "")
         if kind == "Function":
             self.defined.add((domain, name))
@@ -118,39 +96,6 @@ class _Reader:
         for domain in sorted(foreign):
             message = f"operators of the domain {domain[:80]!r}, which need code of their own"
             self.found.unsafe("custom-operators", message, self.part.name)
-
-    def _fields(self, start: int, end: int) -> Iterator[_Field]:
-        position = start
-        while position < end:
-            self.fields += 1
-            if self.fields > _MAX_FIELDS:
-                raise Unparsable(f"more than {_MAX_FIELDS:,} fields", position)
-            key, position = self._varint(position, end)
-            wire, size = key & 7, {1: 8, 5: 4}.get(key & 7)
-            if wire == 0:
-                _, position = self._varint(position, end)
-                continue
-            if wire == 2:
-                size, position = self._varint(position, end)
-            if size is None or position + size > end or key >> 3 == 0:
-                raise Unparsable("not a protobuf message", position)
-            yield _Field(key >> 3, wire, position, position + size)
-            position += size
-
-    def _varint(self, position: int, end: int) -> tuple[int, int]:
-        self.part.stream.seek(position)
-        value = 0
-        for shift, byte in enumerate(self.part.stream.read(min(10, end - position))):
-            value |= (byte & 0x7F) << (7 * shift)
-            if not byte & 0x80:
-                return value, position + shift + 1
-        raise Unparsable("not a protobuf message", position)
-
-    def _text(self, field: _Field) -> str:
-        if field.end - field.start > _MAX_TEXT:
-            raise Unparsable("a name that is far too long", field.start)
-        self.part.stream.seek(field.start)
-        return self.part.stream.read(field.end - field.start).decode("utf-8", "replace")
 
 
 def _leaves(location: str) -> bool:

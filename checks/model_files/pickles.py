@@ -15,7 +15,7 @@ import io
 from typing import Any, BinaryIO, Final
 
 from checks.model_files.allowlist import is_allowed, is_known_dangerous, may_call
-from checks.model_files.arguments import odd_arguments
+from checks.model_files.arguments import odd_arguments, odd_state
 from checks.model_files.arrays import element_count, item_width
 from checks.model_files.opcodes import OPAQUE, Step, Unparsable, read_steps, starts_like_opcode
 from checks.model_files.report import (
@@ -52,6 +52,7 @@ class Walk:
         self.protocol = 0
         self.getattr_at = -1
         self.getattr_only_known = False
+        self.getattr_names: set[tuple[str, str]] = set()
 
     def run(self) -> None:
         """Raises `Unparsable` where the bytes do not make a whole pickle."""
@@ -65,6 +66,8 @@ class Walk:
                 raise Unparsable(f"{step.name} finds nothing to work on", step.offset) from error
         if self.getattr_at >= 0 and not self.getattr_only_known:
             self.report.add("dangerous-import", f"imports {GETATTR}, which can run code", self.getattr_at)
+        else:
+            self.report.listed |= self.getattr_names
         self.report.pickles += 1
 
     # --- the stack ---------------------------------------------------------------------------------------------------
@@ -203,8 +206,10 @@ class Walk:
         self.report.imports.add((module, name))
         if found == GETATTR:
             self.getattr_at = step.offset
-            return found
-        if not is_allowed(found.module, found.name) and not (self.report.torchscript and _of_torchscript(found)):
+            self.getattr_names.add((module, name))
+        elif is_allowed(found.module, found.name):
+            self.report.listed.add((module, name))
+        elif not (self.report.torchscript and _of_torchscript(found)):
             if is_known_dangerous(found.module, found.name):
                 self.report.add("dangerous-import", f"imports {found}, which can run code", step.offset)
             else:
@@ -258,6 +263,8 @@ class Walk:
         self._refuse_changed_import(target, step)
         if isinstance(target, Made):
             target.state = state
+            if odd := odd_state(target.by, target.arguments, state):
+                self.report.add("unlisted-call", odd, step.offset)
             if (target.by.module, target.by.name) == _WRAPPER:
                 self._pass_array(target, step)
                 self.stack[-1] = OPAQUE

@@ -23,9 +23,10 @@ class Problem:
 
 @dataclass
 class Report:
-    """What a walk saw: every import asked for, the problems, how much it followed."""
+    """What a walk saw: every import asked for, those that the allow-list holds, the problems, how much it followed."""
 
     imports: set[tuple[str, str]] = field(default_factory=set)
+    listed: set[tuple[str, str]] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     pickles: int = 0
     steps: int = 0

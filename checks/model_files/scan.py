@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from checks.model_files import archives, formats, gguf, keras, onnx, tensorflow
-from checks.model_files.opcodes import Unparsable
+from checks.model_files import archives, columns, core_ml, formats, gguf, keras, onnx, rdata, tensorflow, tflite
+from checks.model_files.archives import Examine
+from checks.model_files.hdf5 import MARK
+from checks.model_files.opcodes import Unparsable, starts_like_opcode
 from checks.model_files.opinion import MAX_SIZE, Opinion, ask_picklescan, together
 from checks.model_files.opinion import MAX_STEPS as MAX_STEPS_OF_OPINION
 from checks.model_files.parts import Found, Part, Reason, Verdict
@@ -19,13 +23,46 @@ _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _TORCH_PICKLES = 5
 """magic number, protocol, system, the object, storage keys; then raw storages (torch before 1.6)"""
 _PICKLE_NAMES = frozenset((".pkl", ".pickle", ".pck", ".joblib", ".jbl", ".pt", ".pth", ".ckpt", ".dill"))
-_OTHER_MEANINGS = frozenset((".pth", ".pt", ".ckpt"))
-"""Python's own path files, texts in Portuguese, TensorFlow's index of checkpoints."""
+_OTHER_MEANINGS = frozenset((".pth", ".pt", ".ckpt", ".engine", ".plan", ".mar", ".ort"))
+"""Python's own path files, texts in Portuguese, TensorFlow's index of checkpoints, notes."""
 _MODEL_NAMES = frozenset(
-    (".npy", ".npz", ".h5", ".hdf5", ".keras", ".onnx", ".gguf", ".safetensors", ".skops", ".pt2", ".mar", ".nemo")
+    (
+        *(
+            ".npy",
+            ".npz",
+            ".h5",
+            ".hdf5",
+            ".keras",
+            ".onnx",
+            ".gguf",
+            ".safetensors",
+            ".skops",
+            ".pt2",
+            ".mar",
+            ".nemo",
+        ),
+        *(".ptl", ".torchscript", ".tflite", ".ort", ".ubj", ".cbm", ".mlmodel", ".pmml", ".rds", ".rda", ".rdata"),
+        *(".t7", ".engine", ".plan", ".trt", ".parquet", ".feather", ".arrow"),
+    )
 )
-_COMPRESSIONS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"), (b"\x5d\x00\x00", "lzma"))
-_CLOSED = ((b"7z\xbc\xaf\x27\x1c", "7z"), (b"\x04\x22\x4d\x18", "lz4"), (b"\x28\xb5\x2f\xfd", "zstandard"))
+"""Names that stand for formats of models: what is none of the known ones there is refused, and not passed over."""
+_COMPRESSIONS = (
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x5d\x00\x00", "lzma"),
+    (b"\x28\xb5\x2f\xfd", "zstandard"),
+)
+_CLOSED = (
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!\x1a\x07", "RAR"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\x02\x21\x4c\x18", "lz4"),
+    (b"\xff\x06\x00\x00sNaPpY", "snappy"),
+    (b"\x89LZO\x00\r\n", "lzop"),
+    (b"LZIP\x01", "lzip"),
+    *((bytes((0x50 | low,)) + b"\x2a\x4d\x18", "hidden") for low in range(16)),  # a frame that unpackers pass over
+)
 _MAX_USER_BLOCK = 1 << 20
 _END_OF_ZIP = b"PK\x05\x06"
 
@@ -98,40 +135,78 @@ def _by_content(part: Part, found: Found) -> None:
         return
     if _hides_zip(part):
         found.unreadable("the file is an archive and something else at once", part.name)
+    examine = _packed(part, head) or _format(part, head)
+    if examine is None:
+        _maybe_pickle(part, found, head)
+        return
+    if starts_like_opcode(head[:1]):
+        _attack_beside(part, found)
+    examine(part, found)
+
+
+def _packed(part: Part, head: bytes) -> Examine | None:
+    """How to look into what is compressed, or a tar."""
     for magic, kind in _CLOSED:
         if head.startswith(magic):
-            raise Unparsable(f"{kind} data, which is not unpacked here")
+            return partial(_refuse, f"{kind} data, which is not unpacked here")
     for magic, kind in _COMPRESSIONS:
         if head.startswith(magic):
-            archives.examine_compressed(part, found, _examine, kind)
-            return
+            return partial(archives.examine_compressed, examine=_examine, kind=kind)
     if head[:1] == b"\x78" and len(head) > 1 and int.from_bytes(head[:2], "big") % 31 == 0:
-        archives.examine_compressed(part, found, _examine, "zlib")
-    elif head.startswith(b"\x93NUMPY"):
-        formats.examine_npy(part, found, _pickle_at)
-    elif _is_hdf5(part):
-        formats.examine_hdf5(part, found)
-    elif head.startswith(b"GGUF"):
-        gguf.examine_gguf(part, found)
-    elif head[257:262] == b"ustar" or _is_old_tar(head):
-        archives.examine_tar(part, found, _examine)
-    elif formats.is_safetensors(head, part.size):
-        formats.examine_safetensors(part, found)
-    elif onnx.looks_like_onnx(part):
-        onnx.examine_onnx(part, found)
-    elif tensorflow.is_graph(part, head) or tensorflow.is_text_graph(part, head):
-        _examine_graph(part, found)
-    elif head[4:8] == b"TFL3":
-        tensorflow.examine_lite(part, found, formats.windows(part))
-        _maybe_pickle(part, found, head)
-    elif formats.is_model_xml(head):
-        formats.examine_xml(part, found, head)
-    elif part.suffix == ".json" or (head[:1] == b"{" and b'"class_name"' in head):
-        formats.examine_json(part, found)
-    elif part.suffix in (".jinja", ".jinja2") and "template" in part.name.rpartition("/")[2]:
-        _examine_template(part, found)
-    else:
-        _maybe_pickle(part, found, head)
+        return partial(archives.examine_compressed, examine=_examine, kind="zlib")
+    if head[257:262] == b"ustar" or _is_old_tar(head):
+        return partial(archives.examine_tar, examine=_examine)
+    return None
+
+
+def _format(part: Part, head: bytes) -> Examine | None:
+    """How to look at a format that is known by its mark, or by its name where it has none."""
+    if head.startswith(b"\x93NUMPY"):
+        return partial(formats.examine_npy, nested=_pickle_at)
+    if (offset := _hdf5_at(part)) is not None:
+        return partial(formats.examine_hdf5, offset=offset)
+    if head.startswith(b"GGUF"):
+        return gguf.examine_gguf
+    if formats.is_safetensors(head, part.size):
+        return formats.examine_safetensors
+    if core_ml.is_core_ml(part, head):
+        return core_ml.examine_core_ml
+    if onnx.looks_like_onnx(part):
+        return onnx.examine_onnx
+    if tensorflow.is_graph(part, head) or tensorflow.is_text_graph(part, head):
+        return _examine_graph
+    if head[4:8] == b"TFL3":
+        return tflite.examine_lite
+    if rdata.is_rdata(head):
+        return rdata.examine_rdata
+    if columns.is_columns(head):
+        return columns.examine_columns
+    if formats.is_model_xml(head):
+        return partial(formats.examine_xml, head=head)
+    if part.suffix == ".json" or (head[:1] == b"{" and b'"class_name"' in head):
+        return _examine_json
+    if part.suffix in (".jinja", ".jinja2") and "template" in part.name.rpartition("/")[2]:
+        return _examine_template
+    return None
+
+
+def _refuse(message: str, part: Part, found: Found) -> None:
+    raise Unparsable(message)
+
+
+def _attack_beside(part: Part, found: Found) -> None:
+    """Note an attack in a file that is of another format, and a pickle for who unpickles it all the same."""
+    report = Report()
+    part.stream.seek(0)
+    with contextlib.suppress(Unparsable):
+        Walk(part.stream, part.size, report).run()
+    _note(real_problems(report), part, found)
+
+
+def _examine_json(part: Part, found: Found) -> None:
+    """JSON, or what is only called so."""
+    if not formats.examine_json(part, found):
+        _maybe_pickle(part, found, part.head())
 
 
 def _examine_graph(part: Part, found: Found) -> None:
@@ -146,15 +221,15 @@ def _examine_template(part: Part, found: Found) -> None:
     examine_template(part.stream.read(MAX_SIZE).decode("utf-8", "replace"), found, part.name)
 
 
-def _is_hdf5(part: Part) -> bool:
+def _hdf5_at(part: Part) -> int | None:
     """HDF5's mark stands at the beginning, or behind a block of the user's of 512, 1024, 2048 … bytes."""
     offset = 0
     while offset <= min(part.size, _MAX_USER_BLOCK):
         part.stream.seek(offset)
-        if part.stream.read(8) == b"\x89HDF\r\n\x1a\n":
-            return True
+        if part.stream.read(8) == MARK:
+            return offset
         offset = max(512, offset * 2)
-    return False
+    return None
 
 
 def _is_old_tar(head: bytes) -> bool:
@@ -196,7 +271,7 @@ def _maybe_pickle(part: Part, found: Found, head: bytes) -> None:
         _ask_second(part, 0, report, found)
     elif kind := formats.data_format(part, head):  # only now: a pickle may begin with any of their marks
         found.formats.append(kind)
-    elif part.suffix in _MODEL_NAMES:
+    elif part.suffix in _MODEL_NAMES and not (part.suffix in _OTHER_MEANINGS and _is_text(head)):
         raise Unparsable("the content is not what the name says")
 
 
@@ -225,15 +300,17 @@ def _pickle_at(part: Part, found: Found, start: int) -> None:
 def _ask_second(part: Part, start: int, report: Report, found: Found) -> None:
     """picklescan's word on the same bytes: kept, and believed where it is the graver.
 
-    But for `getattr`, of which it sees the name only: the walk has seen that nothing but a known method is got.
+    But for names that the walk met too and that the allow-list holds: there our list knows more, and the opinion is
+    shown as a disagreement. A name that the walk did not meet means that the two read the bytes differently.
     """
     if part.size - start > MAX_SIZE or report.steps > MAX_STEPS_OF_OPINION:
         return
     part.stream.seek(start)
     opinion = ask_picklescan(part.stream.read(MAX_SIZE), part.name)
     found.opinions.append(opinion)
+    listed = {f"{module}.{name}" for module, name in report.listed}
     for name in opinion.about:
-        if not report.problems and name not in ("builtins.getattr", "__builtin__.getattr"):
+        if not report.problems and name not in listed:
             message = f"{opinion.scanner} calls {name} dangerous where the walk found nothing"
             found.unsafe("second-opinion", message, part.name)
 

@@ -53,7 +53,6 @@ def examine_graph(part: Part, found: Found, windows: Iterator[bytes]) -> None:
 
 def examine_lite(part: Part, found: Found, windows: Iterator[bytes]) -> None:
     """Search a TensorFlow Lite model for such operators among those of full TensorFlow (`Flex…`)."""
-    found.formats.append("TensorFlow Lite")
     _search(part, found, windows, (_IN_LITE,))
 
 

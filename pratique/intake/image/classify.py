@@ -57,7 +57,7 @@ _SECRET_PATHS = re.compile(
 _MODEL_SUFFIXES = _words(
     """pkl pickle p dill cloudpickle joblib jbl sav npy npz pt pth pt2 ptl ckpt bin model mdl mar pmml onnx ort tflite
     lite h5 hdf5 keras pb savedmodel safetensors gguf ggml skops xgb ubj lgb cbm rds rdata rda mat nemo torchscript
-    params weights caffemodel mlmodel t7 msgpack data-00000-of-00001 engine plan trt"""
+    params weights caffemodel mlmodel t7 msgpack parquet feather arrow data-00000-of-00001 engine plan trt"""
 )
 _SOURCE_SUFFIXES = _words(
     """py pyw sh bash r jl js mjs cjs ts rb pl lua php java go ipynb txt md rst env cfg conf config ini toml yaml yml
@@ -80,8 +80,11 @@ _STARTS = (
     b"ggml",
     b"lmgg",
     b"MATLAB 5.0 MAT",
+    b"PAR1",
+    b"ARROW1\0\0",
+    b"FEA1",
 )
-_COMPRESSED = (b"BZh", b"\xfd7zXZ\x00", b"]\x00\x00", b"\x04\x22\x4d\x18", b"\x28\xb5\x2f\xfd")
+_COMPRESSED = (b"BZh", b"\xfd7zXZ\x00", b"]\x00\x00", b"\x04\x22\x4d\x18", b"\x02\x21\x4c\x18", b"\x28\xb5\x2f\xfd")
 _ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _GZIP = b"\x1f\x8b\x08"
 _ZIP = b"PK\x03\x04"
@@ -115,7 +118,8 @@ def _opens_model(head: bytes) -> bool:
         return True
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 27:
         return True  # safetensors: the length of a JSON header, then the header
-    if head[:1] in (b"{", b"[") and b'"class_name"' in head:
+    text = head.replace(b"\0", b"").lstrip(b"\xff\xfe \t\r\n") if b"class" in head or b"\0c" in head else b""
+    if text[:1] in (b"{", b"[") and b'"class_name"' in text:
         return True  # a configuration of Keras, which names what its loader imports
     return looks_like_pickle(head)
 
@@ -168,11 +172,18 @@ def classify(path: str, head: bytes, size: int = 0) -> FileClass | None:
         return FileClass.NODE_METADATA
     if name in _SECRET_NAMES or _SECRET_PATHS.search(path) or b"PRIVATE KEY-----" in head[:200]:
         return FileClass.SECRET
+    if size > _SOURCE_BYTES and name.lower().endswith(".json") and not _INSTALLED.search(path):
+        return FileClass.MODEL  # a configuration of Keras may begin with anything
     if head and "." in name and name.rpartition(".")[2].lower() in _MODEL_SUFFIXES:
         return FileClass.MODEL
     if _is_source(path, name, head, size):
         return FileClass.SOURCE
     return FileClass.PYTHON_VERSION if name.endswith(".py") and _states(name, head) else None
+
+
+def states_version_only(path: str) -> bool:
+    """Whether a Python file is called like those that state a version and do nothing else."""
+    return path.rpartition("/")[2] in _VERSION_FILES
 
 
 def _states(name: str, head: bytes) -> bool:

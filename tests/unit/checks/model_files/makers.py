@@ -8,6 +8,7 @@ import pickle
 import struct
 import tarfile
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import joblib  # type: ignore[import-untyped]
@@ -72,6 +73,15 @@ def dumped(value: Any, compress: Any = 0) -> bytes:
     return buffer.getvalue()
 
 
+FILES = Path(__file__).parents[3] / "assets" / "models" / "files"
+"""What real libraries wrote; `made_by.json` beside it tells which."""
+
+
+def asset(name: str) -> bytes:
+    """A model that a library wrote."""
+    return FILES.joinpath(name).read_bytes()
+
+
 HDF5 = b"\x89HDF\r\n\x1a\n"
 EVIL = pickle.dumps(Payload(), protocol=4)
 EVIL_0 = pickle.dumps(Payload(), protocol=0)
@@ -89,6 +99,20 @@ def joblib_with_pickle_in_array() -> bytes:
     return without.replace(b"numpy_array_alignment_bytes", b"numpy_array_alignment_BYTES")
 
 
+def hdf5(*messages: tuple[int, bytes], behind: bytes = b"") -> bytes:
+    """An HDF5 file of the newer form: a root group with these messages, and bytes behind it."""
+    body = b"".join(bytes([kind]) + struct.pack("<HB", len(data), 0) + data for kind, data in messages)
+    root = b"OHDR\x02\x02" + struct.pack("<I", len(body)) + body + bytes(4)
+    end = 48 + len(root) + len(behind)
+    return HDF5 + b"\x02\x08\x08\x00" + struct.pack("<QQQQI", 0, (1 << 64) - 1, end, 48, 0) + root + behind
+
+
+def keras_h5(config: bytes) -> bytes:
+    """An HDF5 file with a text in an attribute of its root, as Keras writes its configuration."""
+    head = struct.pack("<BBHHH", 3, 0, 13, 8, 4) + b"\0model_config\0"[1:] + bytes(12)
+    return hdf5((0x0C, head + config))
+
+
 def with_proto(opcodes: bytes) -> bytes:
     """Opcodes as a pickle of protocol 4."""
     return b"\x80\x04" + opcodes
@@ -97,9 +121,7 @@ def with_proto(opcodes: bytes) -> bytes:
 def keras_zip(layer: dict[str, Any]) -> bytes:
     """A Keras 3 file with one layer."""
     config = {"class_name": "Sequential", "module": "keras", "config": {"layers": [layer]}}
-    return zipped(
-        {"config.json": json.dumps(config).encode(), "metadata.json": b"{}", "model.weights.h5": b"\x89HDF\r\n\x1a\n"}
-    )
+    return zipped({"config.json": json.dumps(config).encode(), "metadata.json": b"{}", "model.weights.h5": hdf5()})
 
 
 def protobuf(number: int, data: bytes) -> bytes:

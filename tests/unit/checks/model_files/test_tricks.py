@@ -16,9 +16,10 @@ import pytest
 from checks.model_files import Verdict
 from tests.unit.checks.model_files.makers import (
     EVIL,
-    HDF5,
+    asset,
     chat,
     gguf,
+    keras_h5,
     keras_zip,
     onnx,
     protobuf,
@@ -268,12 +269,12 @@ FORMATS: dict[str, tuple[str, Callable[[], bytes]]] = {
         "m.keras",
         lambda: layers({"class_name": "X", "module": "keras_evil.layers"}),
     ),
-    "Keras Lambda far behind its key": ("m.h5", lambda: HDF5 + b'{"class_name":' + b" " * 99 + b'"Lambda"}'),
-    "Keras key with escaped letters": ("m.h5", lambda: HDF5 + b'{"cl\\u0061ss_name": "Lambda"}'),
+    "Keras Lambda far behind its key": ("m.h5", lambda: keras_h5(b'{"class_name":' + b" " * 99 + b'"Lambda"}')),
+    "Keras key with escaped letters": ("m.h5", lambda: keras_h5(b'{"cl\\u0061ss_name": "Lambda"}')),
     "Keras Lambda in a file called data": ("data.bin", lambda: text_of({"config": {}, "class_name": "Lambda"})),
     "HDF5 behind a block of the user's": (
         "weights.bin",
-        lambda: bytes(1024) + HDF5 + b'{"class_name": "Lambda", "config": {}}',
+        lambda: bytes(1024) + keras_h5(b'{"class_name": "Lambda", "config": {}}'),
     ),
     "a tar of before POSIX": ("weights.bin", lambda: old_tar(EVIL)),
     "Keras Lambda in a SavedModel": (
@@ -442,11 +443,11 @@ HONEST: dict[str, tuple[str, Callable[[], bytes]]] = {
     ),
     "TensorFlow Lite with full TensorFlow's arithmetic": (
         "m.tflite",
-        lambda: b"\x1c\0\0\0TFL3" + bytes(9) + b"FlexErf\0",
+        lambda: asset("tflite-flexerf.tflite"),
     ),
     "PMML": ("m.pmml", lambda: b'<?xml version="1.0"?>\n<PMML version="4.4"><Header/></PMML>'),
     "ExecuTorch": ("m.pte", lambda: b"\x30\0\0\0ET12" + bytes(100)),
-    "Core ML": ("m.mlmodel", lambda: b"\x08\x04" + protobuf(2, b"about") + protobuf(500, b"layers")),
+    "Core ML": ("m.mlmodel", lambda: b"\x08\x04" + protobuf(2, b"about") + protobuf(500, protobuf(1, b""))),
     "a time zone": (
         "m.pkl",
         lambda: with_proto(

@@ -1,0 +1,63 @@
+"""Core ML models (protobuf): models and layers that are only named, and need code of their own.
+
+Field numbers are those of `Model.proto` and `NeuralNetwork.proto` of Apple's coremltools.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from checks.model_files.opcodes import Unparsable
+from checks.model_files.parts import Found, Part
+from checks.model_files.protobuf import Fields
+
+_FIRST_KIND = 200
+"""Messages of Core ML begin as those of ONNX and TensorFlow do; the kinds of its models have numbers from here on."""
+_CUSTOM: Final = {"Model": {555, 556}, "Layer": {500}}
+_INSIDE: Final = {
+    "Model": {
+        **dict.fromkeys((200, 201), "PipelineOf"),
+        202: "Pipeline",
+        **dict.fromkeys((303, 403, 500), "Network"),
+    },
+    "PipelineOf": {1: "Pipeline"},
+    "Pipeline": {1: "Model"},
+    "Network": {1: "Layer"},
+}
+_MAX_DEPTH = 16
+_LOOKED_AT = 1000
+
+
+def is_core_ml(part: Part, head: bytes) -> bool:
+    """Whether a file is such a model: by its name, or because a field of it is one of Core ML's kinds."""
+    if part.suffix == ".mlmodel":
+        return True
+    if head[:1] != b"\x08" or head[2:3] not in (b"\x12", b""):
+        return False
+    try:
+        for seen, field in enumerate(Fields(part).of(0, part.size)):
+            if field.number >= _FIRST_KIND:
+                return True
+            if seen > _LOOKED_AT:
+                return False
+    except Unparsable:
+        return False
+    return False
+
+
+def examine_core_ml(part: Part, found: Found) -> None:
+    """Raises `Unparsable` where the bytes are not such a message."""
+    found.formats.append("Core ML")
+    fields = Fields(part)
+    pending = [("Model", 0, part.size, 0)]
+    while pending:
+        kind, start, end, depth = pending.pop()
+        if depth > _MAX_DEPTH:
+            raise Unparsable("messages nested too deep", start)
+        for field in fields.of(start, end):
+            if field.number in _CUSTOM.get(kind, ()):
+                found.unsafe("custom-operators", "a custom part of Core ML, which needs code of its own", part.name)
+                return
+            inner = _INSIDE.get(kind, {}).get(field.number)
+            if inner and field.wire == 2:
+                pending.append((inner, field.start, field.end, depth + 1))
