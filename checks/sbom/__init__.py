@@ -16,7 +16,6 @@ from checks.interface import (
 )
 from checks.sbom.copies import read_copies
 from checks.sbom.cyclonedx import write_document
-from checks.sbom.declared import compare, read_declared
 from checks.sbom.model import Bom, Component, Origin
 from checks.sbom.nested import read_nested
 from checks.sbom.node import read_node
@@ -168,6 +167,8 @@ def _against_declared(bom: Bom, declared: bytes | None) -> list[Finding]:
         message = "no SBOM was declared; one was generated from the image"
         fix = "Declare an SBOM in submission.yaml, generated from the submitted image."
         return [Finding(rule_id="sbom/none-declared", level=Level.NOTE, message=message, fix=fix, risks=_RISKS)]
+    from checks.sbom.declared import compare, read_declared
+
     try:
         listed = read_declared(declared, where="the declared SBOM")
     except InvalidInput as error:

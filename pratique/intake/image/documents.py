@@ -42,7 +42,9 @@ _AsDigest = Annotated[Digest, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=False)
+    """Made ready when one is first read: no image has documents of every kind."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=False, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from pratique.digests import Digest, sha256_bytes
+from pratique.digests import Digest
 from pratique.errors import CouldNotDecide, InvalidInput
 from pratique.intake.image.ahead import read_ahead
 from pratique.intake.image.classify import HEAD, classify
 from pratique.intake.image.documents import LAYER_PACKING
+from pratique.intake.image.hashing import LARGE, Hasher, Hashing
 from pratique.intake.image.layers import Tree
 from pratique.intake.image.model import FileClass, FileEntry, Image, ImageLimits, Inventory, Kind, Layer
-from pratique.intake.image.notes import MAX_CODE, NoteTaker
+from pratique.intake.image.notes import MAX_CODE, Managers, notes_of, openings
 from pratique.intake.image.streams import Budget, UnpackedLayer
 from pratique.intake.image.tar import TarReader
 
 _STORED_HEAD = 64
+_MOST_PENDING = 16
 _DEFAULT_LIMITS = ImageLimits()
+_Hashed = tuple[str, bytes, bytes, Hashing]
+"""A file's path, head, openings and the digests that are being taken of it."""
 
 
 def read_inventory(image: Image, limits: ImageLimits = _DEFAULT_LIMITS) -> Inventory:
@@ -41,11 +45,14 @@ class _Reader:
         self._budget = Budget(limits.bytes_, limits.entries, plausible=limits.plausible(stored))
         self._tree = Tree(limits, self._budget)
         self._kept = _Keeper(image.workdir, limits)
-        self._notes = NoteTaker()
+        self._managers = Managers()
+        self._hasher = Hasher()
+        self._pending: deque[_Hashed] = deque()
 
     def read(self) -> Inventory:
-        for layer in self._image.layers:
-            self._read_layer(layer)
+        with self._hasher:
+            for layer in self._image.layers:
+                self._read_layer(layer)
         self._kept.forget_hidden(self._tree.files)
         return Inventory(
             files=self._tree.files,
@@ -79,6 +86,8 @@ class _Reader:
     def _read_tar(self, reader: TarReader, layer: Layer) -> None:
         self._tree.begin_layer(where=layer.digest)
         for entry in reader:
+            if entry.hard_link:  # of a file whose digests must be known by then
+                self._settle()
             placed = self._tree.place(entry)
             if placed is None or placed.kind is not Kind.FILE:
                 continue
@@ -86,22 +95,40 @@ class _Reader:
                 self._kept.link(placed)
             else:
                 self._read_file(placed, reader.chunks())
+        self._settle()
         self._tree.end_layer()
 
     def _read_file(self, placed: FileEntry, chunks: Iterator[bytes]) -> None:
-        chunks = self._notes.listen(placed.path, chunks)
-        code = placed.path.endswith(".py")
+        path, size = placed.path, placed.size
+        code = path.endswith(".py")
         first = next(chunks, b"")
-        while len(first) < min(MAX_CODE if code else HEAD, placed.size):  # the chunk ended where the tar's buffer did
+        while len(first) < min(MAX_CODE if code else HEAD, size):  # the chunk ended where the tar's buffer did
             first += next(chunks)
-        file_class = classify(placed.path, first[:HEAD], placed.size)
+        file_class = classify(path, first[:HEAD], size)
+        hashing = self._hasher.hashing(size, self._managers.digests_of(path))
+        chunks = chain((first,), chunks)
         if file_class is None:
-            self._kept.forget(placed.path)
-            digest = _digest_of(first, chunks)
+            self._kept.forget(path)
+            for chunk in chunks:
+                hashing.update(chunk)
         else:
-            digest = self._kept.keep(placed.path, file_class, placed.size, first, chunks)
-        notes = self._notes.notes(first[:MAX_CODE] if code else b"")
-        self._tree.complete(placed.path, digest, first[:_STORED_HEAD], notes)
+            self._kept.keep(path, file_class, size, chunks, hashing)
+        file = path, first[:_STORED_HEAD], openings(first[:MAX_CODE]) if code else b"", hashing
+        if size < LARGE:
+            self._complete(file)
+        else:
+            self._pending.append(file)
+            self._settle(_MOST_PENDING)
+
+    def _settle(self, most: int = 0) -> None:
+        """Complete the files whose digests are still being taken, but the last `most`."""
+        while len(self._pending) > most:
+            self._complete(self._pending.popleft())
+
+    def _complete(self, file: _Hashed) -> None:
+        path, head, found, hashing = file
+        digests = hashing.digests()
+        self._tree.complete(path, Digest("sha256:" + digests["sha256"]), head, notes_of(digests, found))
 
 
 class _Keeper:
@@ -117,19 +144,21 @@ class _Keeper:
         self._memory_left = limits.kept_bytes
         self._disk_left = limits.spooled_bytes
 
-    def keep(self, path: str, file_class: FileClass, size: int, first: bytes, chunks: Iterator[bytes]) -> Digest:
-        """Keep the file's content, which is `first` and then `chunks`; returns its digest."""
+    def keep(self, path: str, file_class: FileClass, size: int, chunks: Iterable[bytes], hashing: Hashing) -> None:
+        """Keep the file's content, which is `chunks`, and give it to `hashing`."""
         self.forget(path)
         self.classes[path] = file_class
         if size <= min(self._file_limit, self._memory_left):
             self._memory_left -= size
-            self.contents[path] = first + b"".join(chunks)
-            return sha256_bytes(self.contents[path])
-        if size > self._disk_left:
+            self.contents[path] = b"".join(chunks)
+            hashing.update(self.contents[path])
+        elif size <= self._disk_left:
+            self._disk_left -= size
+            self._spool(path, chunks, hashing)
+        else:
             self.not_kept[path] = f"its {size:,} bytes are more than the work directory may still take"
-            return _digest_of(first, chunks)
-        self._disk_left -= size
-        return self._spool(path, first, chunks)
+            for chunk in chunks:
+                hashing.update(chunk)
 
     def link(self, placed: FileEntry) -> None:
         """A hard link to a kept file is kept under its own name too; it shares the content."""
@@ -155,14 +184,13 @@ class _Keeper:
             if path not in files or files[path].kind is not Kind.FILE:
                 self.forget(path)
 
-    def _spool(self, path: str, first: bytes, chunks: Iterator[bytes]) -> Digest:
-        sha256 = hashlib.sha256()
+    def _spool(self, path: str, chunks: Iterable[bytes], hashing: Hashing) -> None:
         try:
             with tempfile.NamedTemporaryFile(dir=self._workdir, prefix="kept-", delete=False) as out:
-                for chunk in chain((first,), chunks):
-                    sha256.update(chunk)
+                for chunk in chunks:
+                    hashing.update(chunk)
                     out.write(chunk)
-            self.spooled[path] = self._workdir / sha256.hexdigest()
+            self.spooled[path] = self._workdir / hashing.digests()["sha256"]
             Path(out.name).replace(self.spooled[path])
         except OSError as error:
             raise CouldNotDecide(
@@ -170,11 +198,3 @@ class _Keeper:
                 cause=error.strerror or str(error),
                 next_step="Free disk space, or choose another work directory.",
             ) from error
-        return Digest("sha256:" + sha256.hexdigest())
-
-
-def _digest_of(first: bytes, chunks: Iterator[bytes]) -> Digest:
-    sha256 = hashlib.sha256(first)
-    for chunk in chunks:
-        sha256.update(chunk)
-    return Digest("sha256:" + sha256.hexdigest())

@@ -12,12 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 MAX_CODE = 1 << 20
 """Bytes of the largest Python file whose openings are noted."""
@@ -28,10 +24,10 @@ _TRIED = 64
 _LETTERS = 128
 _WINDOWS = (1024, 16384)
 _APART = 256
-_DEFINITION = re.compile(rb"def[ \t\f\\]")
 _COMMENT = re.compile(rb"#[^\n]*")
 _DROPPED = bytes(range(33)) + b"\"'`(),;\\" + bytes(range(127, 256))
 _BEFORE = (b"", b"async")
+_AFTER = (b" ", b"\t", b"\f", b"\\")
 _PACKAGED = re.compile(r"(?:bin|sbin|lib(?:32|64|x32)?|usr|etc|boot|var)/(?!local/)")
 _SIGNS = {
     "etc/debian_version": "md5",
@@ -56,34 +52,18 @@ class Notes:
 NO_NOTES = Notes()
 
 
-class NoteTaker:
-    """Takes the notes of an image's files in the order in which they come."""
+class Managers:
+    """Which package managers may know a file, judged by their signs in the order in which files come."""
 
     def __init__(self) -> None:
-        self._needed: set[str] | None = None
-        self._hashes: list[_Hash] = []
+        self._digests: tuple[str, ...] | None = None
 
-    def listen(self, path: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """`chunks` of the file at `path`, heard on their way where a package may own it."""
+    def digests_of(self, path: str) -> tuple[str, ...]:
+        """What to take of the file at `path` so that a manager's list can be held against it."""
         self._read_signs(path)
-        names = ("md5", "sha1") if self._needed is None else sorted(self._needed - {""})
-        wanted = names if _PACKAGED.match(path) else ()
-        self._hashes = [hashlib.new(name, usedforsecurity=False) for name in wanted]
-        return self._heard(chunks) if wanted else iter(chunks)
-
-    def notes(self, code: bytes) -> Notes:
-        """Notes of the file that was listened to last, to its end; `code` is all of it where it is Python's."""
-        found = openings(code) if code else b""
-        if not self._hashes and not found:
-            return NO_NOTES
-        digests = {one.name: one.hexdigest() for one in self._hashes}
-        return Notes(digests.get("md5", ""), digests.get("sha1", ""), found)
-
-    def _heard(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            for one in self._hashes:
-                one.update(chunk)
-            yield chunk
+        if not _PACKAGED.match(path):
+            return ()
+        return ("md5", "sha1") if self._digests is None else self._digests
 
     def _read_signs(self, path: str) -> None:
         """Which managers there may be: all until one shows itself, then all that did."""
@@ -93,7 +73,13 @@ class NoteTaker:
         if sign is None:
             sign = next((name for folder, name in _FOLDERS if path.startswith(folder)), None)
         if sign is not None:
-            self._needed = (self._needed or set()) | {sign}
+            self._digests = tuple(sorted({*(self._digests or ()), sign} - {""}))
+
+
+def notes_of(digests: Mapping[str, str], found: bytes) -> Notes:
+    """Notes of a file by its digests and the openings that were `found` in it."""
+    md5, sha1 = digests.get("md5", ""), digests.get("sha1", "")
+    return Notes(md5, sha1, found) if md5 or sha1 or found else NO_NOTES
 
 
 def openings(code: bytes) -> bytes:
@@ -101,11 +87,11 @@ def openings(code: bytes) -> bytes:
     if b"\r" in code:
         code = code.replace(b"\r", b"\n")
     found: list[bytes] = []
-    last = -_APART
-    for tried, definition in enumerate(_DEFINITION.finditer(code)):
-        start = definition.start()
-        if tried >= _TRIED or len(found) == _MOST:
-            break
+    last, start, tried = -_APART, -1, 0
+    while len(found) < _MOST and tried < _TRIED and (start := code.find(b"def", start + 1)) >= 0:
+        if code[start + 3 : start + 4] not in _AFTER:
+            continue
+        tried += 1
         if start - last < _APART or code[code.rfind(b"\n", 0, start) + 1 : start].strip() not in _BEFORE:
             continue
         last = start
