@@ -69,14 +69,7 @@ class Execution:
     @property
     def succeeded(self) -> bool:
         """Whether the tool ended as its manifest says, was not short of memory, and nothing it left was refused."""
-        run = self.happened
-        return (
-            run is not None
-            and run.ended_by is EndedBy.EXIT
-            and run.exit_code in self.manifest.expected_exit_codes
-            and not run.oom_killed
-            and not run.refused
-        )
+        return self.happened is not None and self.happened.ended_well(self.manifest.expected_exit_codes)
 
 
 def record_start(node: Node, order: Order, execution: Execution, *, after: int) -> None:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from pratique.digests import Digest, parse_digest
 from pratique.errors import CouldNotDecide, InvalidInput, UsageError
 from pratique.settings import Settings
-from sandbox.record import EndedBy, SandboxRun
+from sandbox.record import UNDECIDED, SandboxRun
 from sandbox.spec import Mount, SandboxRequest, SandboxSpec
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 INPUT = "/input"
 HEAD_BYTES = 4096
 _SPEC_BYTES = 256 * 1024
-
-UNDECIDED = frozenset({EndedBy.NOT_STARTED, EndedBy.ENGINE_LOST, EndedBy.INTERRUPTED, EndedBy.KILLED})
-"""Ends that say nothing about the tool."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def exit_code(record: SandboxRun) -> int:
     """0 for a run that succeeded, 3 for one that says nothing about the tool, 1 for every other."""
     if record.ended_by in UNDECIDED:
         return CouldNotDecide.exit_code
-    return 0 if record.succeeded else 1
+    return 0 if record.ended_well() else 1
 
 
 def read_spec(path: Path | None) -> SandboxSpec:

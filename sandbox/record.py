@@ -7,6 +7,7 @@ What was not observed is said to be not observed: an empty list of observations 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -33,6 +34,10 @@ class EndedBy(StrEnum):
     NOT_STARTED = "not-started"
     ENGINE_LOST = "engine-lost"
     INTERRUPTED = "interrupted"
+
+
+UNDECIDED = frozenset({EndedBy.NOT_STARTED, EndedBy.ENGINE_LOST, EndedBy.INTERRUPTED, EndedBy.KILLED})
+"""Ends that say nothing about the tool: it was kept from running, or somebody else ended it."""
 
 
 class Observed(StrEnum):
@@ -252,7 +257,6 @@ class SandboxRun(_Frozen):
     denied calls with their arguments."""
     host: HostFacts = HostFacts()
 
-    @property
-    def succeeded(self) -> bool:
-        """The tool ended by itself with exit code 0, was not short of memory and nothing it left was refused."""
-        return self.ended_by is EndedBy.EXIT and self.exit_code == 0 and not self.oom_killed and not self.refused
+    def ended_well(self, codes: Collection[int] = (0,)) -> bool:
+        """The tool ended by itself with one of `codes`, was not short of memory, and nothing it left was refused."""
+        return self.ended_by is EndedBy.EXIT and self.exit_code in codes and not self.oom_killed and not self.refused

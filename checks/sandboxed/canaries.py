@@ -18,12 +18,13 @@ from pathlib import Path
 from checks.interface import CheckResult, EvidenceStore, Level
 from checks.sandboxed.compare import file_names
 from checks.sandboxed.formats import TABLES, VOLUMES, read_table
-from checks.sandboxed.judging import UNDECIDED, Judgement, answered, keep_run
+from checks.sandboxed.judging import Judgement, answered, keep_run
 from checks.sandboxed.plan import ToolRun
 from checks.sandboxed.session import SandboxSession
 from pratique.errors import CouldNotDecide, InvalidInput
 from sandbox.canaries import Allowance, Canary, CanaryKind, Scan, Scanner
 from sandbox.cohorts import Cohort
+from sandbox.record import UNDECIDED
 
 CHECK = "canaries"
 VERSION = "2"

@@ -13,10 +13,10 @@ from checks.interface import CheckResult, EvidenceStore, Level
 from checks.sandboxed.compare import Likeness, compare_trees
 from checks.sandboxed.executed import judge_executed
 from checks.sandboxed.forbidden import judge_forbidden
-from checks.sandboxed.judging import UNDECIDED, Judgement, answered, keep_run
+from checks.sandboxed.judging import Judgement, answered, keep_run
 from checks.sandboxed.plan import ToolRun
 from checks.sandboxed.session import SandboxSession
-from sandbox.record import EndedBy, Observation, ObservationKind, Observed, SandboxRun
+from sandbox.record import UNDECIDED, EndedBy, Observation, ObservationKind, Observed, SandboxRun
 
 CHECK = "containment"
 VERSION = "3"

@@ -20,7 +20,7 @@ from checks.interface import (
 from checks.sandboxed.plan import ToolRun
 from checks.sandboxed.session import SandboxSession
 from pratique.errors import CouldNotDecide, Refused
-from sandbox.record import EndedBy, SandboxRun
+from sandbox.record import UNDECIDED, EndedBy, SandboxRun
 
 LOG_SHOWN = 600
 """Bytes of the end of a log that a finding shows; the whole log is evidence."""
@@ -47,9 +47,6 @@ _ENDED: dict[EndedBy, tuple[str, str, str]] = {
         "Write results only, and put intermediate files into /tmp.",
     ),
 }
-
-UNDECIDED = frozenset({EndedBy.NOT_STARTED, EndedBy.ENGINE_LOST, EndedBy.INTERRUPTED, EndedBy.KILLED})
-"""Ends that say nothing about the tool: it was kept from running, or somebody else ended it."""
 
 
 @dataclass

@@ -138,7 +138,7 @@ def judge(soak: Soak, before: dict[str, int], after: dict[str, int]) -> list[str
     wrong += [f"uid {uid} was used {count} times" for uid, count in uids.items() if count > 1]
     for name, record in soak.records:
         wanted = ATTACKS[name][1] if name else EndedBy.EXIT
-        if record.ended_by is not wanted or (not name and not record.succeeded):
+        if record.ended_by is not wanted or (not name and not record.ended_well()):
             wrong.append(f"{name or 'honest'} ended by {record.ended_by.value}: {record.detail}")
     return wrong
 

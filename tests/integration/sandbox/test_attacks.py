@@ -305,7 +305,7 @@ def test_a_child_killed_for_memory_is_not_hidden_by_exit_code_zero(sandboxed: Sa
         memory=64 * MIB,
     )
     assert (outcome.run.ended_by, outcome.run.exit_code, outcome.run.oom_killed) == (EndedBy.EXIT, 0, True)
-    assert not outcome.run.succeeded
+    assert not outcome.run.ended_well()
 
 
 def test_exit_code_137_alone_is_not_called_out_of_memory(sandboxed: Sandboxed) -> None:

@@ -133,7 +133,7 @@ def test_an_engine_that_goes_away_in_the_middle_is_recorded(
     outcome = sandboxed("import time; time.sleep(30)", by=launcher)
     assert outcome.run.ended_by is EndedBy.ENGINE_LOST
     assert outcome.run.outputs == ()
-    assert not outcome.run.succeeded
+    assert not outcome.run.ended_well()
     with pytest.raises(EngineUnavailable):
         Launcher(launcher.engine, tmp_path / "state").run(
             SandboxRequest(image_id=outcome.run.image_id, argv=("true",)),

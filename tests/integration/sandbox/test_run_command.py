@@ -296,7 +296,7 @@ def test_an_engine_that_is_restarted_in_the_middle(
     answer = command("import time; open('/output/x', 'w').write('x'); time.sleep(15)")
     timer.join()
     assert (answer.run.ended_by, answer.code) == (EndedBy.ENGINE_LOST, 3)
-    assert not answer.run.succeeded
+    assert not answer.run.ended_well()
     assert answer.run.outputs == ()
     assert_nothing_left(engine, home / "sandbox")
 
