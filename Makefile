@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV_PYTHON = .venv/bin/python
 COMPILE = .venv/bin/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate -p 3.11
+# two processes, because tests wait for containers; the longest shares come first (`make test SPREAD=` for one process)
+SPREAD = --numprocesses 2 --no-loadscope-reorder
 ENGINE = DOCKER_HOST="$$($(PYTHON) infra/engine.py ensure)"
 
 # what the environment compiles is used at every start
@@ -24,7 +26,7 @@ demo: environment ## build seven example tools, onboard them for real, show the 
 test: privacy ## lint, types, import rules and every test that this machine can run
 	@$(PYTHON) infra/test_tools.py
 	@$(MAKE) --no-print-directory lint
-	@$(ENGINE) && export DOCKER_HOST && $(VENV_PYTHON) -m pytest
+	@$(ENGINE) && export DOCKER_HOST && $(VENV_PYTHON) -m pytest $(SPREAD)
 
 lint: environment ## ruff, mypy --strict, import rules
 	@$(VENV_PYTHON) -m ruff check .

@@ -70,11 +70,12 @@ def tiny_archive(directory: Path) -> tuple[bytes, Digest]:
     return archive, digest
 
 
-def runnable_archive(directory: Path) -> tuple[bytes, Digest]:
-    """The same with this machine's own Python, so that an engine can run it."""
+def runnable_archive(directory: Path, **labels: str) -> tuple[bytes, Digest]:
+    """The same with this machine's own Python, so that an engine can run it; other `labels` make another image."""
     source = directory / "main.py"
     source.write_text(TOOL)
-    config = {"Entrypoint": ["/usr/bin/python3", "-S", "/app/main.py"], "WorkingDir": "/app", "User": "65534:65534"}
+    command = {"Entrypoint": ["/usr/bin/python3", "-S", "/app/main.py"], "WorkingDir": "/app"}
+    config = {**command, "User": "65534:65534", "Labels": labels}
     archive, digest, _ = build_archive(python_closure(MODULES) | {"/app/main.py": source}, config)
     return archive, digest
 
