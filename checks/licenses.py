@@ -6,17 +6,18 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from checks.interface import CheckResult, Finding, Level, Measurement, Status, status_of
 from checks.sbom.model import Component
-from checks.sbom.spdx import joined, parse
+from checks.sbom.spdx import is_listed, is_reference, parse, parse_loosely
 
 if TYPE_CHECKING:
     from license_expression import LicenseExpression
 
 CHECK = "licenses"
-VERSION = "2"
+VERSION = "3"
 _RISKS = ("G9",)
 _SHOWN = 8
 _MAX_FINDINGS = 200
@@ -26,19 +27,42 @@ _MAX_FINDINGS = 200
 class LicenseLists:
     """SPDX identifiers; a `*` at the end stands for any ending. Nothing in `allowed` allows all that is not denied.
 
-    `accept_unknown` says that a licence that nobody could read is shown, but leaves the answer standing.
+    A licence that SPDX does not list (`LicenseRef-…`) is unknown unless a list names it. `accept_unknown` says that a
+    licence that nobody could read is shown, but leaves the answer standing.
     """
 
     allowed: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
     accept_unknown: bool = False
 
-    def permits(self, key: str) -> bool:
-        """Whether a single licence may be used."""
-        return not _listed(key, self.denied) and (not self.allowed or _listed(key, self.allowed))
+    def judge(self, key: str) -> Answer:
+        """Whether a single licence may be used; one with an exception is one by itself, or else its licence."""
+        base, _, exception = key.partition(" WITH ")
+        if exception:
+            if key.lower() in (name.lower() for name in self.allowed):
+                return Answer.PERMITTED
+            if _names(self.denied, key):
+                return Answer.REFUSED
+            answer = self.judge(base)
+            return answer if is_listed(exception) or answer is Answer.REFUSED else Answer.UNKNOWN
+        base = base.removesuffix("+") if is_listed(base.removesuffix("+")) else base  # of it and later ones, that one
+        if _names(self.denied, base):
+            return Answer.REFUSED
+        if is_listed(base):
+            return Answer.PERMITTED if not self.allowed or _names(self.allowed, base) else Answer.REFUSED
+        named = tuple(name for name in self.allowed if name != "*")
+        return Answer.PERMITTED if _names(named, base) else Answer.UNKNOWN
 
 
-def _listed(key: str, names: tuple[str, ...]) -> bool:
+class Answer(Enum):
+    """Whether a licence may be used; the one that counts more stands further down."""
+
+    PERMITTED = 0
+    UNKNOWN = 1
+    REFUSED = 2
+
+
+def _names(names: tuple[str, ...], key: str) -> bool:
     key = key.lower()
     return any(key == n.lower() or (n.endswith("*") and key.startswith(n[:-1].lower())) for n in names)
 
@@ -46,22 +70,25 @@ def _listed(key: str, names: tuple[str, ...]) -> bool:
 def check_licenses(components: Sequence[Component], lists: LicenseLists) -> CheckResult:
     """Do the licences of the components let the node run them?
 
-    Failed where one has a licence that the lists do not permit, taking the better side of every OR. Of several licences
-    of one component those that are understood count, whatever stands beside them. Components that state none, or one
-    that SPDX does not know, are warnings and make the answer inconclusive unless the lists accept them. Measurements:
-    `licensed`, `not_permitted`, `unknown`.
+    Failed where one has a licence that the lists do not permit: of an OR one side must be permitted, of an AND all of
+    them, and of several licences of one component all. What is refused counts, whatever nobody can read stands beside
+    it. Components that state none, or one that SPDX does not list, are warnings and make the answer inconclusive unless
+    the lists accept them. Measurements: `licensed`, `not_permitted`, `unknown`.
     """
     started = time.monotonic()
     judged = [c for c in components if c.purl]
-    unknown = [component for component in judged if joined(component.licences) is None]
-    refused = [(component, keys) for component in judged if (keys := _refused(component, lists))]
+    answers = [(component, [_judge_text(text, lists) for text in component.licences]) for component in judged]
+    unknown = [one for one, stated in answers if not stated or any(answer is Answer.UNKNOWN for answer, _ in stated)]
+    refused = [(one, keys) for one, stated in answers if (keys := _in_the_way(stated))]
     findings = [_refusal(component, keys) for component, keys in refused[:_MAX_FINDINGS]]
     if len(refused) > _MAX_FINDINGS:
         message = f"{len(refused) - _MAX_FINDINGS} more components are not listed"
         findings.append(Finding(rule_id=f"{CHECK}/more", level=Level.NOTE, message=message))
     findings += _unknown(unknown)
+    idle = [name for name in lists.denied if not _means_something(name)]
+    findings += [_denies_nothing(name) for name in idle[:_SHOWN]]
     status = status_of(findings)
-    if status is Status.PASSED and unknown and not lists.accept_unknown:
+    if status is Status.PASSED and (idle or (unknown and not lists.accept_unknown)):
         status = Status.INCONCLUSIVE
     return CheckResult(
         check=CHECK,
@@ -83,22 +110,46 @@ def check_licenses(components: Sequence[Component], lists: LicenseLists) -> Chec
     )
 
 
-def _refused(component: Component, lists: LicenseLists) -> tuple[str, ...]:
-    """Licences of the component that stand in the way, of those that are understood."""
-    known = (expression for licence in component.licences if (expression := parse(licence)) is not None)
-    return tuple(dict.fromkeys(key for expression in known for key in _not_permitted(expression, lists)))
+Judged = tuple[Answer, tuple[str, ...]]
+"""The answer, and the licences that stand in the way."""
 
 
-def _not_permitted(expression: LicenseExpression, lists: LicenseLists) -> tuple[str, ...]:
-    """Licences that stand in the way; of an OR, those of the side with the fewest."""
+def _judge_text(text: str, lists: LicenseLists) -> Judged:
+    expression = parse(text)
+    if expression is not None:
+        return _judge(expression, lists)
+    expression = parse_loosely(text)
+    answer, keys = _judge(expression, lists) if expression is not None else (Answer.UNKNOWN, ())
+    if answer is Answer.PERMITTED and expression is not None and not all(map(_means_something, _names_in(expression))):
+        return Answer.UNKNOWN, ()  # "MIT or later" is no choice
+    return answer, keys
+
+
+def _names_in(expression: LicenseExpression) -> list[str]:
+    return [symbol.render("{symbol.key}") for symbol in expression.symbols]
+
+
+def _means_something(name: str) -> bool:
+    """Whether `name` is one that SPDX lists or lets people make up: any other stands for no licence."""
+    base, _, exception = name.partition(" WITH ")
+    known = is_listed(base.removesuffix("+")) or is_reference(base.rstrip("*") + "x" * base.endswith("*"))
+    return known and (not exception or is_listed(exception))
+
+
+def _judge(expression: LicenseExpression, lists: LicenseLists) -> Judged:
     operator = getattr(expression, "operator", "").strip()
     if operator == "OR":
-        return min((_not_permitted(side, lists) for side in expression.args), key=len)
+        return min((_judge(side, lists) for side in expression.args), key=lambda one: (one[0].value, len(one[1])))
     if operator == "AND":
-        return tuple(dict.fromkeys(key for side in expression.args for key in _not_permitted(side, lists)))
+        sides = [_judge(side, lists) for side in expression.args]
+        return max((answer for answer, _ in sides), key=lambda answer: answer.value), _in_the_way(sides)
     key = expression.render("{symbol.key}")
-    base, _, exception = key.partition(" WITH ")
-    return () if lists.permits(base) or (exception and key in lists.allowed) else (key,)
+    answer = lists.judge(key)
+    return answer, (key,) if answer is Answer.REFUSED else ()
+
+
+def _in_the_way(judged: Sequence[Judged]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(key for _, keys in judged for key in keys))
 
 
 def _refusal(component: Component, keys: tuple[str, ...]) -> Finding:
@@ -114,6 +165,16 @@ def _refusal(component: Component, keys: tuple[str, ...]) -> Finding:
     )
 
 
+def _denies_nothing(name: str) -> Finding:
+    return Finding(
+        rule_id=f"{CHECK}/denied-name",
+        level=Level.WARNING,
+        message=f"the policy denies {name[:80]!r}, which is no identifier of SPDX, so that nothing is denied by it",
+        fix="Write the identifier of the licence as spdx.org/licenses has it, such as GPL-3.0-only or AGPL-3.0-*.",
+        risks=_RISKS,
+    )
+
+
 def _unknown(components: Sequence[Component]) -> list[Finding]:
     """One finding for each ecosystem and what is stated there."""
     groups: defaultdict[tuple[str, str], list[Component]] = defaultdict(list)
@@ -125,7 +186,7 @@ def _unknown(components: Sequence[Component]) -> list[Finding]:
 def _unknown_group(stated: str, members: Sequence[Component]) -> Finding:
     names = ", ".join(sorted({c.name for c in members})[:_SHOWN])
     more = f" and {len(members) - _SHOWN} more" if len(members) > _SHOWN else ""
-    what = f"states {stated[:120]!r}, which is no SPDX expression" if stated else "states no licence in its metadata"
+    what = f"states {stated[:120]!r}, which SPDX does not list" if stated else "states no licence in its metadata"
     return Finding(
         rule_id=f"{CHECK}/unknown",
         level=Level.WARNING,

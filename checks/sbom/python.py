@@ -16,7 +16,7 @@ from checks.sbom.known_modules import ALSO_FROM, KNOWN_MODULES, NAMESPACES
 from checks.sbom.model import Component, package_url, text_of
 from checks.sbom.model import canonical as canonical
 from checks.sbom.record import Lie, compare_record
-from checks.sbom.spdx import parse
+from checks.sbom.spdx import licences_in, parse
 from checks.sbom.unowned import PythonPackages, detected, name_unowned
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.model import Inventory
@@ -136,15 +136,24 @@ def _headers(data: bytes) -> defaultdict[str, list[str]]:
 
 
 def _licences(headers: defaultdict[str, list[str]]) -> tuple[str, ...]:
-    expression = [text_of(value) for value in headers["license-expression"][:1]]
-    if expression and expression[0]:
-        return tuple(expression)
+    """What is stated, and whatever contradicts it: a project that names two licences may mean both."""
+    expression = [text for value in headers["license-expression"][:1] if (text := text_of(value))]
     stated = [text_of(c.rpartition("::")[2]) for c in headers["classifier"] if c.startswith("License ::")]
     stated = [name for name in stated if name not in _SAYS_NOTHING]
     first_line = [text_of(value.partition("\n")[0], 100) for value in headers["license"][:1]]
-    if len(stated) != 1 and first_line and parse(first_line[0]) is not None:
-        stated = first_line  # several classifiers do not say whether they are choices
-    return tuple(dict.fromkeys(x for x in (stated or first_line) if x and x.upper() != "UNKNOWN"))[:8]
+    chosen = expression or stated or first_line
+    if not expression and len(stated) != 1 and first_line and parse(first_line[0]) is not None:
+        chosen = first_line  # several classifiers do not say whether they are choices
+    contradicting = [text for text in (*stated, *first_line) if text not in chosen and _contradicts(text, chosen)]
+    return tuple(dict.fromkeys(x for x in (*chosen, *contradicting) if x and x.upper() != "UNKNOWN"))[:8]
+
+
+def _contradicts(text: str, chosen: Iterable[str]) -> bool:
+    """Whether `text` names licences, and none that the chosen ones name."""
+    names, others = parse(text), [parse(one) for one in chosen]
+    if names is None or None in others:
+        return False
+    return not any(licences_in(names) & licences_in(other) for other in others if other is not None)
 
 
 def _requirements(lines: Iterable[str]) -> Iterator[str]:

@@ -76,30 +76,83 @@ _SPELLINGS = {
     "python": "PSF-2.0",
 }
 """PyPI's classifiers, what distributions and people write instead of an identifier, in lower case."""
+_SUCCESSORS = {
+    "agpl-1.0": "AGPL-1.0-only",
+    "bsd-2-clause-freebsd": "BSD-2-Clause-Views",
+    "bsd-2-clause-netbsd": "BSD-2-Clause",
+    "bzip2-1.0.5": "bzip2-1.0.6",
+    "ecos-2.0": "(GPL-2.0-or-later WITH eCos-exception-2.0)",
+    "gpl-2.0-with-autoconf-exception": "(GPL-2.0-only WITH Autoconf-exception-2.0)",
+    "gpl-2.0-with-bison-exception": "(GPL-2.0-or-later WITH Bison-exception-2.2)",
+    "gpl-2.0-with-classpath-exception": "(GPL-2.0-only WITH Classpath-exception-2.0)",
+    "gpl-2.0-with-font-exception": "(GPL-2.0-only WITH Font-exception-2.0)",
+    "gpl-2.0-with-gcc-exception": "(GPL-2.0-only WITH GCC-exception-2.0)",
+    "gpl-3.0-with-autoconf-exception": "(GPL-3.0-only WITH Autoconf-exception-3.0)",
+    "gpl-3.0-with-gcc-exception": "(GPL-3.0-only WITH GCC-exception-3.1)",
+    "nunit": "zlib-acknowledgement",
+    "standardml-nj": "SMLNJ",
+    "wxwindows": "(LGPL-2.0-or-later WITH WxWindows-exception-3.1)",
+}
+"""Identifiers that SPDX gave up, besides those that `_OLD_GNU` finds, in lower case."""
 _OLD_GNU = re.compile(r"\b([AL]?GPL)[-v]([123])(?:\.([0-9]))?(\+?)(?![-\w.+])")
 """Identifiers that SPDX gave up (`GPL-2.0+`), Debian's (`GPL-2+`) and Fedora's (`GPLv2+`)."""
 _OPERATOR = re.compile(r"(\(|\)|(?<![\w-])(?:and|or|with)(?![\w-]))", re.IGNORECASE)
 _WORD = re.compile(r"[^\s()]+")
+_REFERENCE = re.compile(r"(?:DocumentRef-[A-Z0-9.-]+:)?LicenseRef-[A-Z0-9.-]+", re.ASCII | re.IGNORECASE)
+_BRACKETS = re.compile(r"[()]")
+_MAX_DEPTH = 32
+"""Deepest nesting of brackets: what reads an expression calls itself for each."""
 _COMMA = re.compile(r",\s*(and|or)\b", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4096)
 def parse(text: str) -> LicenseExpression | None:
     """The expression that `text` means; None where it names a licence that SPDX does not list, or is none."""
-    text = " ".join(text[: MAX_TEXT + 1].split())
-    if not text or len(text) > MAX_TEXT:
-        return None
-    parsed = _parsed(_OLD_GNU.sub(_present, _SPELLINGS.get(text.lower(), text)))
+    text = _bounded(text)
+    parsed = _parsed(_OLD_GNU.sub(_present, _succeeded(_SPELLINGS.get(text.lower(), text))))
     return parsed if parsed is not None else _parsed(_translated(text))
 
 
-def _parsed(text: str) -> LicenseExpression | None:
+@lru_cache(maxsize=4096)
+def parse_loosely(text: str) -> LicenseExpression | None:
+    """As `parse`, but licences that SPDX does not list stay in the expression as they are written."""
+    return _parsed(_translated(_bounded(text)), all_known=False)
+
+
+def is_listed(key: str) -> bool:
+    """Whether SPDX lists the licence or exception; with a `*` at the end, whether it lists any that begins so."""
+    if key.endswith("*"):
+        return any(listed.startswith(key[:-1].lower()) for listed in _identifiers())
+    return not is_reference(key) and key.lower() in _identifiers()
+
+
+def is_reference(key: str) -> bool:
+    """Whether it refers to a text that only its author has."""
+    return _REFERENCE.fullmatch(key) is not None
+
+
+def licences_in(expression: LicenseExpression) -> frozenset[str]:
+    """The licences that it names, without their exceptions."""
+    return frozenset(key for key in _licensing().license_keys(expression) if not _identifiers()[key.lower()][1])
+
+
+def _bounded(text: str) -> str:
+    """`text` in one line; empty where it is longer, or nested deeper, than an expression that is read."""
+    text, depth = " ".join(text[: MAX_TEXT + 1].split()), 0
+    for bracket in _BRACKETS.findall(text):
+        depth += 1 if bracket == "(" else -1
+        if depth > _MAX_DEPTH:
+            return ""
+    return text if len(text) <= MAX_TEXT else ""
+
+
+def _parsed(text: str, *, all_known: bool = True) -> LicenseExpression | None:
     from license_expression import ExpressionError, ParseError
 
     licensing = _licensing_of(text)
     try:
         parsed: LicenseExpression | None = licensing.parse(text, simple=True)
-        known = parsed is not None and not licensing.unknown_license_keys(parsed)
+        known = parsed is not None and not (all_known and licensing.unknown_license_keys(parsed))
     except (
         ExpressionError,
         ParseError,
@@ -126,7 +179,7 @@ def _translated(text: str) -> str:
         text = "(" + _COMMA.sub(r") \1 (", text) + ")"
     pieces = [piece.strip() for piece in _OPERATOR.split(text)]
     return " ".join(
-        f"({_SPELLINGS[piece.lower()]})" if piece.lower() in _SPELLINGS else _OLD_GNU.sub(_present, piece)
+        f"({_SPELLINGS[piece.lower()]})" if piece.lower() in _SPELLINGS else _OLD_GNU.sub(_present, _succeeded(piece))
         for piece in pieces
     )
 
@@ -137,6 +190,10 @@ def joined(texts: tuple[str, ...]) -> LicenseExpression | None:
     if not parsed or len(parsed) < len(texts):
         return None
     return parsed[0] if len(parsed) == 1 else _licensing().AND(*parsed)
+
+
+def _succeeded(text: str) -> str:
+    return _WORD.sub(lambda word: _SUCCESSORS.get(word[0].lower(), word[0]), text)
 
 
 def _present(old: re.Match[str]) -> str:
