@@ -31,6 +31,7 @@ class Tree:
         self.hidden: list[FileEntry] = []
         self._limits = limits
         self._budget = budget
+        self._names_left = limits.names_bytes
         self._children: dict[str, dict[str, None]] = {"": {}}
         self._layer = -1
         self._where = ""
@@ -53,9 +54,10 @@ class Tree:
 
         A regular file comes back without its digest: `complete` adds it once the data have been read. A hard link
         comes back complete, as the file it was made from. Raises `InvalidInput`: `image/path-…`,
-        `image/through-link`, `image/duplicate-path`, `image/hard-link`, `image/whiteout`, `image/too-many-entries`.
+        `image/through-link`, `image/duplicate-path`, `image/hard-link`, `image/whiteout`, `image/too-many-entries`,
+        `image/too-many-names`.
         """
-        self._budget.take_entry(where=self._where)
+        self._take_entry(len(entry.name) + len(entry.linkname))
         path = clean_path(entry.name, self._limits, where=self._where)
         if not path:
             if entry.kind is not Kind.DIRECTORY:
@@ -81,6 +83,14 @@ class Tree:
         if both:
             refuse_entry("whiteout", "a layer brings and removes one path", where=self._where, cause=min(both))
 
+    def _take_entry(self, names: int) -> None:
+        """Count an entry, and the bytes of its names: they stay in memory."""
+        self._budget.take_entry(where=self._where)
+        self._names_left -= names
+        if self._names_left < 0:
+            most = f"{self._limits.names_bytes:,} bytes"
+            refuse_entry("too-many-names", f"the names of all files together have more than {most}", where=self._where)
+
     def _enter(self, folder: str) -> None:
         """See that `folder` is a directory all the way, making the directories that the layer only implies."""
         missing = []
@@ -90,7 +100,7 @@ class Tree:
         for path in reversed(missing):
             there = self.files.get(path)
             if there is None:
-                self._budget.take_entry(where=self._where)
+                self._take_entry(len(path))
                 self._put(FileEntry(path, Kind.DIRECTORY, 0, 0o755, 0, 0, self._layer))
             elif there.kind is not Kind.DIRECTORY:
                 refuse_entry(

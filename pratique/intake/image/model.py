@@ -48,6 +48,7 @@ class ImageLimits:
     ratio: int = 100
     plausible_bytes: int = 512 * MIB
     path_bytes: int = 4096
+    names_bytes: int = 64 * MIB
     path_depth: int = 64
     manifest_bytes: int = 4 * MIB
     config_bytes: int = 4 * MIB

@@ -348,6 +348,20 @@ def test_implied_directories_count_as_entries(tmp_path: Path) -> None:
     assert _rule(tmp_path, layer, limits=ImageLimits(entries=1000)) == "image/too-many-entries"
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        [entry("d/" + "n" * 200 + str(n)) for n in range(60)],
+        [entry(str(n), SYM, linkname="t" * 200) for n in range(60)],
+        [entry(f"{n}/" + "d/" * 30 + "f") for n in range(10)],
+    ],
+    ids=["paths", "links", "directories that are only implied"],
+)
+def test_a_bomb_of_names_stops_at_the_ceiling(tmp_path: Path, layer: Sequence[Item]) -> None:
+    """Names of four kilobytes pack well, and two hundred thousand of them fill the memory of a small node."""
+    assert _rule(tmp_path, layer, limits=ImageLimits(names_bytes=10_000)) == "image/too-many-names"
+
+
 def test_bytes_and_entries_are_summed_over_layers(tmp_path: Path) -> None:
     """Many layers, each below the ceiling, are together above it."""
     layers = [[(f"{n}", bytes(100_000))] for n in range(10)]
