@@ -34,7 +34,9 @@ VERSION = "6"
 _RISKS = ("G2",)
 _MAX_SHOWN = 50
 _MEDIA_TYPE = "application/vnd.cyclonedx+json; version=1.6"
-_ERRORS = frozenset(("record-hash", "name-contradicted", "version-contradicted", "version-differs"))
+_ERRORS = frozenset(
+    ("record-hash", "name-contradicted", "version-contradicted", "version-differs", "release-contradicted")
+)
 _NOTES = frozenset(("record-missing", "record-absent"))
 _FIXES = {
     "record-hash": "Install the package unchanged; if it must be patched, publish it under its own name and version.",
@@ -56,6 +58,11 @@ _FIXES = {
     "startup-file": "Remove the .pth file: its lines run whenever Python starts.",
     "archive-unreadable": "Leave the archive out of the image, or pack it again so that it can be read to its end.",
     "version-in-code": "Install the package unchanged: its metadata and its code must name the same version.",
+    "known-files": "Install the package unchanged, from where its makers publish it, instead of copying its files.",
+    "library-contradicted": "Install the wheel that its makers publish, unchanged.",
+    "library-unsearched": "Install smaller wheels, or build on the system's own libraries.",
+    "file-unchecked": "Build on an image of one distribution, made with its own package manager.",
+    "release-contradicted": "Build on the release that is meant; never edit os-release or the package database.",
     "undeclared": "Generate the SBOM from the image that is submitted, after its last change.",
     "not-found": "Generate the SBOM from the image that is submitted, after its last change.",
     "version-differs": "Generate the SBOM from the image that is submitted, after its last change.",
@@ -76,8 +83,9 @@ def make_bom(
     python = read_python(inventory, system.owned)
     lies = [*python.lies, *system.lies, *unowned_programs(inventory, system)]
     node = sorted(read_node(inventory, lies), key=lambda c: (c.purl, c.path))
-    copies = read_copies(inventory, python.components, lies)
-    nested = sorted((*copies, *read_nested(inventory, lies)), key=lambda c: (c.purl, c.path))
+    copies = list(read_copies(inventory, python.components, lies))
+    within = read_nested(inventory, lies, (*python.components, *copies))
+    nested = sorted((*copies, *within), key=lambda c: (c.purl, c.path))
     components = (*python.components, *system.components, *node, *nested, *_models(inventory))
     document = write_document(
         components,

@@ -19,7 +19,8 @@ _NAMES = """
 _vendor vendor _vendored vendored _vendoring extern _extern external externals _external third_party thirdparty
 _third_party 3rdparty site pypackages __pypackages__ bundled _bundled
 """
-_FOR_COPIES = frozenset(_NAMES.split())
+FOR_COPIES = frozenset(_NAMES.split())
+"""Names of directories in which packages keep copies of others."""
 _PINNED = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]{0,100})(?:\[[^\]]{0,100}\])?\s*==\s*([A-Za-z0-9.!+_-]{1,60})")
 _LIST = re.compile(r"(?:^|/)_?vendor(?:ed)?\.txt$", re.IGNORECASE)
 _MAX_LIST = 1024**2
@@ -55,7 +56,7 @@ def _python(inventory: Inventory, homes: set[tuple[str, str]]) -> Iterator[tuple
         folder, module = place
         name = KNOWN_MODULES.get(module, module)
         above = folder.rpartition("/")[2]
-        among_copies = above in _FOR_COPIES
+        among_copies = above in FOR_COPIES
         if (
             above == module
             or not (among_copies or module in KNOWN_MODULES)

@@ -78,16 +78,20 @@ def read_listing(data: bytes, *, where: str = "sbom") -> Listing:
         urls = [entry.get("purl") for entry in entries]
         nameless = sum(entry.get("purl") is None and entry.get("type") not in _NOT_PACKAGES for entry in entries)
         licences = [_stated_licences(entry) for entry in entries]
+        origins = [_stated_origin(entry) for entry in entries]
     elif str(document.get("spdxVersion", "")).startswith("SPDX-2."):
         found = _spdx_urls(document, where)
         urls, nameless = [url for url, _ in found], sum(url is None for url, _ in found)
         licences = [stated for _, stated in found]
+        origins = [Origin.DECLARED] * len(found)
     elif "@context" in document:
         raise refuse("format", where, "SPDX 3, which is not read here")
     else:
         raise refuse("format", where, "neither CycloneDX nor SPDX 2")
     listed = tuple(
-        _component(url, stated, where) for url, stated in zip(urls, licences, strict=True) if url is not None
+        _component(url, stated, origin, where)
+        for url, stated, origin in zip(urls, licences, origins, strict=True)
+        if url is not None
     )
     return Listing(listed, nameless, _subject(document))
 
@@ -135,6 +139,13 @@ def _stated_licences(entry: dict[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _stated_origin(entry: dict[str, Any]) -> Origin:
+    """*Detected* where Pratique wrote that it recognised the component from its files."""
+    properties = entry.get("properties")
+    stated = {"name": "pratique:origin", "value": Origin.DETECTED.value}
+    return Origin.DETECTED if isinstance(properties, list) and stated in properties[:8] else Origin.DECLARED
+
+
 def _cyclonedx_entries(document: dict[str, Any], where: str) -> list[dict[str, Any]]:
     """Components of all levels."""
     if not str(document.get("specVersion", "")).startswith("1."):
@@ -171,7 +182,7 @@ def _spdx_urls(document: dict[str, Any], where: str) -> list[tuple[Any, tuple[st
     return found
 
 
-def _component(url: Any, licences: tuple[str, ...], where: str) -> Component:
+def _component(url: Any, licences: tuple[str, ...], origin: Origin, where: str) -> Component:
     from packageurl import PackageURL
 
     from checks.advisories.ecosystems import of_package
@@ -190,7 +201,7 @@ def _component(url: Any, licences: tuple[str, ...], where: str) -> Component:
         version=_with_epoch(parsed.version or "", str(qualifiers.get("epoch", ""))),
         purl=url,
         ecosystem=of_package(parsed.type, parsed.namespace or "", str(qualifiers.get("distro", ""))),
-        origin=Origin.DECLARED,
+        origin=origin,
         licences=licences,
         advisory_name=source,
         advisory_version=source_version,

@@ -11,15 +11,20 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
+from checks.sbom.bundled import read_bundled
 from checks.sbom.code_versions import version_in
+from checks.sbom.known_copies import CodeFile, read_known_copies
+from checks.sbom.known_files import KINDS
 from checks.sbom.known_modules import KNOWN_MODULES
 from checks.sbom.model import Component, Origin, package_url, text_of
 from checks.sbom.record import Lie
+from pratique.digests import sha256_bytes
 from pratique.intake.image.model import FileClass, Inventory, Kind
+from pratique.intake.image.notes import MAX_CODE, openings
 
 MAX_DEPTH = 3
 MAX_MEMBERS = 100_000
@@ -51,7 +56,6 @@ _NO_ARCHIVES = (
     ".json",
     ".svg",
 )
-_BUNDLED = re.compile(r"(?:.*/)?[^/]+\.libs/[^/]+\.so[^/]*|(?:.*/)?\.dylibs/[^/]+")
 _HEADER = re.compile(rb"^(Name|Version):[ \t]*([^\r\n]{1,200})", re.MULTILINE)
 _NODE_FIELD = re.compile(rb'"(name|version)"\s*:\s*"([^"\\]{1,214})"')
 _HEAD = 4096
@@ -77,9 +81,12 @@ _BROKEN = (
 )
 
 
-def read_nested(inventory: Inventory, lies: list[Lie]) -> list[Component]:
-    """Components that lie inside others, marked *detected*; archives that could not be searched go into `lies`."""
-    found = [*_bundled(inventory)]
+def read_nested(inventory: Inventory, lies: list[Lie], known: Iterable[Component] = ()) -> list[Component]:
+    """Components that lie inside others, marked *detected*; archives that could not be searched go into `lies`.
+
+    `known` are the Python components found so far: copies that these do not speak of are recognised by their files.
+    """
+    found = [*read_bundled(inventory, lies)]
     search = _Search(lies)
     for kind in (FileClass.MODEL, FileClass.ARCHIVE):
         for entry in inventory.of_class(kind):
@@ -91,23 +98,9 @@ def read_nested(inventory: Inventory, lies: list[Lie]) -> list[Component]:
                 with inventory.open(entry.path) as stream:
                     found += search.archive(stream, entry.path, certain=certain)
     lies += _unsearched(inventory)
+    found += read_known_copies(inventory, search.code, (*known, *found), lies)
     unique = {(c.purl or c.path, c.path.partition("!")[0]): c for c in reversed(found)}
     return sorted(unique.values(), key=lambda c: (c.purl, c.path))
-
-
-def _bundled(inventory: Inventory) -> Iterator[Component]:
-    """Shared objects that wheels carry beside their own (auditwheel's `*.libs`): files, by name and digest."""
-    for path, entry in inventory.files.items():
-        if entry.kind is Kind.FILE and _BUNDLED.fullmatch(path):
-            yield Component(
-                name=path.rpartition("/")[2],
-                version="",
-                purl="",
-                kind="file",
-                path=path,
-                origin=Origin.DETECTED,
-                sha256=entry.sha256,
-            )
 
 
 def _unsearched(inventory: Inventory) -> list[Lie]:
@@ -172,6 +165,7 @@ class _Search:
     lies: list[Lie]
     unpacked: int = 0
     members: int = 0
+    code: list[CodeFile] = field(default_factory=list)
 
     def archive(self, stream: BinaryIO, path: str, *, certain: bool, depth: int = 0) -> Iterator[Component]:
         """Packages in the archive; one that cannot be searched to its end becomes a lie.
@@ -197,6 +191,10 @@ class _Search:
     def _zip(self, opened: zipfile.ZipFile, path: str, depth: int) -> Iterator[Component]:
         for member in opened.infolist():
             self._count()
+            if member.filename.endswith(KINDS):
+                with opened.open(member) as stream:
+                    self.unpacked += self._take_code(cast(BinaryIO, stream), f"{path}!/{member.filename}")
+                    self._within()
             if self._worth(member.filename, member.file_size):
                 with opened.open(member) as stream:
                     yield from self._member(cast(BinaryIO, stream), member.filename, path, depth)
@@ -206,10 +204,19 @@ class _Search:
             self._count()
             self.unpacked += member.size if packed else 0  # unpacked also where nothing is wanted of it
             self._within()
-            if member.isreg() and self._worth(member.name, member.size):
-                stream = opened.extractfile(member)
-                if stream is not None:
-                    yield from self._member(cast(BinaryIO, stream), member.name, path, depth)
+            stream = opened.extractfile(member) if member.isreg() else None
+            if stream is None:
+                continue
+            if self._worth(member.name, member.size):
+                yield from self._member(cast(BinaryIO, stream), member.name, path, depth)
+            elif member.name.endswith(KINDS):
+                self._take_code(cast(BinaryIO, stream), f"{path}!/{member.name}")
+
+    def _take_code(self, stream: BinaryIO, where: str) -> int:
+        """Note what a module is known by; how many bytes were read for it."""
+        data = stream.read(MAX_CODE)
+        self.code.append(CodeFile(where, sha256_bytes(data), openings(data)))
+        return len(data)
 
     def _worth(self, name: str, size: int) -> bool:
         """Whether a member is looked into; the smallest archive has 22 bytes, and code is none."""

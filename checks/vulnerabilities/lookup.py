@@ -14,7 +14,8 @@ from checks.advisories import AdvisorySource, Match, Severity
 from checks.advisories.ecosystems import base_ecosystem, is_rpm, possible_name
 from checks.advisories.orders import known_ecosystem
 from checks.advisories.source import NotKnown
-from checks.sbom.model import Component
+from checks.sbom.bundled import GENERIC
+from checks.sbom.model import Component, Origin
 from checks.vulnerabilities.groups import Vulnerability, group
 
 _ORDER = {severity: place for place, severity in enumerate(Severity)}
@@ -62,10 +63,14 @@ def look_up(components: Sequence[Component], source: AdvisorySource) -> Lookup:
 
 
 def lacking(source: AdvisorySource, components: Sequence[Component], wanted: Sequence[str] | None) -> list[str]:
-    """Ecosystems (without release) that must be spoken of and are not; without `wanted`, all there are must be."""
+    """Ecosystems (without release) that must be spoken of and are not; without `wanted`, all there are must be.
+
+    Libraries that wheels bundle are none: there are no advisories by such versions that a node could import. They are
+    counted as not looked up, and leave what can be decided decided.
+    """
     present: dict[str, set[str]] = {}
     for component in components:
-        if component.ecosystem:
+        if component.ecosystem and not (component.ecosystem == GENERIC and component.origin is Origin.DETECTED):
             present.setdefault(base_ecosystem(component.ecosystem), set()).add(component.ecosystem)
     needed = present.keys() if wanted is None else {base_ecosystem(name) for name in wanted}
     return sorted(base for base in needed if not any(_covers(source, name) for name in present.get(base, {base})))
