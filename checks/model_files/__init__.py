@@ -12,14 +12,16 @@ from checks.model_files.opinion import disagreement
 from checks.model_files.parts import Reason, Verdict
 from checks.model_files.scan import ModelVerdict, may_be_configuration, scan_model, scan_stream
 from pratique.errors import CouldNotDecide
+from pratique.intake.image.classify import HEAD, looks_like_model
 from pratique.intake.image.model import FileClass, FileEntry, Inventory
 
 __all__ = ["ModelVerdict", "Reason", "Verdict", "check_model_files", "scan_model", "scan_stream"]
 
 CHECK = "model_files"
-VERSION = "6"
+VERSION = "7"
 _RISKS = ("G1", "T2", "U6")
 _MAX_SHOWN = 8
+_KEPT_BY_NAME = (FileClass.SYSTEM, FileClass.PACKAGE_DATABASE, FileClass.PYTHON_METADATA, FileClass.NODE_METADATA)
 _ORDER = {Level.ERROR: 0, Level.WARNING: 1, Level.NOTE: 2}
 _SAFE_FORMATS = (
     "Save weights in a format without code (safetensors, ONNX, NumPy arrays, JSON), or a pickle of plain containers, "
@@ -46,15 +48,17 @@ def check_model_files(inventory: Inventory) -> CheckResult:
     not_kept: list[str] = []
     entries = [*inventory.of_class(FileClass.MODEL), *inventory.of_class(FileClass.ARCHIVE)]
     entries += [entry for entry in inventory.of_class(FileClass.SOURCE) if may_be_configuration(entry.path)]
+    entries += [e for kind in _KEPT_BY_NAME for e in inventory.of_class(kind) if _opens_model(inventory, e)]
     for entry in entries:
         try:
             verdicts.append(_scan(inventory, entry))
         except (CouldNotDecide, OSError) as error:
             not_kept.append(f"{entry.path}: {error}")
-    if not_kept:
+    if not_kept and not any(_refused(verdict) for verdict in verdicts):
         why = f"{len(not_kept)} model files could not be examined: {'; '.join(not_kept[:3])}"
         return inconclusive(CHECK, VERSION, why, fix="Raise the policy's limits for model files.", risks=_RISKS)
-    known = {v.name: data for v in verdicts if _refused(v) and (data := recognise(inventory.files[v.name]))}
+    refused = () if not_kept else (verdict for verdict in verdicts if _refused(verdict))  # nothing hides behind tests
+    known = {v.name: data for v in refused if (data := recognise(inventory.files[v.name]))}
     recognised = [v for v in verdicts if v.verdict is not Verdict.UNRECOGNISED]
     verdicts = _with_others(inventory, verdicts)
     found = (f for v in verdicts for f in (_as_test_data(v, known[v.name]) if v.name in known else _findings(v)))
@@ -77,6 +81,14 @@ def check_model_files(inventory: Inventory) -> CheckResult:
         inputs={entry.path: entry.sha256 for entry in entries if entry.sha256 and entry.path in names},
         seconds=time.monotonic() - started,
     )
+
+
+def _opens_model(inventory: Inventory, entry: FileEntry) -> bool:
+    """Whether what was kept for its name alone begins as a model does: a tool may load it under any name."""
+    if entry.path in inventory.not_kept:
+        return looks_like_model(entry.head)
+    with inventory.open(entry.path) as stream:
+        return looks_like_model(stream.read(HEAD))
 
 
 def _scan(inventory: Inventory, entry: FileEntry) -> ModelVerdict:

@@ -409,6 +409,20 @@ def test_the_check_passes_where_there_is_no_model() -> None:
     assert check_model_files(inventory_of({"app/main.py": b""})).measured("model_files") == 0
 
 
+@pytest.mark.parametrize(
+    "path", ["app/x.dist-info/RECORD", "app/x.dist-info/METADATA", "etc/os-release", "lib/apk/db/installed"]
+)
+@pytest.mark.parametrize("data", [EVIL, EVIL_0])
+def test_a_model_in_the_place_of_a_systems_own_file_is_one(path: str, data: bytes) -> None:
+    """These are kept for their names; a tool may load them all the same."""
+    assert check_model_files(inventory_of({path: data})).status is Status.FAILED
+
+
+def test_a_file_that_was_not_kept_hides_no_unsafe_one() -> None:
+    files = {"app/m.pkl": pickle.dumps({}), "app/n.pkl": EVIL}
+    assert check_model_files(inventory_of(files, not_kept={"app/m.pkl": "too large"})).status is Status.FAILED
+
+
 def test_a_file_that_was_not_kept_is_inconclusive() -> None:
     files = {"app/m.pkl": pickle.dumps({})}
     result = check_model_files(inventory_of(files, not_kept={"app/m.pkl": "too large"}))
