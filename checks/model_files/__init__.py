@@ -61,9 +61,11 @@ def check_model_files(inventory: Inventory) -> CheckResult:
     known = {v.name: data for v in refused if (data := recognise(inventory.files[v.name]))}
     recognised = [v for v in verdicts if v.verdict is not Verdict.UNRECOGNISED]
     verdicts = _with_others(inventory, verdicts)
-    found = (f for v in verdicts for f in (_as_test_data(v, known[v.name]) if v.name in known else _findings(v)))
-    findings = tuple(sorted(found, key=lambda finding: _ORDER[finding.level]))
+    found = [f for v in verdicts for f in (_as_test_data(v, known[v.name]) if v.name in known else _findings(v))]
+    named = [entry.path for entry in inventory.of_class(FileClass.MODEL)]
     names = {verdict.name for verdict in recognised}
+    found += _unknown([name for name in named if name not in names])
+    findings = tuple(sorted(found, key=lambda finding: _ORDER[finding.level]))
     unsafe = sum(v.verdict is Verdict.UNSAFE and v.name not in known for v in verdicts)
     unreadable = sum(v.verdict is Verdict.UNREADABLE and v.name not in known for v in verdicts)
     return CheckResult(
@@ -94,6 +96,18 @@ def _opens_model(inventory: Inventory, entry: FileEntry) -> bool:
 def _scan(inventory: Inventory, entry: FileEntry) -> ModelVerdict:
     with inventory.open(entry.path) as stream:
         return scan_stream(stream, entry.size, entry.path)
+
+
+def _unknown(names: list[str]) -> list[Finding]:
+    """What bears a model's name and is of no known format: told, since somebody may load it all the same."""
+    if not names:
+        return []
+    message = (
+        f"{len(names)} files are named as models are and hold none of a known format: {', '.join(names[:_MAX_SHOWN])}"
+    )
+    return [
+        Finding(rule_id=f"{CHECK}/unknown-content", level=Level.NOTE, message=message, where=names[0], risks=_RISKS)
+    ]
 
 
 def _refused(verdict: ModelVerdict) -> bool:

@@ -41,14 +41,26 @@ _TEXTS: Final = {
     "Entry": {1: "key", 2: "value"},
     "OperatorSet": {1: "domain"},
 }
+_NEXT = b"\x1a\x22\x28\x32\x3a\x42"
+"""How the fields behind the version begin."""
+_GRAPH = 7
 _FOREIGN = frozenset(("EPContext", "PyOp", "PythonOp"))
 """Operators of known domains that hold compiled code, or name a file of it, or run Python."""
 
 
 def looks_like_onnx(part: Part) -> bool:
-    """A protobuf message whose first field is a small IR version, or a file named so."""
+    """A protobuf message of a small IR version, then a producer, or later a graph; or a file named so."""
     head = part.head(3)
-    return part.suffix == ".onnx" or (len(head) == 3 and head[0] == 0x08 and 3 <= head[1] <= 20 and head[2] == 0x12)
+    if part.suffix == ".onnx" or len(head) < 3 or head[0] != 0x08 or not 3 <= head[1] <= 20:
+        return part.suffix == ".onnx"
+    return head[2] == 0x12 or (head[2] in _NEXT and _has_graph(part))
+
+
+def _has_graph(part: Part) -> bool:
+    try:
+        return any(field.number == _GRAPH and field.wire == 2 for field in Fields(part).of(0, part.size))
+    except Unparsable:
+        return False
 
 
 def examine_onnx(part: Part, found: Found) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,28 +29,40 @@ class Scanned:
     verdict: ModelVerdict
 
 
-def scan_paths(paths: Sequence[Path], *, ask_others: bool = True) -> tuple[list[Scanned], int]:
+def _nothing(name: str) -> None:
+    """Nobody wants to know."""
+
+
+def scan_paths(
+    paths: Sequence[Path], *, ask_others: bool = True, begun: Callable[[str], None] = _nothing
+) -> tuple[list[Scanned], int]:
     """Verdicts in the order given, one a file, and how many files of directories were passed over as no models.
 
     A file that was named itself is never passed over: where no format of models is known for it, it is *unreadable* by
     the rule `no-model`. What cannot be opened is *unreadable*, and so is in directories what is no regular file: pipes,
-    devices, and links that lead nowhere or out of the directory; a link within it is looked at as the file it leads to.
-    With `ask_others`, modelaudit is asked too where it is installed. Raises `CouldNotDecide` for more than 200,000
-    files.
+    devices, directories that cannot be listed, and links that lead nowhere or out of the directory; a link within it is
+    looked at as the file it leads to. With `ask_others`, modelaudit is asked too where it is installed. `begun` is told
+    the path of each file before it is opened. Raises `CouldNotDecide` for more than 200,000 files.
     """
     found: dict[str, ModelVerdict] = {}
     skipped = 0
     for path in paths:
-        if not path.is_dir():
+        if not _is_directory(path):
+            begun(str(path))
             found.setdefault(str(path), _scan(path, named=True) or _no_model(path))
             continue
-        for one in _files(path):
+        closed: list[OSError] = []
+        for one in _files(path, closed):
+            begun(str(one))
             if str(one) not in found and (verdict := _in_directory(one, path)) is not None:
                 found[str(one)] = verdict
             elif str(one) not in found:
                 skipped += 1
             if len(found) + skipped > MAX_FILES:
                 raise CouldNotDecide(f"more than {MAX_FILES:,} files", next_step="Scan a smaller directory.")
+        for error in closed:
+            where = Path(os.fsdecode(error.filename))
+            found.setdefault(str(where), _unreadable(where, f"it cannot be listed: {error.strerror}"))
     return [Scanned(*item) for item in (_with_others(found) if ask_others else found).items()], skipped
 
 
@@ -64,28 +76,40 @@ def _with_others(found: dict[str, ModelVerdict]) -> dict[str, ModelVerdict]:
     }
 
 
-def _files(directory: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(directory, onerror=_raise):
+def _files(directory: Path, closed: list[OSError]) -> Iterator[Path]:
+    """Files, and links to directories, below `directory`; why a directory could not be listed is added to `closed`."""
+    for folder, folders, names in os.walk(directory, onerror=closed.append):
         if len(Path(folder).relative_to(directory).parts) > MAX_DEPTH:  # `os.walk` calls itself at every level
             raise CouldNotDecide(f"more than {MAX_DEPTH} directories deep", next_step="Scan a flatter directory.")
         folders.sort()
-        links = [name for name in folders if Path(folder, name).is_symlink()]
+        links = [name for name in folders if _is_link(Path(folder, name))]
         yield from (Path(folder, name) for name in sorted([*names, *links]))
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _in_directory(path: Path, root: Path) -> ModelVerdict | None:
     """The verdict on a file found in `root`; None where it may be passed over."""
-    if path.is_symlink():
+    if _is_link(path):
         target = Path(os.path.realpath(path))
         if not target.is_relative_to(os.path.realpath(root)):
             return _unreadable(path, "a link that leads out of the directory")
-        if target.is_dir():
+        if _is_directory(target):
             return None  # it is walked by its own name
     return _scan(path, named=False)
+
+
+def _is_link(path: Path) -> bool:
+    """As `Path.is_symlink`, which raises where a path is too long or may not be looked at."""
+    try:
+        return stat.S_ISLNK(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _scan(path: Path, *, named: bool) -> ModelVerdict | None:

@@ -69,9 +69,10 @@ def inspect(
     output: OutputOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Show what is inside an image: files, components, licences, vulnerabilities, model files, code, secrets.
+    """Show what is inside an image.
 
-    Nothing is executed. Exits with 0 when every check passed, 1 when one failed, 3 when one could not decide.
+    Files, components, licences, vulnerabilities, model files, code, secrets. Nothing is executed. Exits with 0 when
+    every check passed, 1 when one failed, 3 when one could not decide.
     """
     from console.report.contents import render_contents
     from console.terminal.progress import Progress
@@ -93,10 +94,10 @@ def sbom(
     home: HomeOption = None,
     policy: PolicyOption = None,
 ) -> None:
-    """Write what an image consists of as CycloneDX 1.6 JSON; the same image gives the same bytes.
+    """Write what an image consists of as CycloneDX 1.6 JSON.
 
-    Exits with 1 when files contradict the packages that own them, with 3 when some packages cannot be known (the
-    document is written all the same); what is amiss is told on standard error.
+    The same image gives the same bytes. Exits with 1 when files contradict the packages that own them, with 3 when some
+    packages cannot be known (the document is written all the same); what is amiss is told on standard error.
     """
     from checks.sbom import check_sbom
     from console.report.contents import result_in_words
@@ -131,10 +132,10 @@ def vulns(
         ),
     ] = None,
 ) -> None:
-    """Look up known vulnerabilities in the imported advisories, as the node's policy says.
+    """Look up known vulnerabilities of an SBOM or an image.
 
-    Exits with 0 when none counts, 1 when one does, 3 when the advisories are missing or stale, a service does not
-    answer, or a part could not be looked up.
+    In the imported advisories, or at a service, as the node's policy says. Exits with 0 when none counts, 1 when one
+    does, 3 when the advisories are missing or stale, a service does not answer, or a part could not be looked up.
     """
     from console.report.vulnerabilities import render_vulnerabilities
     from flows.node import Node
@@ -151,23 +152,27 @@ def scan_model(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Model files, or directories.")],
     output_format: PlainFormatOption = PlainFormat.JSON,
     output: OutputOption = None,
+    quiet: QuietOption = False,
 ) -> None:
-    """Say of each model file what loading it would do: safe, unsafe or unreadable. Nothing is ever loaded.
+    """Say of each model file what loading it would do.
 
-    In directories only files that may hold a model are looked at, judged by content and name; what is no file there is
-    unreadable. A file that is named here and holds no known format is unreadable too, by the rule no-model. Other
-    scanners (picklescan, and modelaudit where it is installed) are asked, and shown where they disagree. Exits with 0
-    when all are safe, 1 when one is unsafe or unreadable, 3 when there was nothing to judge.
+    Safe, unsafe or unreadable; nothing is ever loaded. In directories only files that may hold a model are looked at,
+    judged by content and name; what is no file there is unreadable. A file that is named here and holds no known format
+    is unreadable too, by the rule no-model. Other scanners (picklescan, and modelaudit where it is installed) are
+    asked, and shown where they disagree. Exits with 0 when all are safe, 1 when one is unsafe or unreadable, 3 when
+    there was nothing to judge.
     """
     from checks.model_files import Verdict
     from checks.model_files.tree import scan_paths
     from console.report.contents import models_as_json, models_in_words
+    from console.terminal.progress import Counted
 
     for path in paths:
         if not os.path.lexists(path):
             message = f"there is nothing at {path}"
             raise UsageError(message, next_step="Name model files, or directories that hold them.")
-    scanned, skipped = scan_paths(paths)
+    with Counted(quiet=quiet) as counted:
+        scanned, skipped = scan_paths(paths, begun=counted.begun)
     show = models_as_json if output_format is PlainFormat.JSON else models_in_words
     deliver(show(scanned, skipped), output)
     if any(one.verdict.verdict is not Verdict.SAFE for one in scanned):
@@ -186,9 +191,10 @@ def rescan(
     output_format: PlainFormatOption = PlainFormat.HUMAN,
     output: OutputOption = None,
 ) -> None:
-    """Ask the advisories of today about every admitted tool, by the SBOM of its inspection.
+    """Ask the advisories of today about every admitted tool.
 
-    Exits with 1 when an admitted tool has vulnerabilities that count, 3 when one could not be answered.
+    By the SBOM of its inspection. Exits with 1 when an admitted tool has vulnerabilities that count, 3 when one could
+    not be answered.
     """
     from console.report.contents import rescan_as_json, rescan_in_words
     from flows.node import Node

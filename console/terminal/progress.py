@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from console.plain import plain
@@ -10,12 +11,47 @@ from console.plain import plain
 if TYPE_CHECKING:
     from checks.interface import CheckResult
 
+_FIRST, _THEN = 2.0, 10.0
 _MARKS = {
     "passed": ("✓", "green"),
     "failed": ("✗", "red"),
     "inconclusive": ("?", "yellow"),
     "not applicable": ("–", "dim"),
 }
+
+
+class Counted:
+    """Says on standard error how far a long row of files has come: after two seconds, then every ten."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._ended = Event()
+        self._done = 0
+        self._now = ""
+
+    def begun(self, name: str) -> None:
+        """Another file begins."""
+        self._done += 1
+        self._now = name
+
+    def _tell(self) -> None:
+        wait = _FIRST
+        while not self._ended.wait(wait):
+            wait = _THEN
+            if self._done:
+                sys.stderr.write(f"{self._done:,} files so far, now at {plain(self._now)}\n")
+                sys.stderr.flush()
+
+    def __enter__(self) -> Counted:
+        self._thread = Thread(target=self._tell, daemon=True)
+        if not self._quiet:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        if not self._quiet:
+            self._thread.join()
 
 
 class Progress:

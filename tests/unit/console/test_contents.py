@@ -347,6 +347,19 @@ def test_each_model_gets_a_verdict(tmp_path: Path) -> None:
     assert any("posix.system" in reason["message"] and "@" in reason["member"] for reason in bad["reasons"])
 
 
+def test_a_long_row_of_files_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("console.terminal.progress._FIRST", 0.0)
+    monkeypatch.setattr("console.terminal.progress._THEN", 0.0)
+    directory = models(tmp_path / "m")
+    for number in range(300):
+        (directory / "deep" / f"{number}\x1b[2J.txt").write_text("text")
+    loud, quiet = pratique("scan-model", directory), pratique("scan-model", directory, "-q")
+    assert "files so far, now at" in loud.stderr
+    assert "\x1b" not in loud.stderr
+    assert quiet.stderr == ""
+    assert loud.stdout == quiet.stdout
+
+
 def test_safe_models_exit_with_zero(tmp_path: Path) -> None:
     assert pratique("scan-model", models(tmp_path / "m") / "deep").exit_code == 0
 

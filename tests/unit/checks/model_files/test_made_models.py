@@ -330,6 +330,12 @@ def test_what_only_describes_is_safe(kind: str) -> None:
     assert scan(data, name).verdict is Verdict.SAFE, scan(data, name)
 
 
+def test_what_bears_a_models_name_and_is_none_is_told() -> None:
+    result = check_model_files(inventory_of({"app/a.pt": b"plain words", "app/m.npy": asset("onnx.onnx")}))
+    told_of = {f.rule_id.partition("/")[2]: f.where for f in result.findings}
+    assert (result.status, told_of) == ("passed", {"safe": "app/m.npy", "unknown-content": "app/a.pt"})
+
+
 def test_the_tables_hold_as_many_as_they_should() -> None:
     malicious = [*by_hand.MALICIOUS, *tricks.PICKLES, *tricks.FORMATS, *GADGETS]
     benign = [*by_hand.BENIGN, *tricks.HONEST, *PLAIN, *HARMLESS]

@@ -191,6 +191,19 @@ def test_odd_files_get_a_verdict_and_nobody_waits(tmp_path: Path) -> None:
     }
 
 
+def test_a_directory_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "good.pkl").write_bytes(with_proto(b"]."))
+    monkeypatch.chdir(tmp_path)
+    for _ in range(20):  # a path that no system call takes whole
+        Path("d" * 250).mkdir()
+        os.chdir("d" * 250)
+    begun: list[str] = []
+    scanned, _ = scan_paths([tmp_path], ask_others=False, begun=begun.append)
+    assert [one.verdict.verdict for one in scanned] == [Verdict.SAFE, Verdict.UNREADABLE]
+    assert "cannot be listed" in scanned[1].verdict.reasons[0].message
+    assert begun == [str(tmp_path / "good.pkl")]
+
+
 def test_links_are_followed_within_the_directory_only(tmp_path: Path) -> None:
     hub = tmp_path / "hub"
     (hub / "blobs").mkdir(parents=True)
