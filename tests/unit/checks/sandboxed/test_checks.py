@@ -384,6 +384,15 @@ def test_encrypted_archives_cannot_be_excluded(bench: Any) -> None:
 
 # --- containment ----------------------------------------------------------------------------------------------------
 
+
+def leaves_link(*, where_there_is_a_network: bool) -> Callable[[Any], int]:
+    def leave(call: Any) -> None:
+        if call.network is where_there_is_a_network:
+            call.facts.update(refused=(RefusedEntry(path="x", reason="symlink"),))
+
+    return also(leave)
+
+
 ATTEMPTS: dict[str, tuple[Callable[[Any], int | None], str]] = {
     "asks DNS": (
         also(lambda c: c.tried(Observation(kind=ObservationKind.DNS, name="home.example"))),
@@ -399,10 +408,8 @@ ATTEMPTS: dict[str, tuple[Callable[[Any], int | None], str]] = {
         ),
         "sent-data",
     ),
-    "leaves a link": (
-        also(lambda c: c.facts.update(refused=(RefusedEntry(path="x", reason="symlink"),))),
-        "refused-output",
-    ),
+    "leaves a link where it sees a network": (leaves_link(where_there_is_a_network=True), "refused-output"),
+    "leaves a link where it sees none": (leaves_link(where_there_is_a_network=False), "refused-output"),
     "leaves too many": (also(lambda c: c.facts.update(refused_more=5)), "refused-output"),
     "floods the log": (ended(EndedBy.LOG_CAP), "flooded-log"),
     "floods the output": (ended(EndedBy.OUTPUT_CAP), "flooded-output"),
@@ -565,6 +572,16 @@ def test_not_seen_is_not_nothing_done(bench: Any, observed: Observed) -> None:
 def test_a_tool_that_behaves_differently_when_watched(bench: Any) -> None:
     """Other results where there is a network are worth a warning."""
     tool = also(lambda call: call.write("scores.csv", f"patient_id,score\nx,{int(call.network)}\n"))
+    rules = {finding.rule_id for finding in check_containment(bench.session(tool), bench.store).findings}
+    assert "containment/behaves-differently" in rules
+
+
+def test_a_tool_that_ends_differently_when_watched(bench: Any) -> None:
+    """So is another exit code, whatever it wrote."""
+
+    def tool(call: Any) -> int:
+        return honest(call) + (5 if call.network else 0)
+
     rules = {finding.rule_id for finding in check_containment(bench.session(tool), bench.store).findings}
     assert "containment/behaves-differently" in rules
 
