@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from checks.pinning import ValidatedVersion
 from policies.load import LoadedPolicy, load_policy
+from pratique.bounds import read_bounded
 from pratique.clock import Clock, system_clock
 from pratique.errors import CouldNotDecide, InvalidInput, UsageError
 from pratique.settings import Settings
@@ -49,9 +50,11 @@ class Node:
                 next_step="name another one with --home or PRATIQUE_HOME",
             ) from error
         try:
-            return cls(settings, load_policy(settings.policy))
+            policy = load_policy(settings.policy)
+            _require_verifier_lines(policy)
         except InvalidInput as error:  # it is the node's own mistake, so it refuses nobody
             raise UsageError(str(error), cause=error.rule, next_step=error.next_step) from error
+        return cls(settings, policy)
 
     @property
     def uri(self) -> str:
@@ -90,6 +93,7 @@ class Node:
         """
         from records.ledger import Ledger
 
+        require_own_name(self.settings, self.key.verifier)
         ledger = Ledger(self.settings.ledger, self.settings.origin, self.key)
         self._mark_of(ledger).check()
         return ledger
@@ -151,7 +155,56 @@ def open_ledger_reader(settings: Settings) -> LedgerReader:
 
     if not settings.ledger.is_dir():
         raise UsageError("this node has no ledger yet", next_step="the first `pratique onboard` makes it")
-    return LedgerReader(settings.ledger, settings.origin, ledger_verifier(settings, None))
+    verifier = ledger_verifier(settings, None)
+    require_own_name(settings, verifier)
+    return LedgerReader(settings.ledger, settings.origin, verifier)
+
+
+def require_own_name(settings: Settings, verifier: Verifier) -> None:
+    """Raise `UsageError` where the node's own key signed its ledger under another name than the node has now.
+
+    Without this a forgotten `PRATIQUE_ORIGIN` would look like a ledger that somebody altered.
+    """
+    from records.checkpoint import open_checkpoint
+    from records.keys import Verifier
+    from records.note import MAX_NOTE_BYTES, parse_note
+    from records.reader import CHECKPOINT
+
+    try:
+        note = read_bounded(settings.ledger / CHECKPOINT, MAX_NOTE_BYTES)
+        name = parse_note(note).text.partition("\n")[0]
+        if name == settings.origin:
+            return
+        open_checkpoint(note, name, [Verifier(name, verifier.public_key)])
+    except InvalidInput:
+        return  # what is wrong with it is for those to say who read it
+    raise UsageError(
+        f"this node's ledger is called {name}, and PRATIQUE_ORIGIN says {settings.origin}",
+        next_step=f"set PRATIQUE_ORIGIN={name}; a node keeps the name that its ledger began with",
+    )
+
+
+def _require_verifier_lines(loaded: LoadedPolicy) -> None:
+    """Every key line of the policy is one; raises `InvalidInput` (`key/verifier`) with its place."""
+    policy = loaded.policy
+    lines = [(f"the key of {one.identity}", one.key) for one in policy.approvals.people if one.key]
+    lines += [(f"the key of the hub {one.verifier}", one.key) for one in policy.federation.hubs]
+    lines += [("federation.withdrawals", line) for line in policy.federation.withdrawals]
+    if not lines:
+        return
+    from records.keys import parse_verifier
+
+    for place, line in lines:
+        try:
+            parse_verifier(line)
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"{place}: {error.message}",
+                rule=error.rule,
+                where=str(loaded.path),
+                cause=line[:80],
+                next_step="write the line that `pratique key new` (a person's) or `key show` (a node's) prints",
+            ) from error
 
 
 def require_newest_seen(settings: Settings, verifier: Verifier) -> None:
@@ -174,6 +227,8 @@ def ledger_verifier(settings: Settings, vkey: str | None) -> Verifier:
     path = settings.keys / KEY_FILE
     if not path.is_file():
         raise UsageError(
-            f"there is no key in {settings.keys}", next_step="give the ledger's verifier key with --key name+id+base64"
+            f"there is no key in {settings.keys}",
+            next_step="a node's first `pratique onboard` makes it; to verify the ledger of another node give its key "
+            "with --key LINE, as `pratique key show` prints it there",
         )
     return load_key(path, settings.origin).verifier

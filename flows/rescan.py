@@ -21,12 +21,11 @@ from pratique.settings import Settings
 from records.admissions import signed_statements, standing
 from records.dsse import sign_statement
 from records.intoto import described, descriptor, statement
-from records.statements import INSPECTION_EXTENSION, TEST_RESULT, PolicyReference, ToolIdentity, vsa
+from records.statements import INSPECTION_EXTENSION, TEST_RESULT, VULNS, PolicyReference, ToolIdentity, vsa
 
 if TYPE_CHECKING:
     from checks.pinning import ValidatedVersion
 
-VULNS = "https://in-toto.io/attestation/vulns/v0.2"
 _MAX_DOCUMENT = 256 * 1024**2
 _LAST = "rescan.json"
 _COUNTS = ("tools", "failed", "undecided", "new")

@@ -200,10 +200,12 @@ def _require_free(output: Path) -> None:
             return
         if not output.exists() and not output.is_symlink() and output.absolute().parent.is_dir():
             return
+        why = "a link" if output.is_symlink() else "not empty" if output.is_dir() else "a file"
+        why = why if output.exists() or output.is_symlink() else "in a directory that is not there"
     except OSError as error:
         raise UsageError(f"{output} cannot be used: {error}", next_step="name another directory") from error
     raise UsageError(
-        f"outputs cannot go to {output}",
+        f"outputs cannot go to {output}: it is {why}",
         next_step="name an empty directory, or one that is not there yet in one that is",
     )
 

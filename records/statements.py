@@ -35,6 +35,7 @@ RUN_START = "urn:pratique:run-start:v1"
 RUN_REFUSAL = "urn:pratique:run-refusal:v1"
 ACCEPTANCE = "urn:pratique:acceptance:v1"
 WITHDRAWAL_LIST = "urn:pratique:withdrawal-list:v1"
+VULNS = "https://in-toto.io/attestation/vulns/v0.2"
 
 INSPECTION_EXTENSION = "urn:pratique:inspection:v1"
 ADMISSION_EXTENSION = "urn:pratique:admission:v1"

@@ -14,7 +14,7 @@ from console.terminal.options import HomeOption, PlainFormat, PlainFormatOption,
 from pratique.errors import PratiqueError
 
 advisories_app = typer.Typer(
-    help="Fetch or import snapshots of advisories (OSV) and say how old they are.",
+    help="Fetch or import advisories (OSV), say how old they are.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
@@ -44,10 +44,11 @@ def import_(
     ] = False,
     home: HomeOption = None,
 ) -> None:
-    """Import a snapshot, from a file or a USB stick; it replaces the one of its ecosystem, or the list of its kind.
+    """Import a snapshot, from a file or a USB stick.
 
-    The date decides when verdicts on it become stale, and no record's own date is believed. EPSS (how likely attackers
-    are to use a vulnerability) and KEV (which ones they do use) are told apart from advisories by their content.
+    It replaces the one of its ecosystem, or the list of its kind. The date decides when verdicts on it become stale,
+    and no record's own date is believed. EPSS (how likely attackers are to use a vulnerability) and KEV (which ones
+    they do use) are told apart from advisories by their content.
     """
     from checks.advisories import Snapshot
     from console.plain import plain
@@ -91,9 +92,10 @@ def update(
     home: HomeOption = None,
     policy: PolicyOption = None,
 ) -> None:
-    """Fetch fresh snapshots from osv.dev or a mirror; an interrupted download goes on when it is run again.
+    """Fetch fresh snapshots from osv.dev or a mirror.
 
-    Exits with 3 when one could not be fetched; what was imported before then stays in use, and grows stale.
+    An interrupted download goes on when it is run again. Exits with 3 when one could not be fetched; what was imported
+    before then stays in use, and grows stale.
     """
     from flows.advisories import update_advisories
     from flows.node import Node
@@ -117,9 +119,10 @@ def update(
 def status(
     home: HomeOption = None, policy: PolicyOption = None, output_format: PlainFormatOption = PlainFormat.HUMAN
 ) -> None:
-    """Say which snapshots and lists there are, from when, and whether the policy still lets them be used.
+    """Say which snapshots there are, and whether they still count.
 
-    Exits with 3 when there is no snapshot, or one is too old.
+    Snapshots and lists, from when, and whether the policy still lets them be used. Exits with 3 when there is no
+    snapshot, or one is too old.
     """
     from console.plain import plain
     from flows.advisories import held_advisories

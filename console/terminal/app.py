@@ -59,6 +59,18 @@ app.command("up")(node.up)
 app.command("down")(node.down)
 
 
+def _tell_exit_codes(group: typer.Typer) -> None:
+    """End the help of every command with the exit codes, which are the same everywhere."""
+    for command in group.registered_commands:
+        command.epilog = EXIT_CODES
+    for child in group.registered_groups:
+        if child.typer_instance is not None:
+            _tell_exit_codes(child.typer_instance)
+
+
+_tell_exit_codes(app)
+
+
 def main() -> None:
     """Entry point of the `pratique` command; a service manager's SIGTERM ends it as Ctrl-C does, cleaned up."""
     from sandbox.interrupts import terminated_as_interrupted

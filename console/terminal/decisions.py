@@ -16,17 +16,30 @@ if TYPE_CHECKING:
     from flows.node import Node
     from records.keys import NodeKey
 
-key_app = typer.Typer(help="Make the key with which a person signs decisions.", rich_markup_mode=None)
+key_app = typer.Typer(help="Make a person's key, show the node's.", rich_markup_mode=None)
 
-Run = Annotated[str, typer.Argument(help="The run that is decided on, as `pratique onboard` named it.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; it is signed and recorded.")]
-Person = Annotated[str, typer.Option("--as", envvar="PRATIQUE_PERSON", help="Your identity, an e-mail address.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="The run that is decided on, as `pratique onboard` named it.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is signed and recorded.")]
+Person = Annotated[
+    str, typer.Option("--as", metavar="IDENTITY", envvar="PRATIQUE_PERSON", help="Who you are, an e-mail address.")
+]
 Organisation = Annotated[
-    str, typer.Option("--organisation", envvar="PRATIQUE_ORGANISATION", help="The organisation you decide for.")
+    str,
+    typer.Option(
+        "--organisation",
+        metavar="NAME",
+        envvar="PRATIQUE_ORGANISATION",
+        help="The organisation you decide for; not needed where the policy names you.",
+    ),
 ]
 Key = Annotated[
     Path | None,
-    typer.Option("--key", envvar="PRATIQUE_PERSON_KEY", help="Your own key, where the policy asks for its signature."),
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        envvar="PRATIQUE_PERSON_KEY",
+        help="Your own key, where the policy gives you one (`pratique key new` makes it).",
+    ),
 ]
 
 
@@ -38,7 +51,12 @@ def admit(
     organisation: Organisation = "",
     until: Annotated[
         datetime | None,
-        typer.Option("--until", formats=["%Y-%m-%d"], help="Last day (UTC) of the admission; default: the policy's."),
+        typer.Option(
+            "--until",
+            metavar="YYYY-MM-DD",
+            formats=["%Y-%m-%d"],
+            help="Last day (UTC) of the admission; default: the policy's.",
+        ),
     ] = None,
     key: Key = None,
     push: Annotated[
@@ -47,10 +65,11 @@ def admit(
     home: HomeOption = None,
     policy: PolicyOption = None,
 ) -> None:
-    """Admit an inspected tool: a signed decision and a signed admission (VSA) in the ledger.
+    """Admit an inspected tool, by a signed decision.
 
-    Only a run whose verdict is admit, under the policy in force, can be admitted, and the submitter cannot admit their
-    own tool (exit code 4). Where the policy asks for several persons, each of them decides; until then it exits with 3.
+    With the last decision that the policy asks for, the signed admission (VSA) goes into the ledger. Only a run whose
+    verdict is admit, under the policy in force, can be admitted, and the submitter cannot admit their own tool (exit
+    code 4). Where the policy asks for several persons, each of them decides; until then it exits with 3.
     """
     from flows.decide import admit as run_admit
 
@@ -80,7 +99,10 @@ def refuse(
     home: HomeOption = None,
     policy: PolicyOption = None,
 ) -> None:
-    """Refuse an inspected tool for good: this run can never be admitted, and an earlier admission of its image ends."""
+    """Refuse an inspected tool for good.
+
+    This run can never be admitted, and an earlier admission of its image ends. Exits with 0 when that is recorded.
+    """
     from flows.decide import refuse as run_refuse
 
     tool = run_refuse(_node(home, policy), run, _decision(person, organisation, reason, key))
@@ -89,7 +111,7 @@ def refuse(
 
 @explained
 def withdraw(
-    tool: Annotated[str, typer.Argument(help="NAME (every version), NAME@VERSION or NAME@sha256:…")],
+    tool: Annotated[str, typer.Argument(metavar="TOOL", help="NAME (every version), NAME@VERSION or NAME@sha256:…")],
     reason: Reason,
     person: Person,
     organisation: Organisation = "",
@@ -97,7 +119,10 @@ def withdraw(
     home: HomeOption = None,
     policy: PolicyOption = None,
 ) -> None:
-    """Take admissions back at once; one person is enough. The node runs the tool no more from the next run on."""
+    """Take admissions back at once; one person is enough.
+
+    The node runs the tool no more from the next run on. Exits with 0 when that is recorded, 2 when no admission stands.
+    """
     from flows.decide import withdraw as run_withdraw
 
     for taken in run_withdraw(_node(home, policy), tool, _decision(person, organisation, reason, key)):
@@ -106,19 +131,55 @@ def withdraw(
 
 @key_app.callback()
 def _key() -> None:
-    """Make the key with which a person signs decisions."""
+    """Make a person's key, show the node's."""
 
 
 @key_app.command("new")
 @explained
 def new_key(
-    file: Annotated[Path, typer.Argument(help="Where the private key goes (mode 0600); an existing key is kept.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where the private key goes (mode 0600); an existing key is kept.")
+    ],
     person: Person,
 ) -> None:
-    """Make a key of your own, and show the line that goes under `approvals.people` in the policy."""
-    from records.keys import load_or_create_key
+    """Make a key of your own, and print its public line.
 
-    typer.echo(load_or_create_key(file, person).verifier.vkey)
+    The line goes under `approvals.people` in the node's policy; the file is the secret half.
+
+    The line is all that is printed on standard output. Exits with 0, also where the key was there already.
+    """
+    from pratique.errors import UsageError
+    from records.keys import is_key_name, load_or_create_key
+
+    if not is_key_name(person):
+        raise UsageError(
+            f"{person[:80]!r} cannot be the name of a key",
+            next_step="give an identity without spaces and '+', such as you@node.example, with --as",
+        )
+    kept = file.exists()
+    line = load_or_create_key(file, person).verifier.vkey
+    typer.echo(
+        f"{'kept' if kept else 'made'} {file}, which is secret; in the policy, under approvals.people:", err=True
+    )
+    typer.echo(f'  - {{identity: {person}, organisation: YOURS, key: "{line}"}}', err=True)
+    typer.echo(line)
+
+
+@key_app.command("show")
+@explained
+def show_key(home: HomeOption = None) -> None:
+    """Print the public line of this node's key.
+
+    It is what hubs, other nodes and investigators verify this node's records with.
+
+    Exits with 2 where the node has no key yet; the first `pratique onboard` makes it.
+    """
+    from flows.node import ledger_verifier, require_own_name
+
+    settings = settings_from(home)
+    verifier = ledger_verifier(settings, None)
+    require_own_name(settings, verifier)
+    typer.echo(verifier.vkey)
 
 
 def _node(home: Path | None, policy: Path | None) -> Node:
@@ -130,13 +191,25 @@ def _node(home: Path | None, policy: Path | None) -> Node:
 def _decision(person: str, organisation: str, reason: str, key: Path | None) -> Decision:
     from flows.decide import Decision
 
+    if not reason.strip():
+        from pratique.errors import UsageError
+
+        raise UsageError("a decision needs a reason", next_step="say why with --reason; it is signed and recorded")
     return Decision(person, organisation, reason, _own_key(person, key))
 
 
 def _own_key(person: str, path: Path | None) -> NodeKey | None:
+    """The person's key; one that cannot be used is a mistake of theirs, which refuses no tool."""
+    from pratique.errors import InvalidInput, UsageError
     from records.keys import load_key
 
-    return load_key(path, person) if path is not None else None
+    try:
+        return load_key(path, person) if path is not None else None
+    except InvalidInput as error:
+        raise UsageError(
+            f"the key {path} cannot be used: {error.message}",
+            next_step="name the file that `pratique key new FILE --as YOU` made, with mode 0600",
+        ) from error
 
 
 def _end_of(day: datetime | None) -> datetime | None:

@@ -39,7 +39,7 @@ _READ_BY = {
 
 @explained
 def export(
-    target: Annotated[Target, typer.Argument(help="The platform that starts the containers.")],
+    target: Annotated[Target, typer.Argument(metavar="TARGET", help="The platform that starts the containers.")],
     output: OutputOption = None,
     repository: Annotated[
         list[str] | None,
@@ -62,11 +62,12 @@ def export(
     home: HomeOption = None,
     policy: PolicyOption = None,
 ) -> None:
-    """Export the admissions in force as a policy of the platform, which then runs these images and nothing else.
+    """Export the admissions in force as your platform's policy.
 
-    Images are named by digest, and with nothing admitted everything is denied. What the platform cannot be told is left
-    out and said on standard error. Export again after every admission and withdrawal, and before the expiry that the
-    file names.
+    The platform then runs these images and nothing else. Images are named by digest, and with nothing admitted
+    everything is denied. What the platform cannot be told is left out and said on standard error. Export again after
+    every admission and withdrawal, and before the expiry that the file names. Exits with 1, and writes nothing, where
+    the platform cannot make what the node's policy demands.
     """
     from flows.node import Node
     from records.enforcement import export as export_to

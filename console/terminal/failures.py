@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
+import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ParamSpec, TypeVar
 
 import typer
 
 from console.plain import plain
-from pratique.errors import PratiqueError
+from pratique.errors import CouldNotDecide, PratiqueError, UsageError
 
 EXIT_CODES = (
     "Exit codes: 0 admitted, verified or passed; 1 refused or failed; 2 wrong usage; 3 could not decide; "
@@ -27,24 +30,25 @@ Returned = TypeVar("Returned")
 
 
 def explained(command: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
-    """Turn the errors that Pratique raises on purpose, and Ctrl-C, into a message and their exit code."""
+    """Turn the errors that Pratique raises on purpose, and Ctrl-C, into a message and their exit code.
+
+    Where the result was asked for as JSON, the error is also a JSON object on standard output, whose `error` has the
+    exit code, the message, the rule and the next step.
+    """
 
     @functools.wraps(command)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
         try:
             return command(*args, **kwargs)
-        except PratiqueError as error:
-            explain(error)
-            raise typer.Exit(error.exit_code) from error
+        except (PratiqueError, OSError) as error:
+            told = error if isinstance(error, PratiqueError) else _of_the_system(error)
+            explain(told)
+            _record(kwargs, told.exit_code, str(told), getattr(told, "rule", ""), told.next_step)
+            raise typer.Exit(told.exit_code) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted; the ledger has whole entries only (`pratique log show` lists them)", err=True)
+            _record(kwargs, INTERRUPTED, "interrupted")
             raise typer.Exit(INTERRUPTED) from error
-        except OSError as error:
-            typer.echo(f"error: {plain(str(error))}", err=True)
-            typer.echo(
-                "  next: free disk space or mend the permissions that it names, and run the command again", err=True
-            )
-            raise typer.Exit(COULD_NOT_DECIDE) from error
 
     return run
 
@@ -58,6 +62,29 @@ def explain(error: PratiqueError) -> None:
         typer.echo(f"  rule: {plain(rule)}", err=True)
     if error.next_step:
         typer.echo(f"  next: {plain(error.next_step)}", err=True)
+
+
+def _record(options: Mapping[str, object], exit_code: int, message: str, rule: str = "", next_step: str = "") -> None:
+    """The error for a program, where it asked for JSON; on standard output, wherever the result was to go."""
+    if options.get("output_format") != "json":
+        return
+    error = {"exit_code": exit_code, "message": message, "rule": rule, "next_step": next_step}
+    with contextlib.suppress(OSError):  # nobody reads it any more; what happened was told on standard error
+        typer.echo(json.dumps({"error": error}))
+
+
+def _of_the_system(error: OSError) -> PratiqueError:
+    """What the operating system would not do, with what helps."""
+    if error.errno == errno.ENAMETOOLONG:
+        name = str(error.filename or "")
+        return UsageError(
+            f"a path of {len(name):,} characters is longer than this system can have",
+            cause=name[:80] + "…",
+            next_step="name a shorter path",
+        )
+    return CouldNotDecide(
+        str(error), next_step="free disk space or mend the permissions that it names, and run the command again"
+    )
 
 
 def refuse_closed_streams() -> None:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from flows.node import Node
 
 admissions_app = typer.Typer(
-    help="List admissions; hand one on to other nodes, accept one of the federation's hub.",
+    help="List admissions; hand one on, accept one of a hub.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
 withdrawals_app = typer.Typer(
-    help="Show and hand on this node's withdrawal list; take in another's. Works with files, without a network.",
+    help="Hand on this node's withdrawal list; take in another's.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
@@ -32,13 +32,18 @@ withdrawals_app = typer.Typer(
 def list_admissions(
     home: HomeOption = None, policy: PolicyOption = None, output_format: PlainFormatOption = PlainFormat.HUMAN
 ) -> None:
-    """List every admission that this node knows, and whether it holds here and now."""
+    """List every admission, and whether it holds here and now.
+
+    Exits with 0, also where none holds.
+    """
     from flows.overview import overview
 
     lines = overview(_node(home, policy))
     if output_format is PlainFormat.JSON:
         typer.echo(json.dumps([line.as_json() for line in lines], indent=2))
         return
+    if not lines:
+        typer.echo("this node knows no admission yet", err=True)
     for line in lines:
         mark = "✓" if line.holds else "✗"
         typer.echo(f"{mark} {plain(line.name)} {plain(line.version)} {line.image} (entry {line.entry})")
@@ -48,12 +53,18 @@ def list_admissions(
 @admissions_app.command("export")
 @explained
 def export_admission(
-    tool: Annotated[str, typer.Argument(help="NAME, NAME@VERSION or NAME@sha256:…, admitted by this node.")],
+    tool: Annotated[
+        str, typer.Argument(metavar="TOOL", help="NAME, NAME@VERSION or NAME@sha256:…, admitted by this node.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="A new or empty directory for the files.")],
     home: HomeOption = None,
     policy: PolicyOption = None,
 ) -> None:
-    """Write an admission, and the documents that it names, for nodes that accept this one's admissions."""
+    """Write an admission for nodes that accept this one's.
+
+    The directory gets the signed admission and every document that it names. Exits with 0, or with 1 when a document is
+    not in the store as it was.
+    """
     from flows.acceptance import papers_of
     from flows.tools import parse_tool
 
@@ -66,18 +77,29 @@ def export_admission(
 @explained
 def import_admission(
     source: Annotated[
-        str, typer.Argument(help="A directory of `admissions export`, or the image in its registry, by its digest.")
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A directory of `admissions export`, or the image in its registry, by its digest."
+        ),
     ],
     home: HomeOption = None,
     policy: PolicyOption = None,
 ) -> None:
-    """Accept an admission made by a hub that the policy names under `federation.hubs`.
+    """Accept an admission made by a hub that the policy names.
 
-    Signature, verifier, place, policy, age, withdrawals and documents are checked now, and again before each run.
+    The hub stands under `federation.hubs`. Signature, verifier, place, policy, age, withdrawals and documents are
+    checked now, and again before each run. Exits with 1 when it does not count here, 3 when that cannot be told.
     """
     from flows.acceptance import Papers, accept, accept_attached
+    from pratique.errors import UsageError
 
     node, directory = _node(home, policy), Path(source)
+    if not directory.is_dir() and "@sha256:" not in source:
+        raise UsageError(
+            f"{source[:200]} is {'a file' if directory.exists() else 'neither a directory nor an image by its digest'}",
+            next_step="name the directory that the hub's `pratique admissions export` wrote, or "
+            "host/repository@sha256:… of the image",
+        )
     admitted = accept(node, Papers.read(directory)) if directory.is_dir() else accept_attached(node, source)
     tool = admitted.tool
     typer.echo(
@@ -89,7 +111,7 @@ def import_admission(
 @withdrawals_app.command("show")
 @explained
 def show_withdrawals(home: HomeOption = None, policy: PolicyOption = None) -> None:
-    """Show what this node withdrew, and the lists of others that it took in."""
+    """Show what this node withdrew, and the lists that it took in."""
     from flows.federation import known_lists
     from flows.lists import own_list
 
@@ -110,7 +132,10 @@ def export_withdrawals(
     home: HomeOption = None,
     policy: PolicyOption = None,
 ) -> None:
-    """Write this node's withdrawal list as of now: one signed note, for the nodes that name this one's key."""
+    """Write this node's withdrawal list as of now.
+
+    It is one signed note, for the nodes whose policy names this one's key.
+    """
     from flows.lists import export_list
 
     output.write_bytes(export_list(_node(home, policy)))
@@ -120,13 +145,14 @@ def export_withdrawals(
 @withdrawals_app.command("import")
 @explained
 def import_withdrawals(
-    file: Annotated[Path, typer.Argument(help="A list that another node exported.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A list that another node exported.")],
     home: HomeOption = None,
     policy: PolicyOption = None,
 ) -> None:
-    """Take in another node's withdrawal list; what it names is not run here from the next run on.
+    """Take in another node's withdrawal list.
 
-    The list must be signed by a key under `federation` in the policy, and continue the one taken in before.
+    What it names is not run here from the next run on. The list must be signed by a key under `federation` in the
+    policy, and continue the one taken in before; else it exits with 1.
     """
     from flows.lists import import_list
     from pratique.bounds import read_bounded

@@ -28,7 +28,12 @@ _EXIT = {"admit": 0, "refuse": 1, "review": 3}
 
 Submission = Annotated[
     Path,
-    typer.Argument(exists=True, file_okay=False, help="Directory of the submission (it contains submission.yaml)."),
+    typer.Argument(
+        metavar="DIRECTORY",
+        exists=True,
+        file_okay=False,
+        help="Directory of the submission (it contains submission.yaml).",
+    ),
 ]
 
 
@@ -44,8 +49,9 @@ def precheck(
     output: OutputOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Ask the gate's questions on your own machine, before you submit; nothing is recorded.
+    """Ask the gate's questions on your own machine. Nothing is recorded.
 
+    For a provider, before the tool is handed in. With the node's own policy (`--policy`) the answer is the node's.
     Exits with 0 when the policy would admit, 1 when it would refuse, 3 when something could not be decided (`--static`
     leaves the sandbox and privacy questions open, so it never says 0).
     """
@@ -55,6 +61,10 @@ def precheck(
 
     node = Node.open(settings_from(home, policy))
     with Progress(quiet=quiet) as progress:
+        if node.settings.policy is None:
+            progress.say(
+                "under the shipped policy, which trusts nobody: ask the node for its own, and give it --policy"
+            )
         report = inspect(node, submission, progress, static_only=static)
     _finish(report, node.settings.store, output_format, output)
 
@@ -68,10 +78,11 @@ def onboard(
     output: OutputOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Inspect a submission at the gate: every check, the verdict, signed statements in the ledger, a report.
+    """Inspect a submission at the gate, and record the verdict.
 
-    Exits with 0 when the verdict is admit, 1 when it is refuse, 3 when people have to look. A verdict admits nothing by
-    itself: `pratique admit RUN --reason …` does.
+    Every check is made; the ledger gets the signed statement of it, and the report lies in the node's home. Exits with
+    0 when the verdict is admit, 1 when it is refuse, 3 when people have to look. A verdict admits nothing by itself:
+    `pratique admit RUN --reason …` does.
     """
     from console.terminal.progress import Progress
     from flows.node import Node
@@ -80,6 +91,7 @@ def onboard(
     with Progress(quiet=quiet) as progress:
         progress.say(f"inspecting {submission} under policy {node.policy.policy.name}")
         report = _onboard(node, submission, progress)
+        progress.say(f"next: {_next(report)}")
     _finish(report, node.settings.store, output_format, output)
 
 
@@ -104,6 +116,15 @@ def _onboard(node: Node, submission: Path, progress: Progress) -> Report:
     write_whole(page, render(report, "html", settings.store))
     progress.say(f"report: {page}")
     return report
+
+
+def _next(report: Report) -> str:
+    """What the maintainer does with the verdict."""
+    if report.verdict.outcome == "admit":
+        return f"read the report; then pratique admit {report.run_id} --reason … --as … (or refuse it)"
+    if report.verdict.outcome == "review":
+        return "settle what is undecided, and onboard it again: what is under review cannot be admitted"
+    return "send the report to the provider; a mended submission is onboarded anew"
 
 
 def _finish(report: Report, store: Path, output_format: OutputFormat, output: Path | None) -> None:

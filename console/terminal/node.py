@@ -17,9 +17,10 @@ _MARK = {True: "✓", False: "✗", None: "?"}
 def doctor(
     home: HomeOption = None, policy: PolicyOption = None, output_format: PlainFormatOption = PlainFormat.HUMAN
 ) -> None:
-    """Look at this machine: engine, its known weaknesses, policy, advisories, ledger; say how to mend what is amiss.
+    """Look at this machine, and say how to mend what is amiss.
 
-    Exits with 0 when everything needed is there, with 3 when something is missing.
+    Engine and its known weaknesses, policy, advisories, disk, ledger, server. Exits with 0 when everything needed is
+    there, with 3 when something is missing.
     """
     from flows.health import examine_node
 
@@ -37,9 +38,10 @@ def doctor(
 
 @explained
 def up(home: HomeOption = None, policy: PolicyOption = None) -> None:
-    """Start the local orchestration server, so that `onboard` answers in seconds; it runs until `pratique down`.
+    """Start the local server, so that `onboard` answers sooner.
 
-    Where the policy says how often (`advisories.rescan_every`), every admitted tool is asked about on schedule, too.
+    It runs until `pratique down`; its address is printed on standard output. Where the policy says how often
+    (`advisories.rescan_every`), every admitted tool is asked about on schedule, too.
     """
     from flows import scheduler, server
     from flows.node import Node
@@ -59,7 +61,10 @@ def up(home: HomeOption = None, policy: PolicyOption = None) -> None:
 
 @explained
 def down(home: HomeOption = None) -> None:
-    """Stop the local orchestration server and scheduled rescans; running it twice is no error."""
+    """Stop the local server and scheduled rescans.
+
+    Running it twice is no error.
+    """
     from flows import scheduler, server
 
     settings = settings_from(home)

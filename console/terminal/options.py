@@ -32,12 +32,17 @@ class PlainFormat(StrEnum):
 
 HomeOption = Annotated[
     Path | None,
-    typer.Option("--home", help="Pratique's state directory (default: PRATIQUE_HOME or ~/.local/share/pratique)."),
+    typer.Option(
+        "--home",
+        metavar="DIRECTORY",
+        help="Pratique's state directory (default: PRATIQUE_HOME or ~/.local/share/pratique).",
+    ),
 ]
 PolicyOption = Annotated[
     Path | None,
     typer.Option(
         "--policy",
+        metavar="FILE",
         exists=True,
         dir_okay=False,
         help="The node's policy (default: PRATIQUE_POLICY, or the shipped one, which trusts nobody).",
@@ -46,7 +51,8 @@ PolicyOption = Annotated[
 Format = Annotated[OutputFormat, typer.Option("--format", help="Form of the result on standard output.")]
 PlainFormatOption = Annotated[PlainFormat, typer.Option("--format", help="Form of the result.")]
 OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Write the result to this file instead of standard output.")
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write the result to this file instead of standard output."),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 

@@ -16,22 +16,27 @@ log_app = typer.Typer(help="Verify and read the node's ledger.", rich_markup_mod
 
 _LedgerOption = Annotated[
     Path | None,
-    typer.Option("--ledger", help="A ledger directory elsewhere, for example a copy (default: this node's)."),
+    typer.Option(
+        "--ledger", metavar="DIRECTORY", help="A ledger directory elsewhere, for example a copy (default: this node's)."
+    ),
 ]
 _KeyOption = Annotated[
     str | None,
-    typer.Option("--key", help="The ledger's verifier key (name+id+base64), when it is not this node's own."),
+    typer.Option("--key", metavar="LINE", help="The key of the ledger's node, as `pratique key show` prints it there."),
 ]
 
 
 @explained
 def report(
-    run: Annotated[str, typer.Argument(help="The run to show; `latest` for the newest.")] = "latest",
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run to show; `latest` for the newest.")] = "latest",
     home: HomeOption = None,
     output_format: Format = OutputFormat.HUMAN,
     output: OutputOption = None,
 ) -> None:
-    """Show the report of an inspection again: to read, as SARIF, Markdown or one HTML file."""
+    """Show the report of an inspection again.
+
+    Exits with 0 whatever its verdict is, 2 when there is no such run, 3 when the report cannot be read.
+    """
     from console.report import render
     from flows.report import load_report
 
@@ -42,15 +47,18 @@ def report(
 @log_app.command("verify")
 @explained
 def verify(ledger: _LedgerOption = None, key: _KeyOption = None, home: HomeOption = None) -> None:
-    """Check every byte of the ledger against its signed checkpoint; exits with 1 and names the entry where it fails.
+    """Check every byte of the ledger against its signed checkpoint.
 
-    The node's own ledger must also continue the newest head that the node has seen: exits with 3 where it was put back.
+    Exits with 1 and names the entry where it fails. A copy elsewhere is checked with --ledger COPY --key LINE. The
+    node's own ledger must also continue the newest head that the node has seen: exits with 3 where it was put back.
     """
-    from flows.node import ledger_verifier, require_newest_seen
+    from flows.node import ledger_verifier, require_newest_seen, require_own_name
     from records.verify import verify_ledger
 
     settings = settings_from(home)
     verifier = ledger_verifier(settings, key)
+    if ledger is None and key is None:
+        require_own_name(settings, verifier)
     found = verify_ledger(ledger or settings.ledger, verifier)
     for problem in found.problems:
         place = "" if problem.entry is None else f"entry {problem.entry}: "
@@ -68,19 +76,27 @@ def verify(ledger: _LedgerOption = None, key: _KeyOption = None, home: HomeOptio
 @log_app.command("show")
 @explained
 def show(
-    entry: Annotated[int | None, typer.Argument(help="Index of one entry; without it, a line for each.", min=0)] = None,
+    entry: Annotated[
+        int | None, typer.Argument(metavar="ENTRY", help="Index of one entry; without it, a line for each.", min=0)
+    ] = None,
     home: HomeOption = None,
 ) -> None:
-    """Show the ledger's entries: a line for each, or one signed statement whole, as JSON."""
+    """Show what was recorded: a line for each entry, or one whole.
+
+    One entry is shown as the signed statement, in JSON.
+
+    A line has the entry's index, the time (UTC), what happened, to which tool, and by whom or in which run.
+    """
     from flows.node import open_ledger_reader
     from records.admissions import signed_statements
+    from records.words import in_words
 
     found = False
     for index, statement in signed_statements(open_ledger_reader(settings_from(home))):
         if entry is None:
-            subject = statement["subject"][0]
-            version = subject.get("annotations", {}).get("version", "")
-            typer.echo(plain(f"{index:>6}  {statement['predicateType']:<45} {subject.get('name', '')} {version}"))
+            words = in_words(statement)
+            line = f"{index:>6}  {words.time or '-':<20}  {words.what:<13} {words.tool:<30} {words.detail}"
+            typer.echo(plain(line).rstrip())
         elif index == entry:
             typer.echo(json.dumps(statement, indent=2, ensure_ascii=True))
             found = True

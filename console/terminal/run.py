@@ -17,31 +17,47 @@ if TYPE_CHECKING:
 
 @explained
 def run(
-    tool: Annotated[str, typer.Argument(help="The admitted tool: NAME, NAME@VERSION or NAME@sha256:…")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where its outputs go; an empty or new directory.")],
+    tool: Annotated[str, typer.Argument(metavar="TOOL", help="The admitted tool: NAME, NAME@VERSION or NAME@sha256:…")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIRECTORY", help="For its outputs; empty, or not there yet."),
+    ],
     inputs: Annotated[
         list[str] | None,
         typer.Option(
             "--input",
-            help="ID=PATH or ID=VALUE, as the manifest names its inputs; or a directory whose entries are named so.",
+            metavar="ID=VALUE",
+            help="ID=PATH or ID=VALUE, as the manifest names its inputs; again for more. Or a directory whose entries "
+            "are named so.",
         ),
     ] = None,
     person: Annotated[
-        str, typer.Option("--as", envvar="PRATIQUE_PERSON", help="Who asks; recorded under the node's salt.")
+        str,
+        typer.Option(
+            "--as", metavar="IDENTITY", envvar="PRATIQUE_PERSON", help="Who asks; recorded under the node's salt."
+        ),
     ] = "",
-    dataset: Annotated[str, typer.Option("--dataset", help="Which dataset; recorded under the node's salt.")] = "",
+    dataset: Annotated[
+        str, typer.Option("--dataset", metavar="NAME", help="Which dataset; recorded under the node's salt.")
+    ] = "",
     image: Annotated[
-        str | None, typer.Option("--image", help="Where the image lies, should the engine have lost it.")
+        str | None,
+        typer.Option(
+            "--image",
+            metavar="SOURCE",
+            help="Where the image lies, should the engine have lost it: an OCI layout, an archive, or "
+            "host/repository@sha256:….",
+        ),
     ] = None,
     home: HomeOption = None,
     policy: PolicyOption = None,
     output_format: PlainFormatOption = PlainFormat.HUMAN,
 ) -> None:
-    """Run an admitted tool in the sandbox, and write the signed record of it. Works without a network.
+    """Run an admitted tool in the sandbox, and record it.
 
-    The admission is verified each time: signature, place, policy, end, withdrawals, manifest, and the image in the
-    engine. What is not admitted exits with 1, nothing runs, and the refusal is recorded. Exits with 0 when the tool
-    ended as its manifest says, else with 1; its outputs are then kept with the run's papers.
+    Works without a network. The admission is verified each time: signature, place, policy, end, withdrawals, manifest,
+    and the image in the engine. What is not admitted exits with 1, nothing runs, and the refusal is recorded. Exits
+    with 0 when the tool ended as its manifest says, else with 1; its outputs are then kept with the run's papers.
     """
     from flows.images import source_from
     from flows.machine import engine_machine

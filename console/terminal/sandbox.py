@@ -67,10 +67,11 @@ def run(
     home: HomeOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Run one container confined as a tool is at the gate, and say what happened; nothing is recorded.
+    """Run one container confined as a tool is at the gate.
 
-    Exits with 0 when the tool ended well, 1 when it failed or was stopped, 3 when it could not be run. With --json a
-    record is printed in every case, also when there was nothing to run. SIGTERM ends it as Ctrl-C does.
+    Nothing is recorded. Exits with 0 when the tool ended well, 1 when it failed or was stopped, 3 when it could not be
+    run. With --json a record is printed in every case, also when there was nothing to run. SIGTERM ends it as Ctrl-C
+    does.
     """
     from flows.single_run import Asked, exit_code, run_once
     from pratique.errors import PratiqueError

@@ -21,7 +21,7 @@ def _trust() -> None:
 @trust_app.command("update")
 @explained
 def update(
-    file: Annotated[Path, typer.Argument(help="The new trusted root (Sigstore's trusted_root.json).")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The new trusted root (Sigstore's trusted_root.json).")],
     root: Annotated[
         str | None, typer.Option("--root", help="Which root of the policy it replaces, where there are several.")
     ] = None,
@@ -29,7 +29,7 @@ def update(
     home: HomeOption = None,
     policy: PolicyOption = None,
 ) -> None:
-    """Show what believing another trusted root would change, and with --yes pin it in the policy.
+    """Show what another trusted root would change; --yes pins it.
 
     Nothing is fetched: find out first, over a second channel, that the file is genuine. Without --yes it exits with 3
     when there is something to change.

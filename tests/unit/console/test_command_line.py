@@ -69,8 +69,14 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
     assert max(map(len, lines)) <= 100
 
 
-def test_help_names_the_exit_codes() -> None:
-    assert "130 interrupted" in " ".join(pratique("--help").stdout.split())
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_help_names_the_exit_codes_and_cuts_nothing_off(path: tuple[str, ...]) -> None:
+    """Of every command; a group tells what each of its commands is for, in whole sentences at 80 columns."""
+    done = CliRunner(env={"COLUMNS": "80"}).invoke(app, [*path, "--help"])
+    words = " ".join(done.stdout.split())
+    is_group = "COMMAND [ARGS]" in words
+    assert "130 interrupted" in words or (is_group and path)
+    assert not is_group or "..." not in words.replace("COMMAND [ARGS]...", "")
 
 
 WRONG_USAGE: dict[str, tuple[str, ...]] = {
@@ -92,6 +98,15 @@ WRONG_USAGE: dict[str, tuple[str, ...]] = {
     "admit without run": ("admit",),
     "admit without reason": ("admit", "20260101T000000-0badcafe", "--as", "a@b.example"),
     "admit without person": ("admit", "20260101T000000-0badcafe", "--reason", "r"),
+    "admit without a word": ("admit", "20260101T000000-0badcafe", "--reason", " ", "--as", "a@b.example"),
+    "withdraw without a word": ("withdraw", "tool", "--reason", "", "--as", "a@b.example"),
+    "a key that is not there": ("refuse", "x", "--reason", "r", "--as", "a@b.example", "--key", "/nonexistent"),
+    "a key that is none": ("refuse", "x", "--reason", "r", "--as", "a@b.example", "--key", "/etc/hostname"),
+    "a key for nobody": ("key", "new", "/nonexistent/key", "--as", "two words"),
+    "the key of a node that has none": ("key", "show"),
+    "an admission in a file": ("admissions", "import", "/etc/hostname"),
+    "an admission from nowhere": ("admissions", "import", "/nonexistent"),
+    "an image that no path can name": ("vulns", "x" * 5000),
     "admit where there is no ledger": ("admit", "20260101T000000-0badcafe", "--reason", "r", "--as", "a@b.example"),
     "report of nothing": ("report",),
     "report of an unknown run": ("report", "20260101T000000-0badcafe"),
@@ -277,6 +292,15 @@ def test_errors_do_not_drive_or_flood_the_terminal(text: str, capsys: pytest.Cap
     assert said.count("\n") == 3
     assert not CONTROLS.search(said.replace("\n", ""))
     assert len(said) < 10_000
+
+
+def test_an_error_is_a_record_where_json_was_asked_for(home: Path) -> None:
+    """One JSON object on standard output, and the words on standard error as ever."""
+    done = pratique("report", "20260101T000000-0badcafe", "--format", "json")
+    error = json.loads(done.stdout)["error"]
+    assert (done.exit_code, error["exit_code"]) == (2, 2)
+    assert error["message"] in done.stderr and error["next_step"] in done.stderr
+    assert pratique("report", "20260101T000000-0badcafe").stdout == ""
 
 
 def test_crash_is_told_from_a_refusal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,10 +17,10 @@ from checks.vulnerabilities import check_vulnerabilities
 from console.terminal.app import app
 from flows.decide import admit, withdraw
 from flows.node import Node
-from flows.rescan import VULNS, Rescanned, rescan, worst
+from flows.rescan import Rescanned, rescan, worst
 from pratique.digests import canonical_json, sha256_bytes
 from records.dsse import sign_statement
-from records.statements import VSA, PolicyReference, ToolIdentity, inspection_statement
+from records.statements import VSA, VULNS, PolicyReference, ToolIdentity, inspection_statement
 from records.verify import verify_ledger
 from tests.unit.checks.feeds import LOW, record, write_zip
 from tests.unit.flows.node.homes import ANNA, MANIFEST, SUBMITTER, Home, image_config, statements_of
