@@ -84,4 +84,7 @@ def text_of(value: Any, limit: int = 400) -> str:
     """`value` as one bounded printable line; empty where it is no text."""
     if not isinstance(value, str):
         return ""
-    return "".join(c if c.isprintable() else " " for c in value[:limit]).strip()
+    text = value[:limit]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return text.strip()
