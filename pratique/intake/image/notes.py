@@ -20,7 +20,7 @@ MAX_CODE = 1 << 20
 OPENING = 6
 """Bytes of one hashed opening; those of a file are noted one after the other."""
 _MOST = 4
-_TRIED = 64
+_TRIED = 1024
 _LETTERS = 128
 _WINDOWS = (1024, 16384)
 _APART = 256
@@ -52,6 +52,11 @@ class Notes:
 NO_NOTES = Notes()
 
 
+def is_packaged(path: str) -> bool:
+    """Whether `path` lies where distributions' packages put their files, so that digests are taken of it."""
+    return _PACKAGED.match(path) is not None
+
+
 class Managers:
     """Which package managers may know a file, judged by their signs in the order in which files come."""
 
@@ -61,7 +66,7 @@ class Managers:
     def digests_of(self, path: str) -> tuple[str, ...]:
         """What to take of the file at `path` so that a manager's list can be held against it."""
         self._read_signs(path)
-        if not _PACKAGED.match(path):
+        if not is_packaged(path):
             return ()
         return ("md5", "sha1") if self._digests is None else self._digests
 
@@ -92,7 +97,12 @@ def openings(code: bytes) -> bytes:
         if code[start + 3 : start + 4] not in _AFTER:
             continue
         tried += 1
-        if start - last < _APART or code[code.rfind(b"\n", 0, start) + 1 : start].strip() not in _BEFORE:
+        if start - last < _APART:
+            continue
+        if code[code.rfind(b"\n", 0, start) + 1 : start].strip() not in _BEFORE:
+            start = code.find(b"\n", start)  # a comment full of definitions counts once
+            if start < 0:
+                break
             continue
         last = start
         opening = _opening(code, start)

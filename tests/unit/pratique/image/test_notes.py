@@ -36,7 +36,7 @@ EDITS = {
     "wrapped lines": CODE.replace(b", ", b",\n        "),
     "tabs": CODE.replace(b"    ", b"\t").replace(b"def ", b"def\t"),
     "a byte order mark": b"\xef\xbb\xbf" + CODE,
-    "definitions in a comment": b"# def def def def def\n" * 10 + CODE,
+    "definitions in a comment": b"# def def def def def\n" * 100 + b"#" + b" def" * 10_000 + b"\n" + CODE,
 }
 
 
