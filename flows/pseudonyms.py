@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pratique.bounds import read_bounded
 from pratique.errors import CouldNotDecide, InvalidInput
+from records.durable import create_secret
 
 _BYTES = 32
 
@@ -34,27 +35,13 @@ def _load_or_create(path: Path) -> bytes:
     """The salt; two processes that come first at once end up with the same one. Raises `CouldNotDecide`."""
     try:
         if not os.path.lexists(path):
-            _create(path)
+            create_secret(path, secrets.token_bytes(_BYTES))
         salt = read_bounded(path, _BYTES)
     except (OSError, InvalidInput) as error:
         raise _unusable(path, str(error)) from error
     if len(salt) != _BYTES or path.stat().st_mode & 0o077:
         raise _unusable(path, "it is not 32 bytes that only its owner may read")
     return salt
-
-
-def _create(path: Path) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as stream:
-        stream.write(secrets.token_bytes(_BYTES))
-        stream.flush()
-        os.fsync(stream.fileno())
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        return
-    finally:
-        draft.unlink()
 
 
 def _unusable(path: Path, cause: str) -> CouldNotDecide:

@@ -12,7 +12,6 @@ import base64
 import hashlib
 import os
 import re
-import secrets
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from pratique.bounds import read_bounded
 from pratique.errors import CouldNotDecide, InvalidInput
+from records.durable import create_secret
 
 ED25519 = b"\x01"
 """Signature type of plain Ed25519 notes."""
@@ -146,21 +146,10 @@ def load_key(path: Path, name: str) -> NodeKey:
 
 
 def _create_key(path: Path) -> None:
-    """Write a new key beside `path` and link it there, so that the first of several writers wins."""
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            stream.write(pem)
-            stream.flush()
-            os.fsync(stream.fileno())
-        try:
-            path.hardlink_to(draft)
-        except FileExistsError:
-            return
-        finally:
-            draft.unlink()
+        create_secret(path, pem)
     except OSError as error:
         raise CouldNotDecide(
             f"cannot create the node's key {path}",

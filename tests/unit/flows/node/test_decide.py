@@ -252,6 +252,17 @@ def test_a_key_that_has_ended(home: Home, tmp_path: Path) -> None:
     assert admitted(home, first, replace(BORIS, key=his)).entry is not None
 
 
+def test_a_decision_whose_end_has_passed_counts_no_more(home: Home) -> None:
+    """Who said "until tomorrow" has to be asked again the day after."""
+    home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 2}}
+    run = home.inspected()
+    admitted(home, run, until=START + timedelta(days=1))
+    home.later(days=1)
+    late = admitted(home, run, BORIS)
+    assert (late.entry, late.missing) == (None, "1 more of 2 persons and 1 more of 2 organisations")
+    assert admitted(home, run).entry is not None
+
+
 def test_people_without_keys_where_several_must_admit(home: Home, tmp_path: Path) -> None:
     """One of them could speak for the others: it is no policy, and one key too few is none either."""
     own = load_or_create_key(tmp_path / "anna.pem", ANNA.person).verifier.vkey
