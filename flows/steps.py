@@ -140,7 +140,7 @@ def _code(case: Case) -> CheckResult:
     from checks.code import check_code
 
     limits = case.node.policy.policy.image.limits()
-    return check_code(case.image, case.inventory, case.submission.manifest.base_command, limits=limits)
+    return check_code(case.image, case.inventory, case.submission.manifest.words, limits=limits)
 
 
 def _sbom(case: Case) -> CheckResult:
@@ -227,7 +227,7 @@ def _of_image(case: Case) -> Facts:
 
 
 def _of_image_and_command(case: Case) -> Facts:
-    return {**_of_image(case), "command": list(case.submission.manifest.base_command)}
+    return {**_of_image(case), "command": list(case.submission.manifest.words)}
 
 
 def _of_image_and_scanners(case: Case) -> Facts:

@@ -18,7 +18,7 @@ from pratique.intake.image.model import Image, ImageLimits, Inventory
 __all__ = ["check_code"]
 
 CHECK = "code"
-VERSION = "1"
+VERSION = "2"
 _RISKS = ("G1", "T2", "U6")
 _MAX_SHOWN = 30
 _DEFAULT_LIMITS = ImageLimits()
@@ -54,7 +54,7 @@ def check_code(
     """
     started = time.monotonic()
     config = image.config
-    own = find_own_code(image, inventory, (*commands, *config.entrypoint, *config.cmd), limits)
+    own = find_own_code(image, inventory, (*config.entrypoint, *commands, *config.cmd), limits)
     answers = list(zip(own.sources, scan_sources([source.data for source in own.sources]), strict=True))
     found = [*_about_files(own), *(f for source, scanned in answers for f in _about_source(source, scanned))]
     counts = Counter(finding.rule_id.partition("/")[2] for finding in found)

@@ -20,6 +20,7 @@ _MODULES = (".py", ".pyw", ".pth")
 _ARCHIVES = (".pyz", ".pyzw", ".zip", ".egg")
 _SHEBANG = re.compile(rb"#![^\n]{0,60}\bpython")
 _INTERPRETER = re.compile(r"(?:.*/)?python[0-9.]*")
+_INLINE = re.compile(r"-[bBdEhiIOPqsSuvx]*c(.*)", re.DOTALL)
 _CACHED = re.compile(r"(?P<folder>.*?)(?:/?__pycache__)/(?P<module>[^/]+?)\.[^/.]+(?:\.opt-[0-9])?\.pyc")
 _LIBRARY = re.compile(r"\.(?:cpython-[\w-]+|abi3)\.so$|-packages/.+\.so(?:\.[0-9.]+)?$")
 """Modules compiled for the processor, and what lies beside packages."""
@@ -80,16 +81,19 @@ def find_own_code(image: Image, inventory: Inventory, commands: Sequence[str], l
 
 
 def _written(commands: Sequence[str]) -> list[str]:
-    """Programs that are written in the command line itself, behind `-c`."""
-    return [after for word, after in pairwise(commands) if word == "-c"]
+    """Programs that are written in the command line itself, behind `-c` (`-Ic`, `-cimport os`)."""
+    found = ((_INLINE.fullmatch(word), after) for word, after in pairwise((*commands, "")))
+    return [match[1] or after for match, after in found if match and (match[1] or after)]
 
 
 def _started(commands: Sequence[str], image: Image, inventory: Inventory) -> set[str]:
-    """Files that a command line gives to an interpreter, whatever they are called."""
-    if not commands or not _INTERPRETER.fullmatch(commands[0]):
+    """Files that a command line gives to an interpreter, whatever they are called; also by way of `env` or a shell."""
+    words = {piece for word in commands for piece in (word, *word.split())}
+    if not any(_INTERPRETER.fullmatch(word) for word in words):
         return set()
-    places = (word if word.startswith("/") else f"{image.config.workdir}/{word}" for word in commands[1:])
-    return {entry.path for place in places if (entry := inventory.resolve(place)) and entry.kind is Kind.FILE}
+    places = (word if word.startswith("/") else f"{image.config.workdir}/{word}" for word in words)
+    found = (entry for place in places if (entry := inventory.resolve(place)) and entry.kind is Kind.FILE)
+    return {entry.path for entry in found if not entry.head.startswith(b"\x7fELF")}
 
 
 def _is_python(entry: FileEntry) -> bool:

@@ -154,6 +154,17 @@ class Manifest:
     metadata: dict[str, Any] = field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Every text that the manifest itself puts into the command line: command, arguments, prefixes, defaults."""
+        parts: list[Any] = [*self.base_command]
+        for argument in self.arguments:
+            parts += [argument.prefix, argument.value_from]
+        for one in self.inputs:
+            parts += [one.binding.prefix, one.binding.value_from] if one.binding else []
+            parts += one.default if isinstance(one.default, list) else [one.default]
+        return tuple(part for part in parts if isinstance(part, str))
+
     def input(self, name: str) -> InputParameter | None:
         """The input called `name`, None where there is none."""
         return next((parameter for parameter in self.inputs if parameter.id == name), None)

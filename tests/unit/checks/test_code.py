@@ -201,6 +201,26 @@ def test_what_the_command_line_holds_or_starts_is_the_tools_own(tmp_path: Path) 
     assert found == {f"/{SITE}/bymodule/__init__.py:1", "/command line 1:1"}
 
 
+@pytest.mark.parametrize(
+    "commands",
+    [
+        ["/usr/bin/env", "python3", "/app/weights.dat"],
+        ["sh", "-c", "exec python3 -u /app/weights.dat"],
+        ["/app/start", "python3.11", "weights.dat"],
+    ],
+)
+def test_a_program_is_found_behind_whatever_starts_its_interpreter(tmp_path: Path, commands: list[str]) -> None:
+    items = (("usr/bin/env", b"\x7fELF" * 9), ("app/weights.dat", b"import socket\n"))
+    result = judged(tmp_path, made(*items, run={"WorkingDir": "/app"}), *commands)
+    assert "/app/weights.dat:1" in {f.where for f in result.findings if f.rule_id == "code/network"}
+
+
+@pytest.mark.parametrize("options", [["-c", "import socket"], ["-Ic", "import socket"], ["-cimport socket"]])
+def test_a_program_in_the_command_line_is_found(tmp_path: Path, options: list[str]) -> None:
+    result = judged(tmp_path, made(("bin/tool", b"\x7fELF")), "python3", *options)
+    assert [f.rule_id for f in result.findings] == ["code/network"]
+
+
 def test_findings_fail_nothing_and_are_measured(mixed: CheckResult) -> None:
     assert mixed.status is Status.PASSED
     assert mixed.measured("network") == 5

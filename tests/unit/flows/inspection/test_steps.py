@@ -83,6 +83,14 @@ def test_keys_change_with_each_paper(name: str, opened: Opened, submission: Path
     assert changed(before, keys(opened())) == ON_PAPERS | ON_RUNS | ON_PRIVACY
 
 
+def test_the_code_is_asked_again_where_the_manifest_starts_another_program(opened: Opened, submission: Path) -> None:
+    """Also where only an argument or a default says which."""
+    before = keys(opened())
+    path = submission / "scorer.cwl"
+    path.write_text(path.read_text().replace("baseCommand: []", "baseCommand: []\narguments: [/app/weights.dat]"))
+    assert "code" in changed(before, keys(opened()))
+
+
 def test_keys_change_when_a_paper_is_renamed(opened: Opened, submission: Path) -> None:
     (submission / "note-a.md").write_text("x")
     before = keys(opened())
