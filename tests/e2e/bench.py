@@ -23,7 +23,7 @@ from sandbox.engine import Engine
 from sandbox.mounts import mounted_below
 
 PRATIQUE = Path(sys.executable).with_name("pratique")
-TIMEOUT = 180
+TIMEOUT = 600
 
 
 @dataclass(frozen=True)
