@@ -304,6 +304,41 @@ def test_a_decision_on_something_else(home: Home, what: str) -> None:
     assert admitted(home, run, BORIS).missing == "1 more of 2 persons and 1 more of 2 organisations"
 
 
+@pytest.mark.parametrize("who", ["the submitter", "somebody unnamed", "somebody without their key"])
+def test_a_decision_that_nobody_was_let_take(home: Home, tmp_path: Path, who: str) -> None:
+    """However it came into the ledger: it counts only where the policy lets its owner decide, and under their key."""
+    named = [*PEOPLE, {"identity": SUBMITTER, "organisation": "Provider"}]
+    keys = {one["identity"]: load_or_create_key(tmp_path / one["identity"], one["identity"]) for one in named}
+    people = [{**one, "key": keys[one["identity"]].verifier.vkey} for one in named]
+    home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 2}, "people": people}
+    run, node = home.inspected(), home.node()
+    person, signers = {
+        "the submitter": (Person(SUBMITTER, "Provider"), [keys[SUBMITTER]]),
+        "somebody unnamed": (Person("carla@third.example", "Third"), []),
+        "somebody without their key": (Person(ANNA.person, ANNA.organisation), []),
+    }[who]
+    given = statements.decision(
+        home.tool(),
+        Action.ADMIT,
+        person=person,
+        reason="Yes.",
+        decided=home.moment,
+        run_id=run,
+        inspection=intoto.descriptor(name="inspection", digest=sha256_bytes(node.ledger.entry(0))),
+    )
+    node.append(sign_statement(given, node.key, *signers))
+    his = replace(BORIS, key=keys[BORIS.person])
+    assert admitted(home, run, his).missing == "1 more of 2 persons and 1 more of 2 organisations"
+
+
+def test_somebody_who_decides_for_no_organisation_is_no_second_one(home: Home) -> None:
+    """Two organisations are two that have a name."""
+    home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 2}}
+    run = home.inspected()
+    admitted(home, run, replace(ANNA, organisation=""))
+    assert admitted(home, run, BORIS).missing == "1 more of 2 organisations"
+
+
 def test_a_decision_after_the_withdrawal(home: Home) -> None:
     """Half of the people agreed before it; the other half comes too late."""
     home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 2}}
