@@ -27,9 +27,8 @@ def fetch_advisories(home: str, policy: str | None) -> list[str]:
     try:
         for name, outcome in update_advisories(_node(home, policy), None):
             problems += [f"{name}: {outcome}"] if isinstance(outcome, PratiqueError) else []
-    except (
-        PratiqueError
-    ) as error:  # a policy that names no ecosystem must not keep admitted tools from being asked about
+    except PratiqueError as error:
+        # a policy that names no ecosystem must not keep admitted tools from being asked about
         problems.append(str(error))
     return problems
 
