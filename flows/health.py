@@ -6,10 +6,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from pratique.errors import CouldNotDecide, PratiqueError
 from pratique.settings import Settings
+
+if TYPE_CHECKING:
+    from policies.load import LoadedPolicy
 
 NEEDED_BYTES = 5 << 30
 
@@ -85,13 +89,28 @@ def _policy(settings: Settings) -> Iterator[Point]:
     from policies.load import load_policy
 
     loaded = load_policy(settings.policy)
-    empty = loaded.trust().emptiness()
     message = f"{loaded.policy.name}, {len(loaded.policy.rules)} rules, {loaded.digest}"
-    if empty:
-        fix = "copy the shipped policy, name whom you trust under `trust`, and pass it with --policy or PRATIQUE_POLICY"
+    if empty := loaded.trust().emptiness():
+        own = "name whom you trust under `trust`"
+        fix = (
+            own if settings.policy else f"pratique policy new FILE, {own}, and give it with --policy or PRATIQUE_POLICY"
+        )
         yield Point("policy", False, f"{message}: {empty} Every image is refused.", fix)
     else:
         yield Point("policy", True, message)
+    yield from _pinned(loaded)
+
+
+def _pinned(loaded: LoadedPolicy) -> Iterator[Point]:
+    """The files that the policy pins: each must be there, and the one that was meant."""
+    from checks.provenance.library import load_trusted_root
+
+    asked: list[Callable[[], object]] = [partial(load_trusted_root, root) for root in loaded.trusted_roots()]
+    for ask in (*asked, loaded.model_trust, loaded.waivers):
+        try:
+            ask()
+        except PratiqueError as error:
+            yield Point("pinned file", False, str(error), error.next_step)
 
 
 def _advisories(settings: Settings) -> Iterator[Point]:
@@ -105,7 +124,11 @@ def _advisories(settings: Settings) -> Iterator[Point]:
             why = stale(snapshot, datetime.now(UTC), max_age)
             names = ", ".join(snapshot.ecosystems)
             message = f"{names}: {snapshot.records} records, taken {snapshot.taken}"
-            fix = "import a fresh one: pratique advisories import FILE --date YYYY-MM-DD" if why else ""
+            fix = (
+                "pratique advisories update, or without a network: advisories import FILE --date YYYY-MM-DD"
+                if why
+                else ""
+            )
             yield Point("advisories", not why, f"{message}. {why}".rstrip(". ") + ".", fix)
 
 
@@ -162,7 +185,7 @@ def _privacy(settings: Settings) -> Iterator[Point]:
     from importlib.util import find_spec
 
     present = find_spec("opacus") is not None
-    fix = "" if present else "pip install 'pratique[privacy]' (PyTorch, about a gigabyte)"
+    fix = "" if present else "pip install 'pratique[privacy]', or `make privacy` in a checkout (PyTorch, a gigabyte)"
     message = "installed" if present else "absent: a declared differential-privacy claim is inconclusive"
     yield Point("privacy extra", True if present else None, message, fix)
 

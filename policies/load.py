@@ -12,7 +12,7 @@ from policies.model import Policy
 from policies.sections.trust import TrustCertificate, TrustIdentity, TrustKey
 from pratique.bounds import load_yaml, read_bounded
 from pratique.digests import Digest, sha256_bytes
-from pratique.errors import InvalidInput
+from pratique.errors import InvalidInput, UsageError
 from pratique.forms import Place, hold, mistakes
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ class LoadedPolicy:
 def load_policy(path: Path | None = None) -> LoadedPolicy:
     """The policy in the file at `path`, or the shipped one.
 
-    Raises `InvalidInput`: `policy/form` for a field that is unknown, missing, out of range or of another type and for a rule
-    that is no expression, and the rules of `read_bounded` and `load_yaml`.
+    Raises `InvalidInput`: `policy/form` for a field that is unknown, missing, out of range or of another type and for
+    a rule that is no expression, and the rules of `read_bounded` and `load_yaml`.
     """
     place = path or DEFAULT_POLICY
     data = read_bounded(place, MAX_POLICY_BYTES)
@@ -143,6 +143,24 @@ def load_policy(path: Path | None = None) -> LoadedPolicy:
             next_step="Correct these fields; `policies/node.yaml` shows them all.",
         ) from error
     return LoadedPolicy(policy, sha256_bytes(data), place)
+
+
+def copy_default(target: Path) -> tuple[Path, ...]:
+    """Write the shipped policy to `target`, the files that it pins beside it; what was written.
+
+    A file of that name with the same bytes is left. Raises `UsageError` where another one is in the way, `OSError`.
+    """
+    roots = [root.file for root in load_policy().policy.trust.roots]
+    wanted = {target: DEFAULT_POLICY, **{target.parent / name: DEFAULT_POLICY.parent / name for name in roots}}
+    data = {path: source.read_bytes() for path, source in wanted.items()}
+    for path, content in data.items():
+        if path.exists() and (path == target or path.read_bytes() != content):
+            raise UsageError(f"there is a {path} already", next_step="name another file, or a new directory")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    missing = {path: content for path, content in data.items() if not path.exists()}
+    for path, content in missing.items():
+        path.write_bytes(content)
+    return tuple(missing)
 
 
 def _identities(items: tuple[TrustIdentity, ...]) -> tuple[Identity, ...]:

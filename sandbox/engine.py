@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pratique.digests import Digest
@@ -22,7 +21,9 @@ from sandbox.engine_facts import EngineFacts, facts_of, shares_our_mounts
 if TYPE_CHECKING:
     from pratique.intake.image.model import Image
 
-DEFAULT_SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
+DEFAULT_SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock", "/var/lib/pratique/engine/docker.sock")
+"""Where an engine is looked for; the last is the private one that a checkout's `make` starts where none answers."""
+
 ANSWER_SECONDS = 60
 _CHUNK = 256 * 1024
 _GONE_POLLS, _GONE_PAUSE = 100, 0.1
@@ -37,23 +38,32 @@ class EngineError(CouldNotDecide):
 
 
 def connect(host: str | None = None) -> Engine:
-    """The engine at `host`, else at `DOCKER_HOST`, else at a default socket; raises `EngineUnavailable`."""
+    """The engine at `host`, else at `DOCKER_HOST`, else the first that answers at a default socket.
+
+    Raises `EngineUnavailable`.
+    """
+    named = host or os.environ.get("DOCKER_HOST")
+    if named:
+        return _connect(named)
+    silent = _nobody("the default sockets", "DOCKER_HOST is not set and no socket is there")
+    for path in DEFAULT_SOCKETS:
+        if os.path.exists(path):  # noqa: PTH110 `Path.exists` raises where the directory may not be entered
+            try:
+                return _connect(f"unix://{path}")
+            except EngineUnavailable as error:
+                silent = error
+    raise silent
+
+
+def _connect(host: str) -> Engine:
     from docker import APIClient
     from docker.errors import DockerException
 
-    found = host or os.environ.get("DOCKER_HOST") or _default_socket()
     try:
-        client = APIClient(base_url=found, version="auto", timeout=ANSWER_SECONDS)
-        return Engine(client, found)
+        client = APIClient(base_url=host, version="auto", timeout=ANSWER_SECONDS)
+        return Engine(client, host)
     except (DockerException, OSError) as error:
-        raise _nobody(found, str(error)) from error
-
-
-def _default_socket() -> str:
-    for path in DEFAULT_SOCKETS:
-        if Path(path).is_socket():
-            return f"unix://{path}"
-    raise _nobody("the default sockets", "DOCKER_HOST is not set and no socket is there")
+        raise _nobody(host, str(error)) from error
 
 
 def _nobody(where: str, cause: str) -> EngineUnavailable:

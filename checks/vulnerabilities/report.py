@@ -20,7 +20,7 @@ from pratique.clock import rfc3339
 
 CHECK = "vulnerabilities"
 RISKS = ("G2",)
-IMPORT = "Import a fresh snapshot: pratique advisories import FILE --date YYYY-MM-DD."
+IMPORT = "Get a fresh snapshot: pratique advisories update, or pratique advisories import FILE --date YYYY-MM-DD."
 _MAX_SHOWN = 200
 _MAX_NAMED = 10
 _LEVELS = {Severity.MEDIUM: Level.WARNING, Severity.LOW: Level.NOTE}

@@ -14,6 +14,7 @@ from console.terminal import (
     federation,
     inspections,
     node,
+    policy,
     records,
     run,
     sandbox,
@@ -42,6 +43,7 @@ app.command("withdraw")(decisions.withdraw)
 app.add_typer(decisions.key_app, name="key")
 app.add_typer(federation.admissions_app, name="admissions")
 app.add_typer(federation.withdrawals_app, name="withdrawals")
+app.add_typer(policy.policy_app, name="policy")
 app.command("run")(run.run)
 app.command("export")(exports.export)
 app.command("report")(records.report)

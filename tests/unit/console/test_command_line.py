@@ -20,7 +20,7 @@ from checks.interface import CheckResult, Status
 from console.terminal.app import app
 from console.terminal.failures import explain, explained, report_crash
 from console.terminal.progress import Progress
-from flows.record import write_whole
+from flows.files import write_whole
 from pratique.errors import CouldNotDecide, InvalidInput, NotAuthorised, PratiqueError, Refused, UsageError
 from tests.assets.submissions import tiny_archive, write_submission
 from tests.unit.console.reports import ANSI, HOSTILE, report, result
@@ -103,6 +103,7 @@ WRONG_USAGE: dict[str, tuple[str, ...]] = {
     "a key that is not there": ("refuse", "x", "--reason", "r", "--as", "a@b.example", "--key", "/nonexistent"),
     "a key that is none": ("refuse", "x", "--reason", "r", "--as", "a@b.example", "--key", "/etc/hostname"),
     "a key for nobody": ("key", "new", "/nonexistent/key", "--as", "two words"),
+    "a policy where a file is": ("policy", "new", "/etc/hostname"),
     "the key of a node that has none": ("key", "show"),
     "an admission in a file": ("admissions", "import", "/etc/hostname"),
     "an admission from nowhere": ("admissions", "import", "/nonexistent"),
@@ -159,6 +160,19 @@ def test_doctor_finds_what_is_missing_and_says_how_to_mend_it(home: Path) -> Non
     points = json.loads(pratique("doctor", "--format", "json").stdout)
     assert {point["subject"] for point in points} >= {"engine", "policy", "advisories", "disk", "ledger", "server"}
     assert all(point["fix"] for point in points if point["good"] is False)
+
+
+def test_a_policy_of_ones_own_begins_with_the_files_that_it_pins(home: Path, tmp_path: Path) -> None:
+    """It is the shipped one, and doctor notices when a file beside it is lost."""
+    own = tmp_path / "node" / "policy.yaml"
+    assert pratique("policy", "new", own).exit_code == 0
+    assert own.read_bytes() == DEFAULT_POLICY.read_bytes()
+    assert pratique("policy", "new", own.with_name("second.yaml")).exit_code == 0, "the pinned files are there already"
+    assert "pinned file" not in pratique("doctor", "--policy", own).stdout
+    (own.parent / "sigstore-public-good.json").unlink()
+    assert "✗ pinned file: the trusted root sigstore-public-good.json" in pratique("doctor", "--policy", own).stdout
+    own.with_name("sigstore-public-good.json").write_text("{}")
+    assert pratique("policy", "new", own.with_name("third.yaml")).exit_code == 2, "another file is in the way"
 
 
 def test_down_without_a_server_is_no_error(home: Path) -> None:
