@@ -23,6 +23,7 @@ from flows.images import remembered_image
 from flows.machine import Machine
 from flows.node import Node
 from flows.pinned import pinned_config
+from flows.staging import staging_beside
 from flows.supplied import supplied
 from flows.tools import ToolName
 from pratique.errors import CouldNotDecide, PratiqueError, Refused, UsageError
@@ -77,10 +78,9 @@ def run(node: Node, order: Order, connect: Connect) -> Finished:
     _require_free(order.output)
     run_id = new_run_id(node)
     papers = node.settings.runs / run_id
-    staging = Path(tempfile.mkdtemp(prefix=f".{order.output.name}.", dir=order.output.parent))
-    try:
+    with staging_beside(order.output) as staging:
         try:
-            done = _admitted(node, order, connect, run_id, staging)
+            done = _admitted(node, order, connect, run_id, staging.inside)
         except RolledBack:
             raise
         except (Refused, CouldNotDecide) as error:
@@ -88,28 +88,7 @@ def run(node: Node, order: Order, connect: Connect) -> Finished:
             record_refusal(node, run_id, order, error)
             raise
         entry = record_execution(node, order, done, papers)
-        return Finished(done, entry, _delivered(staging, order.output if done.succeeded else None, papers / "output"))
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _delivered(staging: Path, wanted: Path | None, kept: Path) -> Path:
-    """Where the outputs are now: at `wanted`, or `kept` with the papers of a run that failed.
-
-    Raises `CouldNotDecide` where something lies at `wanted` by now; the outputs of a long run are kept then, too.
-    """
-    try:
-        if wanted is not None:
-            return staging.replace(wanted)
-    except OSError as error:
-        shutil.move(staging, kept)
-        raise CouldNotDecide(
-            f"the tool has run, but its outputs cannot go to {wanted}",
-            cause=str(error),
-            next_step=f"take them from {kept}; the run is recorded and need not be repeated",
-        ) from error
-    shutil.move(staging, kept)
-    return kept
+        return Finished(done, entry, staging.deliver(order.output if done.succeeded else None, papers / "output"))
 
 
 def _admitted(node: Node, order: Order, connect: Connect, run_id: str, staging: Path) -> Execution:

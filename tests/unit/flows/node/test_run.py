@@ -579,6 +579,28 @@ def test_a_run_that_failed(bench: Bench, code: int, facts: dict[str, Any]) -> No
     assert len(statements_of(bench.home.node(), PROVENANCE)) == 1
 
 
+def test_outputs_are_not_led_elsewhere_by_whoever_owns_the_place_beside(bench: Bench, tmp_path: Path) -> None:
+    """They are moved away while the tool runs, and a link to a directory of the system lies there instead."""
+    elsewhere = tmp_path / "etc"
+    elsewhere.mkdir()
+
+    def swapped(request: SandboxRequest, output: Path) -> int:
+        (staged,) = bench.order.output.parent.glob(f".{bench.order.output.name}.*")
+        staged.rename(staged.with_name("mine"))
+        staged.symlink_to(elsewhere)
+        (output / "cron").write_text("x")
+        return 0
+
+    bench.machine.tool = swapped
+    with pytest.raises(CouldNotDecide, match="cannot go to"):
+        bench.run()
+    assert not list(elsewhere.iterdir())
+    assert not bench.order.output.exists()
+    (kept,) = bench.home.node().settings.runs.glob("*/output/cron")
+    assert kept.read_text() == "x"
+    assert not list(bench.order.output.with_name("mine").iterdir())
+
+
 def test_a_run_that_never_started(bench: Bench) -> None:
     """That is no run."""
     bench.machine.facts = {"ended_by": EndedBy.NOT_STARTED, "detail": "no memory left", "exit_code": None}
