@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.files import write_whole
 from pratique.bounds import read_bounded, strict_json
 from pratique.errors import InvalidInput
 
@@ -35,9 +36,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
     """Put `state` in the place of what is there, at once."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(state))
-    temporary.replace(path)
+    write_whole(path, json.dumps(state))
 
 
 @contextlib.contextmanager

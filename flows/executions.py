@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from checks.sandboxed.command import Supplied, ToolCommand
 from flows.entitlement import Entitlement
+from flows.files import write_whole
 from flows.node import Node
 from flows.pseudonyms import Pseudonyms
-from flows.record import write_whole
 from pratique.clock import rfc3339
 from pratique.digests import canonical_json, sha256_bytes, sha256_json
 from pratique.errors import PratiqueError

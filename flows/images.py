@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from flows.files import write_whole
 from pratique.bounds import read_bounded, strict_json
 from pratique.digests import Digest, hex_of
 from pratique.errors import InvalidInput
@@ -43,10 +44,7 @@ def remember_image(settings: Settings, digest: Digest, source: ImageSource) -> N
     """
     place = f"{source.reference.partition('@')[0]}@{digest}" if isinstance(source, RegistryImage) else str(source.path)
     settings.images.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = settings.images / f"{hex_of(digest)}.json"
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps({"source": place}), encoding="utf-8")
-    draft.replace(path)
+    write_whole(settings.images / f"{hex_of(digest)}.json", json.dumps({"source": place}))
 
 
 def remembered_image(settings: Settings, digest: Digest) -> ImageSource | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from checks.interface import Evidence
+from flows.files import write_whole
 from flows.images import remember_image, source_of
 from flows.inspection import Inspection
 from flows.report import LedgerPosition, Report
@@ -37,13 +36,6 @@ def record_inspection(inspection: Inspection) -> Report:
     directory.mkdir(parents=True, mode=0o700)
     write_whole(directory / "report.json", report.to_json())
     return report
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or none."""
-    draft = path.with_name(path.name + ".draft")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)  # noqa: PTH105 the same call, spelt as everywhere for atomic renames
 
 
 def _append(inspection: Inspection) -> LedgerPosition:

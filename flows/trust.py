@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.record import write_whole
+from flows.files import write_whole
 from policies.load import DEFAULT_POLICY, LoadedPolicy
 from policies.sections.trust import TrustRoot
 from pratique.bounds import MIB, read_bounded, strict_json

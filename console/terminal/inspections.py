@@ -99,8 +99,8 @@ def _onboard(node: Node, submission: Path, progress: Progress) -> Report:
     """Run the flow on the local server where one answers; the HTML report goes beside its JSON."""
     from console.report import render
     from flows import server
+    from flows.files import write_whole
     from flows.prefect_environment import enter_prefect_environment
-    from flows.record import write_whole
     from pratique.intake.submission import load_submission
 
     settings = node.settings

@@ -21,6 +21,7 @@ from console.terminal.app import app
 from console.terminal.failures import explain, explained, report_crash
 from console.terminal.progress import Progress
 from flows.files import write_whole
+from policies.load import DEFAULT_POLICY
 from pratique.errors import CouldNotDecide, InvalidInput, NotAuthorised, PratiqueError, Refused, UsageError
 from tests.assets.submissions import tiny_archive, write_submission
 from tests.unit.console.reports import ANSI, HOSTILE, report, result

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from flows.case import Case
+from flows.files import write_whole
 from flows.inspection import Inspection
 from flows.node import Node, ledger_verifier
-from flows.record import record_inspection, write_whole
+from flows.record import record_inspection
 from flows.report import Report, load_report
 from flows.steps import BEFORE, answer
 from pratique.digests import sha256_bytes
