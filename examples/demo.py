@@ -86,6 +86,8 @@ class Demo:
         self._policy = directory / "policy.yaml"
         self._console = console
         self._printing = threading.Lock()
+        self.runs: dict[str, str] = {}
+        """The run in which each tool was inspected."""
 
     def pratique(self, *arguments: str | Path, quiet: bool = False, progress: Path | None = None) -> int:
         """Call the command as a person would; its exit code. `progress` takes what it says on the way."""
@@ -132,6 +134,11 @@ class Demo:
 
     def run(self) -> bool:
         """The whole demo; whether everything came out as it must."""
+        self._console.print(
+            "Seven example tools are built, signed by a throw-away Sigstore, and onboarded: three to six minutes. "
+            "Three are honest; four must be refused, each for its own reason.",
+            soft_wrap=True,
+        )
         self.must("up")
         try:
             submissions = self.prepare()
@@ -142,6 +149,7 @@ class Demo:
             with ThreadPoolExecutor(max_workers=2) as pool:
                 outcomes = [first, *pool.map(self.onboard, submissions.keys(), submissions.values())]
             self._show(outcomes)
+            self.runs = {outcome.tool: outcome.report["run_id"] for outcome in outcomes}
             return all(outcome.as_expected for outcome in outcomes) and self._ledger_is_tamper_evident()
         finally:
             self.pratique("down", quiet=True)
@@ -161,7 +169,12 @@ class Demo:
             )
         self._console.print()
         self._console.print(table)
-        self._console.print("Reports (open them in a browser):")
+        self._console.print("Refused, because")
+        for outcome in outcomes:
+            verdict = outcome.report["verdict"]
+            if verdict["outcome"] == "refuse":
+                self._console.print(f"  {outcome.tool:<24} {verdict['why']}", soft_wrap=True)
+        self._console.print("\nReports (open them in a browser):")
         for outcome in outcomes:
             page = self._home / "runs" / outcome.report["run_id"] / "report.html"
             self._console.print(f"  {outcome.tool:<24} {page}", soft_wrap=True)
@@ -180,6 +193,25 @@ class Demo:
         bundle.write_bytes(data)
         self._console.print(f"pratique log verify --ledger {copy.name}   (one byte flipped)")
         return self.pratique("log", "verify", "--ledger", copy) == 1
+
+
+def link_newest(directory: Path) -> Path:
+    """Make `demo` beside `directory` a link to it, for people and documents; the link."""
+    link = directory.parent / "demo"
+    draft = directory / "link"
+    draft.symlink_to(directory.name)
+    draft.replace(link)
+    return link
+
+
+NEXT = """
+Next, in this checkout ({link} is a link to this demo; docs/tutorial.md goes on from there):
+  . .venv/bin/activate
+  export PRATIQUE_HOME=$PWD/{link}/home PRATIQUE_POLICY=$PWD/{link}/policy.yaml
+  pratique report {run}     # why {tool} was refused, and how to mend it
+  pratique admissions list                    # {admitted} alone was admitted: a verdict admits nothing by itself
+  pratique run {admitted} --input {link}/submissions/{admitted}/test/example_input --output masks
+  pratique log show                           # what the node recorded of all this"""
 
 
 def remove_finished(build: Path) -> None:
@@ -203,11 +235,15 @@ def main() -> None:
     with ExitStack() as held:
         handle = held.enter_context((directory / "lock").open("w"))
         fcntl.flock(handle, fcntl.LOCK_EX)
-        good = Demo(directory, console).run()
+        demo = Demo(directory, console)
+        good = demo.run()
+        link = link_newest(directory).relative_to(ROOT)
     took = f"{time.monotonic() - begun:.0f} s"
     if not good:
         sys.exit(f"demo: something did not come out as it must, see above ({took})")
     console.print(f"\nEverything came out as it must ({took}).")
+    told = NEXT.format(link=link, run=demo.runs["smuggler"], tool="smuggler", admitted=ADMITTED)
+    console.print(told, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
