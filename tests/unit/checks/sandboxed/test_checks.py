@@ -772,6 +772,29 @@ def test_a_tool_gets_pictures_of_the_modality_it_asks_for(bench: Any) -> None:
     assert "bar code" in result.findings[0].message
 
 
+def test_a_patient_who_is_in_broken_input_alone_is_looked_for_too(bench: Any) -> None:
+    """Broken variants bring markers of their own: here those of a second patient among the images of a first."""
+    import pydicom
+
+    known: set[str] = set()
+
+    def tell_strangers(call: Any) -> int:
+        images = [pydicom.dcmread(path, stop_before_pixels=True) for path in sorted(Path(call.input()).glob("*.dcm"))]
+        found = {str(image.PatientID) for image in images}
+        call.print(" ".join(found - known) if known else "")
+        known.update(found)
+        return 0
+
+    change = [
+        ("type: File, required: true", "type: Directory, required: true"),
+        (COHORT, "cohort: {kind: dicom, input: table}"),
+        NO_EXAMPLE,
+    ]
+    result = check_canaries(bench.session(tell_strangers, replace=change, broken=("mixed-series",)), bench.store)
+    assert errors(result) == {"canaries/in-log"}
+    assert "broken input (mixed-series)" in result.findings[0].message
+
+
 def test_a_copied_header_is_a_leak(bench: Any) -> None:
     """A mask saved with the input's header carries its free text out."""
     import nibabel as nib
