@@ -15,6 +15,8 @@ from flows.contents import ask_vulnerabilities, open_contents
 from flows.node import Node
 from pratique.bounds import read_bounded, strict_json
 from pratique.digests import Digest, sha256_bytes
+from pratique.errors import InvalidInput
+from pratique.intake.image.locate import is_archive
 
 _MAX_DOCUMENT = 256 * 1024**2
 
@@ -49,6 +51,13 @@ def look_up(node: Node, subject: str, source: str | None = None) -> LookedUp:
         data = read_bounded(path, MAX_SIZE)
         listing, digest = read_listing(data, where=str(path)), sha256_bytes(data)
         return _asked(node, listing.components, listing.unidentified, path.name, digest, source=source)
+    if path.is_file() and not is_archive(path):
+        raise InvalidInput(
+            "neither an SBOM nor an archive of an image",
+            rule="sbom/format",
+            where=str(path),
+            next_step="Give CycloneDX (JSON or XML) or SPDX 2 (JSON or tag-value) in UTF-8, or an image.",
+        )
     with open_contents(node, subject) as contents:
         image = contents.image
         return _asked(node, contents.components, 0, image.name, image.manifest_digest, of_image=True, source=source)
@@ -74,8 +83,9 @@ def _asked(
     evidence = next((e for e in result.evidence if e.name == "vulnerabilities.json"), None)
     data = node.store.get(evidence.digest) if evidence else b"{}"
     document = strict_json(data, where="vulnerabilities.json", max_bytes=_MAX_DOCUMENT)
-    if unidentified:
-        result = result.model_copy(update={"findings": (*result.findings, _unidentified(unidentified))})
+    left_out = [_unidentified(unidentified)] if unidentified else [] if components else [_nothing_listed()]
+    if left_out:
+        result = result.model_copy(update={"findings": (*result.findings, *left_out)})
     return LookedUp(name, digest, result, document, components, unidentified, moment)
 
 
@@ -85,6 +95,16 @@ def _unidentified(count: int) -> Finding:
         level=Level.WARNING,
         message=f"{count} parts have no package URL, so that nothing could be asked about them",
         fix="Write the SBOM with a generator that gives package URLs, or ask about the image itself.",
+        risks=("G2",),
+    )
+
+
+def _nothing_listed() -> Finding:
+    return Finding(
+        rule_id="vulnerabilities/nothing-listed",
+        level=Level.WARNING,
+        message="no component is listed, so that nothing was asked about",
+        fix="Write the SBOM with a generator that reads the whole image, or ask about the image itself.",
         risks=("G2",),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from checks.interface import CheckResult, Finding, Level
@@ -23,10 +23,11 @@ def render_contents(report: ContentsReport, form: str) -> str:
     if form == "json":
         return report.model_dump_json(indent=2)
     if form == "sarif":
-        from console.report.sarif import sarif_of
+        from console.report.sarif import all_answered, sarif_of
 
         findings = [finding for result in report.checks.values() for finding in result.findings]
-        return sarif_of(findings, {"image": report.image.manifest_digest, "status": report.status.value})
+        facts = {"image": report.image.manifest_digest, "status": report.status.value}
+        return sarif_of(findings, facts, complete=all_answered(report.checks.values()))
     return _contents_in_words(report)
 
 
@@ -44,17 +45,20 @@ def _contents_in_words(report: ContentsReport) -> str:
     return "\n".join(lines)
 
 
-def result_in_words(result: CheckResult) -> Iterable[str]:
-    """A line for the check, then its errors and warnings with how to mend them; notes are counted only."""
+def result_in_words(result: CheckResult, whole: str = "see --format json") -> Iterable[str]:
+    """A line for the check, then its errors and warnings with how to mend them; notes are counted only.
+
+    `whole` says where all of it can be read.
+    """
     yield f"{MARKS[result.status]} {result.check}: {result.status.value}, {plain(result.summary)}"
     serious = [finding for finding in ordered(result) if finding.level is not Level.NOTE]
     for finding in serious[:MAX_FINDINGS]:
         yield from _finding_in_words(finding)
     if len(serious) > MAX_FINDINGS:
-        yield f"    … and {len(serious) - MAX_FINDINGS} more (see --format json)"
+        yield f"    … and {len(serious) - MAX_FINDINGS} more ({whole})"
     notes = len(result.findings) - len(serious)
     if notes:
-        yield f"    {notes} note{'s' if notes > 1 else ''} (see --format json)"
+        yield f"    {notes} note{'s' if notes > 1 else ''} ({whole})"
 
 
 def _finding_in_words(finding: Finding) -> Iterable[str]:
@@ -62,6 +66,24 @@ def _finding_in_words(finding: Finding) -> Iterable[str]:
     yield f"    {mark} {plain(finding.message)} ({finding.rule_id})"
     if finding.fix:
         yield f"      fix: {plain(finding.fix)}"
+
+
+def render_models(scanned: Sequence[Scanned], skipped: int, form: str) -> str:
+    """The verdicts as `human`, `json` or `sarif`."""
+    if form == "json":
+        return models_as_json(scanned, skipped)
+    if form == "human":
+        return models_in_words(scanned, skipped)
+    from console.report.sarif import sarif_of
+
+    findings = [
+        Finding(rule_id=f"model_files/{reason.rule}", level=Level.ERROR, message=reason.message, where=where)
+        for one in scanned
+        if one.verdict.verdict.value != "safe"
+        for reason in one.verdict.reasons
+        for where in [f"{one.path} {reason.member}".rstrip()]
+    ]
+    return sarif_of(findings, {"files": len(scanned), "skipped": skipped}, complete=bool(scanned))
 
 
 def models_as_json(scanned: Iterable[Scanned], skipped: int) -> str:

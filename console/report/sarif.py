@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from checks.interface import Finding
+from checks.interface import CheckResult, Finding, Status
 
 if TYPE_CHECKING:
     from flows.report import Report
@@ -22,11 +22,16 @@ def to_sarif(report: Report) -> str:
     """One run with a result a finding; `partialFingerprints` stay the same while the finding does."""
     findings = [finding for result in report.checks.values() for finding in result.findings]
     facts = {"runId": report.run_id, "verdict": report.verdict.outcome, "image": report.image.manifest_digest}
-    return sarif_of(findings, facts)
+    return sarif_of(findings, facts, complete=all_answered(report.checks.values()))
 
 
-def sarif_of(findings: Sequence[Finding], facts: Mapping[str, Any]) -> str:
-    """`findings` as one run, with `facts` about all of it."""
+def all_answered(results: Iterable[CheckResult]) -> bool:
+    """Whether every check could decide: where one could not, that nothing is listed does not mean that nothing is."""
+    return all(result.status is not Status.INCONCLUSIVE for result in results)
+
+
+def sarif_of(findings: Sequence[Finding], facts: Mapping[str, Any], *, complete: bool) -> str:
+    """`findings` as one run, with `facts` about all of it; an incomplete one is a run that did not succeed."""
     driver = {
         "name": "pratique",
         "informationUri": "https://pypi.org/project/pratique/",
@@ -34,6 +39,8 @@ def sarif_of(findings: Sequence[Finding], facts: Mapping[str, Any]) -> str:
     }
     run = {
         "tool": {"driver": driver},
+        "invocations": [{"executionSuccessful": complete}],
+        "originalUriBaseIds": {"IMAGE": {"description": {"text": "The root of the image."}}},
         "results": [_result(finding) for finding in findings],
         "properties": dict(facts),
     }

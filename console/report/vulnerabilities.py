@@ -7,10 +7,14 @@ import uuid
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from checks.advisories.severity import base_score
+from checks.interface import Status
+from console.plain import plain
 from console.report.contents import result_in_words
 from console.report.sarif import sarif_of
 from pratique.clock import rfc3339
 from pratique.digests import hex_of
+from pratique.errors import CouldNotDecide
 
 if TYPE_CHECKING:
     from flows.vulnerabilities import LookedUp
@@ -24,11 +28,11 @@ _METHODS = (("CVSS:4", "CVSSv4"), ("CVSS:3.1", "CVSSv31"), ("CVSS:3.0", "CVSSv3"
 def render_vulnerabilities(answer: LookedUp, form: str) -> str:
     """`answer` as `human`, `json`, `sarif`, `cyclonedx` or `in-toto`."""
     if form == "human":
-        head = f"{answer.status.value.upper()}  {answer.name}  {answer.digest}"
+        head = f"{answer.status.value.upper()}  {plain(answer.name)}  {answer.digest}"
         return "\n".join([head, "", *result_in_words(answer.result)])
     if form == "sarif":
         facts = {"subject": answer.digest, "status": answer.status.value}
-        return sarif_of(answer.result.findings, facts)
+        return sarif_of(answer.result.findings, facts, complete=answer.status is not Status.INCONCLUSIVE)
     document = {"json": as_json, "cyclonedx": as_cyclonedx, "in-toto": as_statement}[form](answer)
     return json.dumps(document, indent=2, ensure_ascii=False)
 
@@ -125,7 +129,16 @@ def _method(vector: str) -> str:
 
 
 def as_statement(answer: LookedUp) -> dict[str, Any]:
-    """An unsigned in-toto statement with the predicate vulns/v0.2: scanner, its database, results, when."""
+    """An unsigned in-toto statement with the predicate vulns/v0.2: scanner, its database, results, when.
+
+    Raises `CouldNotDecide` where nothing was answered: by the specification an empty list says that there are none.
+    """
+    if not answer.document:
+        raise CouldNotDecide(
+            "no statement is written: nothing was looked up, and an empty list would say that nothing is there",
+            cause=answer.result.summary,
+            next_step=next((finding.fix for finding in answer.result.findings if finding.fix), ""),
+        )
     moment = rfc3339(answer.asked)
     results = [
         {
@@ -138,13 +151,14 @@ def as_statement(answer: LookedUp) -> dict[str, Any]:
                     "decision": found["decision"],
                     "fixed": found["fixed"],
                     "waived": found["waived"],
+                    "vector": found["vector"],
                     **_in_use(found),
                 }
             ],
         }
         for found in answer.document.get("vulnerabilities", [])
     ]
-    snapshots = answer.document.get("snapshots", [])
+    snapshots = answer.document["snapshots"]
     return {
         "_type": STATEMENT,
         "subject": [{"name": answer.name or "image", "digest": {"sha256": hex_of(answer.digest)}}],
@@ -156,14 +170,20 @@ def as_statement(answer: LookedUp) -> dict[str, Any]:
                 "db": {
                     "uri": "https://osv.dev",
                     "version": str(answer.result.measured("snapshot_digest") or ""),
-                    "lastUpdate": f"{min((s['taken'] for s in snapshots), default='1970-01-01')}T00:00:00Z",
+                    "lastUpdate": f"{min((s['taken'] for s in snapshots), default=moment[:10])}T00:00:00Z",
                 },
                 "result": results,
             },
             "metadata": {
                 "scanStartedOn": moment,
                 "scanFinishedOn": moment,
-                "annotations": [{"status": answer.status.value, "unidentified": answer.unidentified}],
+                "annotations": [
+                    {
+                        "status": answer.status.value,
+                        "unidentified": answer.unidentified,
+                        "unchecked": answer.result.measured("unchecked"),
+                    }
+                ],
             },
         },
     }
@@ -171,4 +191,5 @@ def as_statement(answer: LookedUp) -> dict[str, Any]:
 
 def _severities(found: dict[str, Any]) -> list[dict[str, str]]:
     severities = [{"method": "qualitative", "score": found["severity"]}]
-    return severities + ([{"method": _method(found["vector"]), "score": found["vector"]}] if found["vector"] else [])
+    score = base_score(found["vector"]) if found["vector"] else None
+    return severities + ([{"method": _method(found["vector"]), "score": str(score)}] if score is not None else [])

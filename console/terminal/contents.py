@@ -93,6 +93,7 @@ def sbom(
     output: OutputOption = None,
     home: HomeOption = None,
     policy: PolicyOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Write what an image consists of as CycloneDX 1.6 JSON.
 
@@ -101,14 +102,18 @@ def sbom(
     """
     from checks.sbom import check_sbom
     from console.report.contents import result_in_words
+    from console.terminal.progress import Patience
     from flows.opened import EXIT_CODES, image_limits, open_inventory
 
     settings = settings_from(home, policy)
-    with open_inventory(image, settings.work, image_limits(settings)) as (opened, inventory):
+    with (
+        Patience(f"still reading {image}", quiet=quiet),
+        open_inventory(image, settings.work, image_limits(settings)) as (opened, inventory),
+    ):
         result, bom = check_sbom(inventory, opened, None)
     if bom.document:
         deliver(bom.document.decode(), output)
-    for line in result_in_words(result):
+    for line in result_in_words(result, "see `pratique inspect --format json`"):
         typer.echo(line, err=True)
     raise typer.Exit(EXIT_CODES[result.status])
 
@@ -116,7 +121,11 @@ def sbom(
 @explained
 def vulns(
     subject: Annotated[
-        str, typer.Argument(metavar="SBOM|IMAGE", help="A CycloneDX or SPDX document in JSON, or an image.")
+        str,
+        typer.Argument(
+            metavar="SBOM|IMAGE",
+            help="CycloneDX (JSON, XML) or SPDX 2 (JSON, tag-value), or an image as `inspect` takes it.",
+        ),
     ],
     home: HomeOption = None,
     policy: PolicyOption = None,
@@ -131,6 +140,7 @@ def vulns(
             "--advisories", help="Whom to ask: the imported ones, or a service (default: as the policy says)."
         ),
     ] = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Look up known vulnerabilities of an SBOM or an image.
 
@@ -138,11 +148,14 @@ def vulns(
     does, 3 when the advisories are missing or stale, a service does not answer, or a part could not be looked up.
     """
     from console.report.vulnerabilities import render_vulnerabilities
+    from console.terminal.progress import Patience
     from flows.node import Node
     from flows.opened import EXIT_CODES
     from flows.vulnerabilities import look_up
 
-    answer = look_up(Node.open(settings_from(home, policy)), subject, advisories.value if advisories else None)
+    node = Node.open(settings_from(home, policy))
+    with Patience(f"still looking up {subject}", quiet=quiet):
+        answer = look_up(node, subject, advisories.value if advisories else None)
     deliver(render_vulnerabilities(answer, output_format.value), output)
     raise typer.Exit(EXIT_CODES[answer.status])
 
@@ -150,7 +163,9 @@ def vulns(
 @explained
 def scan_model(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Model files, or directories.")],
-    output_format: PlainFormatOption = PlainFormat.JSON,
+    output_format: Annotated[ContentsFormat, typer.Option("--format", help="Form of the result.")] = (
+        ContentsFormat.JSON
+    ),
     output: OutputOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -164,7 +179,7 @@ def scan_model(
     """
     from checks.model_files import Verdict
     from checks.model_files.tree import scan_paths
-    from console.report.contents import models_as_json, models_in_words
+    from console.report.contents import render_models
     from console.terminal.progress import Counted
 
     for path in paths:
@@ -173,8 +188,7 @@ def scan_model(
             raise UsageError(message, next_step="Name model files, or directories that hold them.")
     with Counted(quiet=quiet) as counted:
         scanned, skipped = scan_paths(paths, begun=counted.begun)
-    show = models_as_json if output_format is PlainFormat.JSON else models_in_words
-    deliver(show(scanned, skipped), output)
+    deliver(render_models(scanned, skipped, output_format.value), output)
     if any(one.verdict.verdict is not Verdict.SAFE for one in scanned):
         raise typer.Exit(1)
     raise typer.Exit(0 if scanned else COULD_NOT_DECIDE)
@@ -190,6 +204,7 @@ def rescan(
     policy: PolicyOption = None,
     output_format: PlainFormatOption = PlainFormat.HUMAN,
     output: OutputOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Ask the advisories of today about every admitted tool.
 
@@ -197,11 +212,13 @@ def rescan(
     not be answered.
     """
     from console.report.contents import rescan_as_json, rescan_in_words
+    from console.terminal.progress import Patience
     from flows.node import Node
     from flows.rescan import rescan as only_asked
     from flows.rescan import rescan_all, worst
 
     node = Node.open(settings_from(home, policy))
-    done = rescan_all(node) if record else list(only_asked(node, record=False))
+    with Patience("still asking about the admitted tools", quiet=quiet):
+        done = rescan_all(node) if record else list(only_asked(node, record=False))
     deliver(rescan_as_json(done) if output_format is PlainFormat.JSON else rescan_in_words(done), output)
     raise typer.Exit(worst(done))

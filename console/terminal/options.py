@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.plain import plain
+
 if TYPE_CHECKING:
     from pratique.settings import Settings
 
@@ -28,6 +30,13 @@ class PlainFormat(StrEnum):
 
     HUMAN = "human"
     JSON = "json"
+
+
+def _in_a_directory(output: Path | None) -> Path | None:
+    """Before hours of work, not after: what the result is written to must have a place."""
+    if output is not None and not output.parent.is_dir():
+        raise typer.BadParameter(f"there is no directory {str(output.parent)[:200]!r} for it")
+    return output
 
 
 HomeOption = Annotated[
@@ -52,7 +61,14 @@ Format = Annotated[OutputFormat, typer.Option("--format", help="Form of the resu
 PlainFormatOption = Annotated[PlainFormat, typer.Option("--format", help="Form of the result.")]
 OutputOption = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write the result to this file instead of standard output."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        dir_okay=False,
+        callback=_in_a_directory,
+        help="Write the result to this file instead of standard output.",
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
@@ -76,9 +92,15 @@ def settings_from(home: Path | None, policy: Path | None = None) -> Settings:
 
 
 def deliver(text: str, output: Path | None) -> None:
-    """Write a result to `output`, or to standard output."""
+    """Write a result to `output`, or to standard output; a reader of the file sees all of it or what was there."""
     if output is None:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        return
+    from flows.files import write_whole
+
+    place = output.resolve()
+    if place.exists() and not place.is_file():  # a pipe, /dev/stdout
+        place.write_text(text, encoding="utf-8")
     else:
-        output.write_text(text, encoding="utf-8")
-        typer.echo(f"wrote {output}", err=True)
+        write_whole(place, text)
+    typer.echo(f"wrote {plain(str(output))}", err=True)

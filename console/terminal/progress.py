@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from console.plain import plain
 
@@ -20,29 +20,23 @@ _MARKS = {
 }
 
 
-class Counted:
-    """Says on standard error how far a long row of files has come: after two seconds, then every ten."""
+class Patience:
+    """Says on standard error that something long goes on: after two seconds, then every ten."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, words: str, *, quiet: bool = False) -> None:
+        self._words = words
         self._quiet = quiet
         self._ended = Event()
-        self._done = 0
-        self._now = ""
-
-    def begun(self, name: str) -> None:
-        """Another file begins."""
-        self._done += 1
-        self._now = name
 
     def _tell(self) -> None:
         wait = _FIRST
         while not self._ended.wait(wait):
             wait = _THEN
-            if self._done:
-                sys.stderr.write(f"{self._done:,} files so far, now at {plain(self._now)}\n")
+            if self._words:
+                sys.stderr.write(f"{plain(self._words)}\n")
                 sys.stderr.flush()
 
-    def __enter__(self) -> Counted:
+    def __enter__(self) -> Self:
         self._thread = Thread(target=self._tell, daemon=True)
         if not self._quiet:
             self._thread.start()
@@ -52,6 +46,19 @@ class Counted:
         self._ended.set()
         if not self._quiet:
             self._thread.join()
+
+
+class Counted(Patience):
+    """Says so how far a long row of files has come."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        super().__init__("", quiet=quiet)
+        self._done = 0
+
+    def begun(self, name: str) -> None:
+        """Another file begins."""
+        self._done += 1
+        self._words = f"{self._done:,} files so far, now at {name}"
 
 
 class Progress:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 from pratique.digests import Digest, parse_digest
-from pratique.errors import UsageError
+from pratique.errors import InvalidInput, UsageError
 from pratique.intake.image.model import ArchiveImage, ImageLimits, ImageSource, LayoutImage, RegistryImage
+from pratique.intake.image.packing import Packing, packing_of_bytes
 
 _DEFAULT_LIMITS = ImageLimits()
+_BLOCK = 512
+_NAME_IT = "Name an OCI layout or any directory, an archive of `docker save`, or host/repository@sha256:…."
 
 
 def locate(name: str, workdir: Path, limits: ImageLimits = _DEFAULT_LIMITS) -> tuple[ImageSource, Digest]:
@@ -27,15 +31,30 @@ def locate(name: str, workdir: Path, limits: ImageLimits = _DEFAULT_LIMITS) -> t
     if path.is_dir():
         return LayoutImage(path), parse_digest(text) if text else _only_one(_in_layout(path, limits), name)
     if path.is_file():
+        if not is_archive(path):
+            raise InvalidInput("this is no archive of an image", rule="image/archive", where=base, next_step=_NAME_IT)
         return ArchiveImage(path), parse_digest(text) if text else _only_one(_in_archive(path, limits, workdir), name)
     if base.startswith((".", "/", "~")) or not text:
         raise UsageError(
             f"there is no image {name[:200]!r}",
-            next_step="Name an OCI layout or any directory, an archive of `docker save`, or host/repository@sha256:….",
+            next_step=_NAME_IT,
         )
     from pratique.intake.image.reference import parse_reference
 
     return RegistryImage(name), parse_reference(name).digest
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the file begins as a tar does, or as something that one may be packed in."""
+    with path.open("rb") as stream:
+        head = stream.read(_BLOCK)
+    if packing_of_bytes(head[:4]) is not Packing.NONE:
+        return True
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def _of_submission(directory: Path) -> tuple[ImageSource, Digest]:

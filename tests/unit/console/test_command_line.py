@@ -237,10 +237,17 @@ def test_output_goes_to_a_file(home: Path, submission: Path, tmp_path: Path) -> 
     assert target.read_text().startswith("<!doctype html>")
 
 
+def test_output_without_a_place_is_wrong_usage_and_told_before_the_work(home: Path, submission: Path) -> None:
+    done = pratique("precheck", "--static", submission, "-o", "/nonexistent/directory/report")
+    assert done.exit_code == 2
+    assert "/nonexistent/directory" in done.stderr
+    assert "manifest" not in done.stderr
+
+
 def test_output_that_cannot_be_written_decides_nothing(home: Path, submission: Path) -> None:
-    done = pratique("precheck", "--static", submission, "-q", "-o", "/nonexistent/directory/report")
+    done = pratique("precheck", "--static", submission, "-q", "-o", "/dev/full")
     assert done.exit_code == 3
-    assert "/nonexistent/directory/report" in done.stderr
+    assert "No space left" in done.stderr
 
 
 @pytest.mark.parametrize("form", ["human", "json", "sarif", "markdown", "html"])

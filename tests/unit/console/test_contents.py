@@ -2,66 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import pickle
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from checks.advisories import import_snapshot
-from console.terminal.app import app
 from tests.assets.images import MadeImage, entry, made, make_tar
-from tests.unit.checks.feeds import record, write_zip
-
-SITE = "usr/lib/python3.11/site-packages"
-TODAY = datetime.now(UTC).date()
-EVIL = b"cposix\nsystem\n(S'true'\ntR."
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own with advisories against widget before 2.0."""
-    for name in [name for name in os.environ if name.startswith("PRATIQUE_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PRATIQUE_HOME", str(tmp_path / "home"))
-    feed = write_zip(tmp_path / "PyPI" / "all.zip", [record("GHSA-aaaa-bbbb-cccc", aliases=["CVE-2024-1"])])
-    import_snapshot(feed, tmp_path / "home" / "advisories", taken=TODAY)
-    return tmp_path / "home"
-
-
-def pratique(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def package(name: str, version: str, licence: str = "MIT") -> list[tuple[str, bytes]]:
-    """An installed Python package, honest about its files."""
-    module = f"{SITE}/{name}/__init__.py", f"__version__ = '{version}'\n".encode()
-    info = f"{SITE}/{name}-{version}.dist-info"
-    metadata = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nLicense-Expression: {licence}\n".encode()
-    digest = base64.urlsafe_b64encode(hashlib.sha256(module[1]).digest()).rstrip(b"=").decode()
-    record_ = f"{name}/__init__.py,sha256={digest},1\n{name}-{version}.dist-info/RECORD,,\n".encode()
-    return [module, (f"{info}/METADATA", metadata), (f"{info}/RECORD", record_)]
-
-
-def image(tmp_path: Path, *files: tuple[str, bytes], **config: Any) -> Path:
-    """An OCI layout with these files, run by an unprivileged user."""
-    made_ = made(*files, run={"User": "65534:65534", **config})
-    return made_.write_layout(tmp_path / "image", [made_.manifest()])
-
-
-def honest(tmp_path: Path) -> Path:
-    return image(
-        tmp_path, *package("widget", "2.0"), ("app/main.py", b"x = 1\n"), ("app/m.pkl", pickle.dumps({"a": 1}))
-    )
-
+from tests.unit.console.contents import EVIL, SITE, TODAY, WIDGET, bill, honest, image, package, pratique
 
 # --- inspect ---------------------------------------------------------------------------------------------------------
 
@@ -159,11 +112,6 @@ def test_an_image_whose_packages_nobody_knows_has_an_incomplete_sbom(home: Path,
     assert json.loads(found.stdout)["bomFormat"] == "CycloneDX"
 
 
-def bill(*components: dict[str, Any]) -> bytes:
-    return json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.5", "components": list(components)}).encode()
-
-
-WIDGET = {"type": "library", "name": "widget", "purl": "pkg:pypi/widget@2.0"}
 BILLS: dict[str, tuple[bytes, int]] = {
     "nothing is wrong": (bill(WIDGET), 0),
     "a vulnerable version": (bill({**WIDGET, "purl": "pkg:pypi/widget@1.9"}), 1),
@@ -291,10 +239,13 @@ def test_what_could_not_be_answered_says_so_in_every_form(home: Path, tmp_path: 
     (home / "advisories" / "index.json").unlink()
     path = tmp_path / "bill.json"
     path.write_bytes(bill(WIDGET))
-    for form in ("human", "json", "sarif", "cyclonedx", "in-toto"):
+    for form in ("human", "json", "sarif", "cyclonedx"):
         found = pratique("vulns", path, "--format", form)
         assert found.exit_code == 3
         assert "inconclusive" in found.stdout.lower(), form
+    found = pratique("vulns", path, "--format", "in-toto")  # whose empty list would say that there are none
+    assert (found.exit_code, found.stdout) == (3, "")
+    assert "nothing was looked up" in found.stderr
 
 
 @pytest.mark.usefixtures("home")

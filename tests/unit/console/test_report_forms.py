@@ -251,7 +251,7 @@ def test_constants_are_hostile() -> None:
 def test_a_place_in_a_source_is_a_physical_location_in_sarif() -> None:
     places = ["/app/my tool/m.py:12", "/app/m.py", "config: Env X", "/app/m.py (layer 0)"]
     findings = [finding("x").model_copy(update={"where": place}) for place in places]
-    results = json.loads(sarif_of(findings, {}))["runs"][0]["results"]
+    results = json.loads(sarif_of(findings, {}, complete=True))["runs"][0]["results"]
     assert [one["locations"][0].get("physicalLocation") for one in results] == [
         {"artifactLocation": {"uri": "app/my%20tool/m.py", "uriBaseId": "IMAGE"}, "region": {"startLine": 12}},
         *[None] * 3,
