@@ -36,6 +36,7 @@ _FIXES = {
     "bytecode-without-source": "Ship the source, so that it can be read.",
     "unchecked-bytecode": "Leave compiled files out of the image (`PYTHONDONTWRITEBYTECODE=1`).",
     "compiled-beside-source": "Leave compiled files out of the image (`PYTHONDONTWRITEBYTECODE=1`).",
+    "config-code": "Do in Python what the configuration calls, or say in the documents why it is right so.",
     "not-examined": "Keep sources small and plain, and leave out of the image what the tool does not need.",
 }
 _BANDIT_FIX = "See https://bandit.readthedocs.io for the test; mend it, or say in the documents why it is right so."
@@ -47,10 +48,10 @@ def check_code(
 ) -> CheckResult:
     """What does the tool's own Python reach for, and does any of it hide?
 
-    `commands` is the command line that the manifest starts; the image's own is added. Passed where every source was
-    examined, inconclusive where one was not, not applicable where there is none. Measurements: `files`, `lines`,
-    `network`, `subprocess`, `native_code`, `hidden` (of all that hides code), `bandit_medium`, `bandit_high`,
-    `unparsable`, `not_examined`. Raises `CouldNotDecide` where the packages' lists were not kept.
+    `commands` are the words that the manifest puts into the command line; the image's own are added. Passed where
+    every source was examined, inconclusive where one was not, not applicable where there is none. Measurements:
+    `files`, `lines`, `network`, `subprocess`, `native_code`, `hidden` (of all that hides code), `bandit_medium`,
+    `bandit_high`, `unparsable`, `not_examined`. Raises `CouldNotDecide` where the packages' lists were not kept.
     """
     started = time.monotonic()
     config = image.config
@@ -60,7 +61,7 @@ def check_code(
     counts = Counter(finding.rule_id.partition("/")[2] for finding in found)
     issues = Counter(issue.severity for _, scanned in answers for issue in scanned.issues)
     open_ = counts["not-examined"]
-    anything = bool(own.sources or own.open_ or own.sourceless)
+    anything = bool(own.sources or own.open_ or own.sourceless or own.configured)
     status = Status.INCONCLUSIVE if open_ else Status.PASSED if anything else Status.NOT_APPLICABLE
     return CheckResult(
         check=CHECK,
@@ -117,6 +118,9 @@ def _about_files(own: OwnCode) -> Iterator[Finding]:
     for path in own.unchecked:
         message = f"/{path} is compiled code that Python runs without a look at the source beside it"
         yield _finding("unchecked-bytecode", message, f"/{path}")
+    for path, signs in own.configured.items():
+        for sign in signs:
+            yield _finding(sign.rule, f"/{path} line {sign.line}: {sign.what}", f"/{path}:{sign.line}")
     if own.libraries:
         message = f"{len(own.libraries)} shared libraries that no package owns hold native code, which was not read"
         yield _finding("native-code", message, f"/{own.libraries[0]}")

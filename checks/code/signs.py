@@ -25,12 +25,33 @@ _NETWORK = _words(
     "socket ssl urllib urllib2 urllib3 http httplib requests httpx aiohttp websocket websockets ftplib smtplib poplib "
     "imaplib telnetlib nntplib xmlrpc xmlrpclib socketserver paramiko fabric grpc boto3 botocore s3fs gcsfs pycurl "
     "dns zmq pika kafka redis pymongo psycopg psycopg2 pymysql twisted tornado flask fastapi uvicorn webbrowser "
-    "huggingface_hub wandb mlflow sentry_sdk posthog"
+    "huggingface_hub wandb mlflow sentry_sdk posthog pip"
 )
 _QUIET_PARTS = frozenset(("urllib.parse", "urllib.error", "http.HTTPStatus", "http.cookies"))
 _PROGRAMS = _words("subprocess pty commands popen2 sh pexpect plumbum invoke")
 _NATIVE = _words("ctypes _ctypes cffi _cffi_backend cppyy llvmlite")
-_STARTS = re.compile(r"(?:os|posix|nt)\.(?:system|popen\w*|exec\w+|spawn\w+|posix_spawnp?|fork|forkpty|startfile)")
+_STARTS = re.compile(
+    r"(?:os|posix|nt)\.(?:system|popen\w*|exec\w+|spawn\w+|posix_spawnp?|fork|forkpty|startfile)"
+    r"|asyncio\.create_subprocess_\w+|distutils\.spawn\.\w+|platform\.popen"
+)
+_CONNECTS = re.compile(
+    r"asyncio\.(?:open_(?:unix_)?connection|start_(?:unix_)?server)|multiprocessing\.(?:connection|managers)\b.*"
+    r"|torch\.hub\.\w+|numpy\.(?:lib\.npyio\.)?DataSource"
+)
+_LOADS_NATIVE = re.compile(
+    r"(?:numpy\.)?ctypeslib\.load_library|torch\.(?:ops|classes)\.load_library|torch\.utils\.cpp_extension\.\w+"
+    r"|sys\.setdlopenflags"
+)
+_LOADS_CODE = re.compile(
+    r"runpy\.run_\w+|zipimport\.\w+|code\.(?:Interactive\w+|interact)|imp\.load_\w+|importlib\.machinery\.\w*Loader"
+    r"|importlib\.util\.spec_from_\w+|sys\.(?:meta_path|path_hooks)|site\.addsitedir"
+)
+_LOADER_SETTINGS = frozenset(("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"))
+_INSIDES = frozenset(("__globals__", "__code__", "__builtins__", "__subclasses__", "__mro__"))
+_PLAIN_CODECS = re.compile(
+    r"utf[-_]?8(?:[-_]sig)?|u8|(?:us[-_])?ascii|latin[-_]?1|l1|iso[-_]?8859[-_]\d{1,2}|(?:cp|windows[-_])125\d"
+)
+_COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _DECODERS = re.compile(
     r"(?:base64|binascii|zlib|gzip|bz2|lzma|marshal|codecs|quopri|uu)\.\w*(?:decode|decompress|unhexlify|a2b|loads?)\w*"
     r"|(?:bytes|bytearray)\.fromhex|b(?:16|32|64|85)decode|a85decode|unhexlify|decompress|fromhex"
@@ -72,7 +93,7 @@ def find_signs(source: bytes) -> tuple[list[Sign], str]:
     Raises `RecursionError` and `MemoryError` where the source is made to exhaust whoever reads it.
     """
     text = _decoded(source)
-    signs = set(_of_text(text))
+    signs = set(_of_text(text)) | set(_of_encoding(source))
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:
@@ -82,6 +103,17 @@ def find_signs(source: bytes) -> tuple[list[Sign], str]:
     visitor = _Visitor()
     visitor.visit(tree)
     return sorted(signs | visitor.signs)[:_MAX_SIGNS], ""
+
+
+def _of_encoding(source: bytes) -> Iterator[Sign]:
+    """A cookie that has Python read the source otherwise than it looks to a person."""
+    for number, line in enumerate(re.split(rb"\r\n?|\n", source[:4096])[:2], 1):
+        cookie = _COOKIE.match(line)
+        name = cookie[1].decode("ascii", "replace").lower() if cookie else ""
+        if name and not _PLAIN_CODECS.fullmatch(name):
+            yield Sign(
+                number, "odd-characters", f"the encoding {name[:40]}, in which the source runs otherwise than it reads"
+            )
 
 
 def _decoded(source: bytes) -> str:
@@ -129,11 +161,21 @@ def _by_line(text: str) -> Iterator[Sign]:
 # --- the syntax tree -------------------------------------------------------------------------------------------------
 
 
+_BY_NAME: Final = (
+    (_STARTS, "subprocess", "which starts programs"),
+    (_CONNECTS, "network", "which reaches for the network"),
+    (_LOADS_NATIVE, "native-code", "which loads native code"),
+    (_LOADS_CODE, "computed-import", "which loads code past the import statement"),
+)
+_HANDED_ON = frozenset(("exec", "eval", "__import__"))
+
+
 class _Visitor(ast.NodeVisitor):
     def __init__(self) -> None:
         self.signs: set[Sign] = set()
         self.names: dict[str, str] = {}
         self.decoded: set[str] = set()
+        self.callee: ast.expr | None = None
 
     def _add(self, node: ast.expr | ast.stmt, rule: str, what: str) -> None:
         self.signs.add(Sign(node.lineno, rule, what))
@@ -149,8 +191,9 @@ class _Visitor(ast.NodeVisitor):
             self.names[alias.asname or alias.name] = f"{module}.{alias.name}"
             if not node.level:
                 self._imported(node, f"{module}.{alias.name}")
-                if _STARTS.fullmatch(f"{module}.{alias.name}"):
-                    self._add(node, "subprocess", f"imports {module}.{alias.name}, which starts programs")
+                self._reached(node, f"{module}.{alias.name}")
+                if alias.name == "*" and module in ("os", "posix"):
+                    self._add(node, "subprocess", f"imports everything of {module}, which starts programs too")
 
     def _imported(self, node: ast.stmt, name: str) -> None:
         top = name.partition(".")[0]
@@ -184,14 +227,35 @@ class _Visitor(ast.NodeVisitor):
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         name = self._name(node)
-        if _MAKES_CODE.fullmatch(name) and not isinstance(node.ctx, ast.Store):
+        if (_MAKES_CODE.fullmatch(name) or node.attr in _INSIDES) and not isinstance(node.ctx, ast.Store):
             self._add(node, "hidden-code", f"{name[:80]}, through which code can be reached or made")
+        self._reached(node, name)
         self.generic_visit(node)
 
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        self._reached(node, self._name(node))
+        self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> None:
+        name = self.names.get(node.id) or node.id
+        if isinstance(node.ctx, ast.Load) and name in _HANDED_ON and node is not self.callee:
+            self._add(node, "hidden-code", f"hands {name} on, to be called elsewhere")
+        if name != node.id:
+            self._reached(node, name)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, str) and node.value in _LOADER_SETTINGS:
+            self._add(node, "native-code", f"{node.value}, by which programs load other libraries")
+
+    def _reached(self, node: ast.expr | ast.stmt, name: str) -> None:
+        """What is done by functions that are known by their whole name, called or handed on."""
+        for pattern, rule, what in _BY_NAME:
+            if pattern.fullmatch(name):
+                self._add(node, rule, f"{name[:80]}, {what}")
+
     def visit_Call(self, node: ast.Call) -> None:
+        self.callee = node.func
         name = self._name(node.func)
-        if _STARTS.fullmatch(name):
-            self._add(node, "subprocess", f"calls {name}, which starts programs")
         last = name.rpartition(".")[2]
         if last in _RUNS and name in (last, f"builtins.{last}", f"code.{last}"):
             self._runs(node, last)
@@ -199,8 +263,11 @@ class _Visitor(ast.NodeVisitor):
             self._add(node, "computed-import", f"{name} of a name that is computed")
         elif name in _LOADS_NAMED and isinstance(node.args[0], ast.Constant):
             self._imported(node, str(node.args[0].value))  # type: ignore[arg-type]  # only its line matters
-        if name == "getattr" and len(node.args) > 1 and _is_joined(node.args[1]):
-            self._add(node, "hidden-code", "getattr of a name that is put together from pieces")
+        if name == "getattr" and len(node.args) > 1:
+            if _is_joined(node.args[1]):
+                self._add(node, "hidden-code", "getattr of a name that is put together from pieces")
+            elif isinstance(node.args[1], ast.Constant):
+                self._reached(node, f"{self._name(node.args[0])}.{node.args[1].value!s}")
         if isinstance(node.func, ast.Subscript) and _names_of_all(node.func.value):
             self._add(node, "hidden-code", "calls something looked up in globals() or vars()")
         self.generic_visit(node)
@@ -230,6 +297,17 @@ class _Visitor(ast.NodeVisitor):
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)
             node = node.value
+        if (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.slice, ast.Constant)
+            and isinstance(node.slice.value, str)
+        ):
+            held = self._name(node.value)
+            if held == "sys.modules" or held.endswith(".__dict__"):
+                of = held.removesuffix("__dict__") if held != "sys.modules" else ""
+                return ".".join([f"{of}{node.slice.value}", *reversed(parts)])
+        if isinstance(node, ast.Call) and self._name(node.func) == "vars" and node.args:
+            return ".".join([self._name(node.args[0]), "__dict__", *reversed(parts)])
         if isinstance(node, ast.Call) and self._name(node.func) in _LOADS_NAMED and node.args:
             first = node.args[0]
             parts.append(str(first.value) if isinstance(first, ast.Constant) else "?")

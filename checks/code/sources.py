@@ -7,24 +7,27 @@ import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
+from checks.code.signs import Sign
+from checks.code.texts import SHEBANG, in_notebook, in_shell_script, signs_of_configuration, startup_lines, written_in
 from checks.ownership import Ownership, read_ownership
 from pratique.intake.image.again import read_again
-from pratique.intake.image.model import FileEntry, Image, ImageLimits, Inventory, Kind
+from pratique.intake.image.model import FileClass, FileEntry, Image, ImageLimits, Inventory, Kind
 
 MAX_FILES = 3000
 MAX_BYTES = 48 * 1024**2
 MAX_FILE = 2 * 1024**2
 _MODULES = (".py", ".pyw", ".pth")
 _ARCHIVES = (".pyz", ".pyzw", ".zip", ".egg")
-_SHEBANG = re.compile(rb"#![^\n]{0,60}\bpython")
-_INTERPRETER = re.compile(r"(?:.*/)?python[0-9.]*")
+_NOTEBOOK = ".ipynb"
+_INTERPRETER = re.compile(r"(?:.*/)?(?:python|pypy)[0-9.]*")
+_STARTUP = re.compile(r"(?:^|/)(?:sitecustomize|usercustomize)(?:/__init__)?\.(?:py|pyc|[\w.-]*so)$")
+_CONFIGURATION = (".json", ".yaml", ".yml")
+_MAX_CONFIGURATIONS = 4000
 _INLINE = re.compile(r"-[bBdEhiIOPqsSuvx]*c(.*)", re.DOTALL)
 _CACHED = re.compile(r"(?P<folder>.*?)(?:/?__pycache__)/(?P<module>[^/]+?)\.[^/.]+(?:\.opt-[0-9])?\.pyc")
 _LIBRARY = re.compile(r"\.(?:cpython-[\w-]+|abi3)\.so$|-packages/.+\.so(?:\.[0-9.]+)?$")
 """Modules compiled for the processor, and what lies beside packages."""
-_IMPORTING = re.compile(rb"^import[ \t][^\n]*", re.MULTILINE)
 _BROKEN = (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError, zipfile.LargeZipFile)
 
 
@@ -42,6 +45,7 @@ class OwnCode:
 
     `libraries` are compiled for the processor and owned by no package. Of compiled Python, `sourceless` has no source
     beside it, `unchecked` runs without a look at its source, and `compiled` is all else before a source of the tool's.
+    `started` are the files that the command line gives to an interpreter, `configured` what configurations call.
     """
 
     sources: list[Source] = field(default_factory=list)
@@ -51,6 +55,8 @@ class OwnCode:
     unchecked: list[str] = field(default_factory=list)
     compiled: list[str] = field(default_factory=list)
     libraries: list[str] = field(default_factory=list)
+    configured: dict[str, list[Sign]] = field(default_factory=dict)
+    started: set[str] = field(default_factory=set)
     others: int = 0
 
 
@@ -61,13 +67,16 @@ def find_own_code(image: Image, inventory: Inventory, commands: Sequence[str], l
     """
     ownership = read_ownership(inventory, commands)
     found = OwnCode()
-    found.sources += [Source(f"command line {n}", w.encode()) for n, w in enumerate(_written(commands), 1)]
+    found.sources += [Source(f"command line {n}", w.encode()) for n, w in enumerate(written_in(commands), 1)]
     scripts = _started(commands, image, inventory)
+    folders = {path.rpartition("/")[0] for path in inventory.files if path.endswith(".py")}
     wanted: list[FileEntry] = []
     for entry in inventory.files.values():
         if entry.kind is not Kind.FILE or not entry.size:
             continue
-        if entry.head.startswith(b"\x7fELF") and _LIBRARY.search(entry.path) and ownership.is_own(entry):
+        if _STARTUP.search(entry.path) and ownership.is_own(entry):
+            found.startup.append(entry.path)
+        if entry.head.startswith(b"\x7fELF") and _is_module(entry.path, folders) and ownership.is_own(entry):
             found.libraries.append(entry.path)
         elif entry.path.endswith(".pyc"):
             _compiled(entry, inventory, ownership, found)
@@ -76,14 +85,10 @@ def find_own_code(image: Image, inventory: Inventory, commands: Sequence[str], l
                 wanted.append(entry)
             else:
                 found.others += 1
+    found.started = scripts
     _read(image, inventory, wanted, found, limits)
+    _configurations(inventory, ownership, found)
     return found
-
-
-def _written(commands: Sequence[str]) -> list[str]:
-    """Programs that are written in the command line itself, behind `-c` (`-Ic`, `-cimport os`)."""
-    found = ((_INLINE.fullmatch(word), after) for word, after in pairwise((*commands, "")))
-    return [match[1] or after for match, after in found if match and (match[1] or after)]
 
 
 def _started(commands: Sequence[str], image: Image, inventory: Inventory) -> set[str]:
@@ -96,10 +101,20 @@ def _started(commands: Sequence[str], image: Image, inventory: Inventory) -> set
     return {entry.path for entry in found if not entry.head.startswith(b"\x7fELF")}
 
 
+def _is_module(path: str, folders: set[str]) -> bool:
+    """Whether Python would import a library: by its name, or because it lies beside modules as `name.so`."""
+    folder, _, name = path.rpartition("/")
+    return bool(_LIBRARY.search(path)) or (name.endswith(".so") and not name.startswith("lib") and folder in folders)
+
+
 def _is_python(entry: FileEntry) -> bool:
-    if entry.path.lower().endswith(_MODULES) or _SHEBANG.match(entry.head):
+    """Whether a file is Python, or may hold some: only its first bytes are at hand here."""
+    path = entry.path.lower()
+    if path.endswith((*_MODULES, _NOTEBOOK)) or SHEBANG.match(entry.head):
         return True
-    return entry.head.startswith(b"PK\x03\x04") and entry.path.lower().endswith(_ARCHIVES)
+    if entry.head.removeprefix(b"\xef\xbb\xbf").startswith(b"#!") and entry.size <= MAX_FILE:
+        return True
+    return entry.head.startswith(b"PK\x03\x04") and (path.endswith(_ARCHIVES) or entry.head[30:41] == b"__main__.py")
 
 
 def _compiled(entry: FileEntry, inventory: Inventory, ownership: Ownership, found: OwnCode) -> None:
@@ -128,25 +143,42 @@ def _read(image: Image, inventory: Inventory, wanted: list[FileEntry], found: Ow
         if data is None:
             found.open_[entry.path] = f"too large, or one of too many ({entry.size:,} bytes)"
         elif entry.path.endswith(".pth"):
-            _startup_lines(entry.path, data, found)
-        else:
-            if entry.path.rpartition("/")[2] in ("sitecustomize.py", "usercustomize.py"):
+            lines = startup_lines(data)
+            if lines is not None:
                 found.startup.append(entry.path)
+                found.sources.append(Source(entry.path, lines))
+        elif entry.path.lower().endswith(_NOTEBOOK):
+            _notebook(entry.path, data, found)
+        else:
             found.sources += _pieces(entry.path, data, found)
 
 
-def _startup_lines(path: str, data: bytes, found: OwnCode) -> None:
-    """Lines of a `.pth` that begin with `import` are run at every start; line numbers are kept."""
-    if _IMPORTING.search(data):
-        found.startup.append(path)
-        lines = [line if _IMPORTING.match(line) else b"" for line in data.splitlines()]
-        found.sources.append(Source(path, b"\n".join(lines)))
+def _notebook(path: str, data: bytes, found: OwnCode) -> None:
+    try:
+        found.sources += [Source(f"{path}/cell {number}", cell) for number, cell in in_notebook(data)]
+    except ValueError as error:
+        found.open_[path] = f"a notebook that cannot be read: {error}"[:200]
+
+
+def _configurations(inventory: Inventory, ownership: Ownership, found: OwnCode) -> None:
+    """Small configurations of the tool's own that have their loader call Python."""
+    entries = [e for e in inventory.of_class(FileClass.SOURCE) if e.path.lower().endswith(_CONFIGURATION)]
+    entries = [e for e in entries if ownership.is_own(e) and e.path not in inventory.not_kept]
+    for entry in entries[:_MAX_CONFIGURATIONS]:
+        text = inventory.read(entry.path).decode("utf-8", "replace")
+        if signs := list(signs_of_configuration(text)):
+            found.configured[entry.path] = signs
+    if len(entries) > _MAX_CONFIGURATIONS:
+        found.open_[entries[_MAX_CONFIGURATIONS].path] = "one of too many configurations"
 
 
 def _pieces(path: str, data: bytes, found: OwnCode) -> Iterator[Source]:
     """The source itself, or the modules in it where it is an archive (also behind a `#!` line)."""
     if not data.startswith(b"PK\x03\x04") and b"PK\x05\x06" not in data[-65_557:]:
-        yield Source(path, data)
+        other = data.startswith(b"#!") and not SHEBANG.match(data) and not path.lower().endswith(_MODULES)
+        python = in_shell_script(data) if other and path not in found.started else data
+        if python is not None:
+            yield Source(path, python)
         return
     left = MAX_BYTES
     try:
