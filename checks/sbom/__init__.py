@@ -37,7 +37,9 @@ _MEDIA_TYPE = "application/vnd.cyclonedx+json; version=1.6"
 _ERRORS = frozenset(
     ("record-hash", "name-contradicted", "version-contradicted", "version-differs", "release-contradicted")
 )
-_NOTES = frozenset(("record-missing", "record-absent"))
+_NOTES = frozenset(("record-missing", "record-absent", "file-elsewhere"))
+_UNREAD = frozenset(("archive-unreadable", "library-unsearched", "file-unchecked"))
+"""What was not looked into, so that the check passes nothing."""
 _FIXES = {
     "record-hash": "Install the package unchanged; if it must be patched, publish it under its own name and version.",
     "record-hash-system": "Nothing, where the distribution built the package itself: its own database vouches for it.",
@@ -136,7 +138,7 @@ def check_sbom(
     unknown = _unknown_packages(system)
     findings += unknown
     findings += _against_declared(bom, declared)
-    open_ = bool(unknown) or any(lie.rule == "archive-unreadable" for lie in lies)
+    open_ = bool(unknown) or any(lie.rule in _UNREAD for lie in lies)
     counts = {rule: sum(lie.rule == rule for lie in lies) for rule in ("record-hash", "unowned-module", "unowned-file")}
     shown = _bounded(findings)
     result = CheckResult(

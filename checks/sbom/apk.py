@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from checks.sbom.capabilities import Offers
+from checks.sbom.listed_files import Claim, claim_of_apk
 from checks.sbom.model import Component, package_url, text_of
 from checks.sbom.release import Release
 from pratique.intake.image.model import Inventory
@@ -15,26 +17,45 @@ _NAME = re.compile(r"[^\s<>=~!]+")
 _SPACES = frozenset(("alpine", "wolfi", "chainguard"))
 
 
-def read_apk(inventory: Inventory, path: str, release: Release) -> tuple[list[Component], set[str]]:
-    """Packages of the database at `path` and the files they own; raises `CouldNotDecide` where it was not kept."""
+@dataclass(frozen=True)
+class ApkPackages:
+    """The packages of one database, the files that they own, and what they say of these."""
+
+    path: str
+    fields: Sequence[Mapping[str, str]]
+    owned: frozenset[str]
+    claims: Sequence[Claim]
+
+    def components(self, release: Release) -> list[Component]:
+        """The packages as components of `release`."""
+        offers = Offers()
+        for fields in self.fields:
+            offers.add(fields["P"], _names(fields.get("p", "")))
+        return [_component(fields, self.path, release, offers) for fields in self.fields]
+
+
+def read_apk(inventory: Inventory, path: str) -> ApkPackages:
+    """The database at `path`; raises `CouldNotDecide` where it was not kept."""
     owned: set[str] = set()
-    found = [fields for fields in _blocks(inventory.read(path), owned) if fields.get("P")]
-    offers = Offers()
-    for fields in found:
-        offers.add(fields["P"], _names(fields.get("p", "")))
-    return [_component(fields, path, release, offers) for fields in found], owned
+    claims: list[Claim] = []
+    found = [fields for fields in _blocks(inventory.read(path), owned, claims) if fields.get("P")]
+    return ApkPackages(path, found, frozenset(owned), claims)
 
 
-def _blocks(data: bytes, owned: set[str]) -> Iterator[dict[str, str]]:
+def _blocks(data: bytes, owned: set[str], claims: list[Claim]) -> Iterator[dict[str, str]]:
     for block in data.decode("utf-8", "replace").split("\n\n"):
         fields: dict[str, str] = {}
-        folder = ""
+        folder = file = ""
         for line in block.splitlines():
             key, colon, value = line.partition(":")
             if key == "F":
                 folder = value
             elif key == "R" and colon:
-                owned.add(f"{folder}/{value}".lstrip("/"))
+                file = f"{folder}/{value}".lstrip("/")
+                owned.add(file)
+            elif key == "Z" and file:
+                claim = claim_of_apk(fields.get("P", ""), file, value)
+                claims += [claim] if claim is not None else []
             elif colon:
                 fields.setdefault(key, text_of(value, _MAX_FIELD))
         yield fields
@@ -48,7 +69,7 @@ def _names(text: str) -> Iterator[str]:
             yield match[0]
 
 
-def _component(fields: dict[str, str], path: str, release: Release, offers: Offers) -> Component:
+def _component(fields: Mapping[str, str], path: str, release: Release, offers: Offers) -> Component:
     name, version = fields["P"], fields.get("V", "")
     space = release.identifier if release.identifier in _SPACES else "alpine"
     qualifiers = {"arch": fields.get("A", ""), "distro": f"{space}-{release.version}" if release.version else ""}

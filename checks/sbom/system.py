@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from checks.sbom.apk import read_apk
 from checks.sbom.dpkg import is_status, owned_by_lists, read_dpkg
-from checks.sbom.model import Component
+from checks.sbom.listed_files import claims_of_dpkg, differing_files
+from checks.sbom.model import Component, Origin
 from checks.sbom.record import Lie
-from checks.sbom.release import Release, read_release
+from checks.sbom.release import (
+    APK,
+    DEB,
+    RPM,
+    Release,
+    Shown,
+    believed,
+    others,
+    read_release,
+    shown_by_apk,
+    shown_by_dpkg,
+    shown_by_rpm,
+)
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.model import FileClass, Inventory, Kind
 
@@ -53,23 +67,56 @@ def read_system(inventory: Inventory) -> SystemPackages:
     found = SystemPackages(release=read_release(inventory))
     paths = [entry.path for entry in inventory.of_class(FileClass.PACKAGE_DATABASE)]
     owned: set[str] = set()
-    found.components += read_dpkg(inventory, [path for path in paths if is_status(path)], found.release)
+    status = [path for path in paths if is_status(path)]
+    found.components += _of_releases(
+        found, DEB, partial(read_dpkg, inventory, status), partial(shown_by_dpkg, inventory)
+    )
     listed, strangers = owned_by_lists(inventory, paths, {c.name for c in found.components})
     owned |= listed
+    claims = list(claims_of_dpkg(inventory, paths))
     if strangers:
         message = f"dpkg has files of packages that its status does not name: {_some(sorted(strangers))}"
         found.lies.append(Lie("status-contradicted", message, "var/lib/dpkg/status"))
     for path in paths:
         if path.endswith("lib/apk/db/installed"):
-            components, files = read_apk(inventory, path, found.release)
-            found.components += components
-            owned |= files
+            packages = read_apk(inventory, path)
+            owned |= packages.owned
+            claims += packages.claims
+            found.components += _of_releases(found, APK, packages.components, partial(shown_by_apk, inventory))
         elif _RPM.fullmatch(path) and not is_status(path):
             _read_rpm(inventory, path, found, owned)
+    found.lies += differing_files(inventory, claims)
     found.components.sort(key=lambda c: c.purl)
     found.owned = frozenset(_as_installed(owned, inventory))
     found.lost = bool(found.release.identifier) and not found.components and not found.unread
     return found
+
+
+def _of_releases(
+    found: SystemPackages,
+    family: Sequence[str],
+    read: Callable[[Release], list[Component]],
+    shown: Callable[[Sequence[tuple[str, str]]], list[Shown]],
+) -> list[Component]:
+    """Packages as those of the release that the image claims, and once more as those of each other that they show.
+
+    So a false word in `os-release`, or in the versions of a few packages, takes no advisory away.
+    """
+    claimed = found.release
+    components = read(believed(claimed, family))
+    if not components:
+        return []
+    if believed(claimed, family) != claimed:
+        message = f"os-release says {claimed.identifier} {claimed.version}, whose packages have another form"
+        found.lies.append(Lie("release-contradicted", message, "etc/os-release"))
+    for other in others(claimed, shown([(c.name, c.version) for c in components])):
+        message = (
+            f"os-release says {claimed.identifier} {claimed.version}, but {other.by} shows "
+            f"{other.release.identifier} {other.release.version}: advisories of both are asked"
+        )
+        found.lies.append(Lie("release-contradicted", message, "etc/os-release"))
+        components += [replace(component, origin=Origin.DETECTED) for component in read(other.release)]
+    return components
 
 
 def read_others(inventory: Inventory, system: SystemPackages) -> None:
@@ -84,7 +131,9 @@ def read_others(inventory: Inventory, system: SystemPackages) -> None:
         except CouldNotDecide as error:
             system.unread.append(Unread(unread.path, f"{unread.why}; {error}", error.next_step))
             continue
-        system.components += components_of(packages, unread.path, system.release)
+        system.components += _of_releases(
+            system, RPM, partial(components_of, packages, unread.path), partial(shown_by_rpm, system.release)
+        )
     system.components.sort(key=lambda c: c.purl)
 
 
@@ -122,7 +171,9 @@ def _read_rpm(inventory: Inventory, path: str, found: SystemPackages, owned: set
     except Unreadable as error:
         found.unread.append(Unread(path, str(error)))
         return
-    found.components += components_of(packages, path, found.release)
+    found.components += _of_releases(
+        found, RPM, partial(components_of, packages, path), partial(shown_by_rpm, found.release)
+    )
     found.lies += changed_files(packages, inventory)
     owned.update(file.path for package in packages for file in package.files)
 
