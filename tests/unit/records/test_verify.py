@@ -213,8 +213,21 @@ def test_the_signed_root_tells_which_of_entry_and_hash_was_altered(small: Path, 
     assert (problem.entry, "the entry itself is genuine" in problem.message) == (0, True)
 
 
-def test_a_history_rewritten_throughout_still_lacks_the_signature(small: Path, key: NodeKey, tmp_path: Path) -> None:
-    """Entries, hashes and checkpoint replaced by a consistent other history, signed by somebody else."""
+@pytest.mark.parametrize("size", [3, LARGE])
+def test_an_entry_altered_with_all_hashes_above_it_does_not_lead_to_the_signed_root(
+    size: int, key: NodeKey, tmp_path: Path
+) -> None:
+    """Every file agrees with every other, but for the checkpoint, which only the node can sign."""
+    honest = make(tmp_path / "honest", key, size)
+    entries = [entry(number) for number in range(size)]
+    Ledger(tmp_path / "forged", ORIGIN, key).extend([canonical_json({"number": 0, "what": "a lie"}), *entries[1:]])
+    shutil.copy(honest / "checkpoint", tmp_path / "forged" / "checkpoint")
+    (problem,) = verify_ledger(tmp_path / "forged", key.verifier).problems
+    assert "neither the entries nor the hash tiles lead to the signed root" in problem.message
+
+
+def test_a_checkpoint_that_somebody_else_signed_is_none(small: Path, key: NodeKey, tmp_path: Path) -> None:
+    """Files of the same entries under a checkpoint of somebody else, or of another origin."""
     stranger = load_or_create_key(tmp_path / "stranger.pem", ORIGIN)
     forged = make(tmp_path / "forged", stranger, 3)
     report = verify_ledger(forged, key.verifier)
