@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from checks.interface import CheckResult, Evidence, Level, Status
 from checks.sbom.declared import read_listing
 from checks.vulnerabilities.report import document_bytes
-from flows.background import read_state, write_state
+from flows.background import locked, read_state, write_state
 from flows.node import Node
 from flows.vulnerabilities import LookedUp, look_up_listing
 from pratique.bounds import strict_json
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 _MAX_DOCUMENT = 256 * 1024**2
 _LAST = "rescan.json"
 _COUNTS = ("tools", "failed", "undecided", "new")
-_MAX_NAMED = 100
-"""Vulnerabilities named in a ledger entry; all of them are in the stored document that it names by digest."""
+_MAX_NAMED, _MAX_PACKAGE = 50, 200
+"""Vulnerabilities named in a ledger entry, and how long names of packages are there: a provider can make both many and
+long, and an entry that does not fit would withdraw nothing. All is in the stored document that it names by digest."""
 
 Known = frozenset[tuple[str, str]]
 """Identifier and package of each vulnerability."""
@@ -114,7 +116,8 @@ class LastRescan:
 def rescan_all(node: Node, *, problems: Sequence[str] = ()) -> list[Rescanned]:
     """`rescan` with its record, and a note of when it was done; raises as that does, which is noted, too."""
     try:
-        done = list(rescan(node))
+        with locked(node.settings.home, "rescan.lock"):  # of two at once the second finds told what the first told
+            done = list(rescan(node))
     except PratiqueError as error:
         note_broken_rescan(node.settings, node.clock(), str(error))
         raise
@@ -189,9 +192,10 @@ def _remembered(node: Node, images: set[Digest]) -> dict[Digest, _Remembered]:
             results = {one["name"]: parse_digest(f"sha256:{one['digest']['sha256']}") for one in listed}
             found[image] = _Remembered(results)
         elif signed["predicateType"] == VULNS and image in found:
-            document = _document(node, predicate)
-            found[image].known |= frozenset(name for f in _counted(document) for name in _names(f))
-            found[image].asked_again = True
+            with suppress(CouldNotDecide):  # a document that is gone: what it told is told and recorded once more
+                document = _document(node, predicate)
+                found[image].known |= frozenset(name for f in _counted(document) for name in _names(f))
+                found[image].asked_again = True
     return found
 
 
@@ -212,11 +216,13 @@ def _evidence(node: Node, results: Mapping[str, Digest], check: str, name: str) 
 
 
 def _known_then(node: Node, results: Mapping[str, Digest]) -> Known:
-    digest = _evidence(node, results, "vulnerabilities", "vulnerabilities.json")
-    if digest is None:
-        return frozenset()
-    document = strict_json(node.store.get(digest), where="vulnerabilities.json", max_bytes=_MAX_DOCUMENT)
-    return frozenset(name for found in _counted(document) for name in _names(found))
+    """What the inspection found; nothing where its evidence is gone, so that all there is counts as new."""
+    with suppress(CouldNotDecide):
+        digest = _evidence(node, results, "vulnerabilities", "vulnerabilities.json")
+        if digest is not None:
+            document = strict_json(node.store.get(digest), where="vulnerabilities.json", max_bytes=_MAX_DOCUMENT)
+            return frozenset(name for found in _counted(document) for name in _names(found))
+    return frozenset()
 
 
 def _document(node: Node, predicate: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,11 +275,12 @@ def _record(
 
 
 def _predicate(answer: LookedUp, new: tuple[str, ...], stored: Evidence) -> dict[str, Any]:
-    """The predicate vulns/v0.2 with what is new; the annotations name the whole document."""
-    by_id = {f["id"]: f for f in answer.document.get("vulnerabilities", [])}
-    named = [by_id[name] for name in new[:_MAX_NAMED]]
+    """The predicate vulns/v0.2 with all that counts, what is new first; the annotations name the whole document."""
+    by_id: dict[str, list[dict[str, Any]]] = {name: [] for name in new}
+    for found in _counted(answer.document):
+        by_id.setdefault(found["id"], []).append(found)
     moment = rfc3339(answer.asked)
-    snapshots = answer.document.get("snapshots", [])
+    snapshots = answer.document["snapshots"]
     return {
         "scanner": {
             "uri": "https://pypi.org/project/pratique/",
@@ -285,11 +292,18 @@ def _predicate(answer: LookedUp, new: tuple[str, ...], stored: Evidence) -> dict
             },
             "result": [
                 {
-                    "id": f["id"],
-                    "severity": [{"method": "qualitative", "score": f["severity"]}],
-                    "annotations": [{"package": f["purl"] or f["component"], "fixed": f["fixed"]}],
+                    "id": name,
+                    "severity": [{"method": "qualitative", "score": found[0]["severity"]}],
+                    "annotations": [
+                        {
+                            "package": (found[0]["purl"] or found[0]["component"])[:_MAX_PACKAGE],
+                            "packages": len(found),
+                            "fixed": found[0]["fixed"][:_MAX_PACKAGE],
+                            "new": name in new,
+                        }
+                    ],
                 }
-                for f in named
+                for name, found in list(by_id.items())[:_MAX_NAMED]
             ],
         },
         "metadata": {
@@ -299,6 +313,7 @@ def _predicate(answer: LookedUp, new: tuple[str, ...], stored: Evidence) -> dict
                 {
                     "status": answer.status.value,
                     "new": len(new),
+                    "vulnerabilities": len(by_id),
                     "errors": sum(f.level is Level.ERROR for f in answer.result.findings),
                     "document": described(stored),
                 }

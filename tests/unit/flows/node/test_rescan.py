@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from checks.vulnerabilities import check_vulnerabilities
 from console.terminal.app import app
 from flows.decide import admit, withdraw
 from flows.node import Node
-from flows.rescan import Rescanned, rescan, worst
+from flows.rescan import Rescanned, rescan, rescan_all, worst
 from pratique.digests import canonical_json, sha256_bytes
 from records.dsse import sign_statement
 from records.statements import VSA, VULNS, PolicyReference, ToolIdentity, inspection_statement
@@ -227,6 +228,84 @@ def test_one_tool_that_cannot_be_read_does_not_hide_another(home: Home) -> None:
         "scorer": Status.FAILED,
     }
     assert worst(found.values()) == 1
+
+
+def lose(home: Home, *marks: bytes) -> int:
+    """Remove from the store what contains all of `marks`; how many files that were."""
+    store = home.node().settings.store
+    lost = [p for p in store.rglob("*") if p.is_file() and all(mark in p.read_bytes() for mark in marks)]
+    for path in lost:
+        path.unlink()
+    return len(lost)
+
+
+def test_what_an_earlier_rescan_left_may_be_lost_without_hiding_any_tool(admitted: Home) -> None:
+    onboarded(admitted, "other", ("gadget", "1.0"))
+    advisories(admitted, OLD, NEW)
+    rescanned(admitted)
+    assert lose(admitted, b"CVE-2026-1", b'"unanswered"') == 1
+    found = rescanned(admitted)
+    assert {name: one.status for name, one in found.items()} == {"scorer": Status.FAILED, "other": Status.PASSED}
+    assert found["scorer"].new == ("CVE-2026-1",), "nobody knows any more that it was told"
+    assert rescanned(admitted)["scorer"].new == ()
+
+
+def test_what_the_inspection_found_may_be_lost_and_all_is_new(home: Home) -> None:
+    advisories(home, record("CVE-2026-1", vector=LOW))
+    onboarded(home)
+    assert lose(home, b'"unanswered"', b"CVE-2026-1") == 1
+    home.later(days=1)
+    assert rescanned(home)["scorer"].new == ("CVE-2026-1",)
+
+
+def test_a_tool_with_very_many_flaws_under_long_names_is_withdrawn_all_the_same(home: Home) -> None:
+    advisories(home, OLD)
+    long = package_url("pypi", "widget", "1.0", qualifiers={"x": "y" * 1900})
+    onboarded(home, sbom=write_bill(long))
+    home.policy["advisories"] = {"rescan": "withdraw"}
+    advisories(home, *(record(f"GHSA-aaaa-bbbb-{n:04d}") for n in range(300)))
+    found = rescanned(home)["scorer"]
+    assert (found.status, len(found.new), found.withdrawn) == (Status.FAILED, 300, True)
+    (statement,) = statements_of(home.node(), VULNS)
+    assert len(statement["predicate"]["scanner"]["result"]) == 50
+    assert statement["predicate"]["metadata"]["annotations"][0]["vulnerabilities"] == 300
+    assert home.node().validated() == ()
+
+
+def write_bill(url: str) -> bytes:
+    parts = [{"type": "library", "name": "widget", "purl": url}]
+    return json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.6", "components": parts}).encode()
+
+
+def test_what_was_told_before_is_named_when_it_is_withdrawn_for(admitted: Home) -> None:
+    advisories(admitted, OLD, NEW)
+    rescanned(admitted)
+    admitted.policy["advisories"] = {"rescan": "withdraw"}
+    assert rescanned(admitted)["scorer"].withdrawn
+    first, second = (one["predicate"]["scanner"]["result"] for one in statements_of(admitted.node(), VULNS))
+    assert [one["id"] for one in first] == [one["id"] for one in second] == ["CVE-2026-1"]
+    assert [one[0]["annotations"][0]["new"] for one in (first, second)] == [True, False]
+
+
+def test_two_rescans_at_once_tell_it_once(admitted: Home) -> None:
+    advisories(admitted, OLD, NEW)
+    nodes = [admitted.node(), admitted.node()]
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(rescan_all, nodes))
+    assert sorted(len(tools[0].new) for tools in done) == [0, 1]
+    assert len(statements_of(admitted.node(), VULNS)) == 1
+
+
+def test_a_rescan_beside_other_work_of_the_node_loses_nothing(admitted: Home) -> None:
+    advisories(admitted, OLD, NEW)
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(onboarded, admitted, "other", ("gadget", "1.0"))
+        two = pool.submit(rescan_all, admitted.node())
+        one.result(), two.result()
+    node = admitted.node()
+    assert {tool.name for tool in node.validated()} == {"scorer", "other"}
+    assert len(statements_of(node, VULNS)) == 1
+    assert verify_ledger(node.settings.ledger, node.key.verifier).verified
 
 
 def test_a_node_without_a_ledger_has_nothing_to_ask_about(home: Home) -> None:
