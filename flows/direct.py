@@ -11,10 +11,13 @@ from flows.report import Report
 from flows.steps import AFTER, BEFORE, Step, answer
 
 
-def inspect(node: Node, directory: Path, progress: Progress, *, static_only: bool = False) -> Report:
+def inspect(
+    node: Node, directory: Path, progress: Progress, *, static_only: bool = False, gated: bool = True
+) -> Report:
     """Inspect the submission in `directory`; raises `InvalidInput` where it cannot even be read.
 
-    With `static_only`, or where gate 1 refuses, the checks that would run the tool are *inconclusive*.
+    With `static_only`, or where gate 1 refuses (unless it is not `gated`), the checks that would run the tool are
+    *inconclusive*.
     """
     progress.say(f"reading {directory}")
     with open_case(node, directory) as case:
@@ -22,7 +25,7 @@ def inspect(node: Node, directory: Path, progress: Progress, *, static_only: boo
         _ask(BEFORE, inspection, progress)
         if static_only:
             inspection.leave_out("not run: only the static checks were asked for", "Run precheck without --static.")
-        elif not inspection.closed():
+        elif not inspection.closed(gated=gated):
             _ask(AFTER, inspection, progress)
         return inspection.report("precheck")
 

@@ -60,10 +60,13 @@ class Inspection:
         """What the policy says of the static checks: unless it refuses, the tool may be run in the sandbox."""
         return decide(self.case.node.policy.policy, self.results, facts=self.facts(), stages=[Stage.BEFORE])
 
-    def closed(self) -> bool:
-        """Whether gate 1, the policy's sandbox section or the node keeps the tool from being run; its checks say so."""
+    def closed(self, *, gated: bool = True) -> bool:
+        """Whether gate 1, the policy's sandbox section or the node keeps the tool from being run; its checks say so.
+
+        Without `gated` gate 1 is not asked: a provider runs their own tool on their own machine.
+        """
         verdict = self.gate()
-        if verdict.outcome is not Outcome.REFUSE:
+        if not gated or verdict.outcome is not Outcome.REFUSE:
             why, fix = not_to_be_run(self.case)
             if why:
                 self.leave_out(why, fix)

@@ -43,6 +43,14 @@ def precheck(
     static: Annotated[
         bool, typer.Option("--static", help="Only the checks that run nothing; needs no engine.")
     ] = False,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Run the tool in the sandbox also where a rule refuses it before, to hear everything at once; for a "
+            "tool of your own, as long as it is not signed.",
+        ),
+    ] = False,
     home: HomeOption = None,
     policy: PolicyOption = None,
     output_format: Format = OutputFormat.HUMAN,
@@ -55,17 +63,23 @@ def precheck(
     Exits with 0 when the policy would admit, 1 when it would refuse, 3 when something could not be decided (`--static`
     leaves the sandbox and privacy questions open, so it never says 0).
     """
+    from console.report.wording import not_asked
     from console.terminal.progress import Progress
     from flows.direct import inspect
     from flows.node import Node
+    from pratique.errors import UsageError
 
+    if static and everything:
+        raise UsageError("--static runs nothing, --all runs all", next_step="give one of the two")
     node = Node.open(settings_from(home, policy))
     with Progress(quiet=quiet) as progress:
         if node.settings.policy is None:
             progress.say(
                 "under the shipped policy, which trusts nobody: ask the node for its own, and give it --policy"
             )
-        report = inspect(node, submission, progress, static_only=static)
+        report = inspect(node, submission, progress, static_only=static, gated=not everything)
+        if not_asked(report) and not static:
+            progress.say("the tool was not run, since a rule refuses it before; --all runs it here all the same")
     _finish(report, node.settings.store, output_format, output)
 
 

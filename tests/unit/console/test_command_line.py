@@ -105,6 +105,7 @@ WRONG_USAGE: dict[str, tuple[str, ...]] = {
     "a key that is none": ("refuse", "x", "--reason", "r", "--as", "a@b.example", "--key", "/etc/hostname"),
     "a key for nobody": ("key", "new", "/nonexistent/key", "--as", "two words"),
     "a policy where a file is": ("policy", "new", "/etc/hostname"),
+    "nothing and everything at once": ("precheck", ".", "--static", "--all"),
     "the key of a node that has none": ("key", "show"),
     "an admission in a file": ("admissions", "import", "/etc/hostname"),
     "an admission from nowhere": ("admissions", "import", "/nonexistent"),
@@ -213,6 +214,16 @@ def test_static_precheck_answers_on_standard_output_and_tells_on_standard_error(
     assert not (home / "ledger").exists(), "a precheck records nothing"
     assert not (home / "runs").exists()
     assert list((home / "work").iterdir()) == [], "no scratch stays"
+
+
+def test_a_provider_may_hear_everything_before_the_tool_is_signed(home: Path, submission: Path) -> None:
+    """A rule that refuses before execution leaves the rest unasked, unless it is one's own tool and machine."""
+    gated = pratique("precheck", submission, "-q")
+    assert "refused before execution by the rule" in gated.stdout
+    done = pratique("precheck", submission, "--all")
+    assert done.exit_code == gated.exit_code == 1, "the verdict is the same"
+    assert "refused before execution" not in done.stdout
+    assert "no container engine answers" in done.stdout, "it was asked for"
 
 
 def test_onboarding_tells_a_mistake_before_it_starts_a_server(home: Path, tmp_path: Path) -> None:
