@@ -189,7 +189,8 @@ def began() -> int:
 def containers_made(engine: Engine, node: Node, began: int) -> list[str]:
     """Containers that the engine made for this node, also those that are gone."""
     filters = {"type": ["container"], "event": ["create"], "label": [node.label]}
-    events = engine._client.events(since=began, until=int(time.time()) + 1, filters=filters, decode=True)
+    now = f"{time.time():.6f}"  # a time to come would be waited for
+    events = engine._client.events(since=began, until=now, filters=filters, decode=True)
     return [event["id"] for event in events]
 
 
