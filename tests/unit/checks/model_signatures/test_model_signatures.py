@@ -70,6 +70,7 @@ def test_a_model_of_one_file_passes(models: Models) -> None:
     assert models.ask({"net.npy": EVIL, "readme": b"x", "net.npy.sig": signature}).status is Status.PASSED
     changed = models.ask({"net.npy": EVIL + b"\0", "net.npy.sig": signature})
     assert rules(changed) == {"changed-file"}
+    assert (changed.measured("verified"), changed.measured("covered")) == (0, 0), "a good signature of other bytes"
 
 
 def test_no_signature_is_no_question_unless_the_policy_asks(models: Models) -> None:

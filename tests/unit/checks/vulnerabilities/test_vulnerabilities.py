@@ -145,6 +145,12 @@ def test_a_waiver_holds_through_its_last_day(tmp_path: Path) -> None:
     assert result.status is Status.PASSED
 
 
+@pytest.mark.parametrize("days", [(24, 25), (25, 24)], ids=["the older one first", "the newer one first"])
+def test_of_two_waivers_the_one_that_still_holds_counts(days: tuple[int, int], tmp_path: Path) -> None:
+    given = [waiver("GHSA-a", date(2026, 7, day)) for day in days]
+    assert check(home_of(tmp_path, record("GHSA-a")), [component()], waivers=given).status is Status.PASSED
+
+
 # --- when nothing can be known ---------------------------------------------------------------------------------------
 
 
@@ -163,6 +169,17 @@ def test_a_snapshot_of_the_wrong_age_is_inconclusive(taken: date, tmp_path: Path
 def test_a_snapshot_of_the_last_allowed_day_is_used(tmp_path: Path) -> None:
     home = home_of(tmp_path, record("GHSA-a"), taken=date(2026, 7, 18))
     assert check(home, [component(version="3.0")]).status is Status.PASSED
+
+
+def test_a_release_that_the_snapshot_does_not_know_is_inconclusive(tmp_path: Path) -> None:
+    """The policy wants PyPI alone; what is known of Debian 12 says nothing of Debian 13."""
+    home = home_of(tmp_path, record("GHSA-a"))
+    debian = record("DEBIAN-CVE-2024-1000", "glibc", ecosystem="Debian:12")
+    import_snapshot(write_zip(tmp_path / "feed" / "Debian" / "all.zip", [debian]), home, taken=TODAY)
+    ours = component(version="3.0")
+    known, unknown = (component("zlib1g", "1.3", f"Debian:{release}") for release in (12, 13))
+    assert check(home, [ours, known], ecosystems=["PyPI"]).status is Status.PASSED
+    assert check(home, [ours, unknown], ecosystems=["PyPI"]).status is Status.INCONCLUSIVE
 
 
 def test_an_altered_snapshot_is_inconclusive(tmp_path: Path) -> None:
