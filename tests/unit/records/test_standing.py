@@ -12,7 +12,7 @@ from records.dsse import sign_statement
 from records.intoto import descriptor
 from records.keys import NodeKey, load_or_create_key
 from records.standing import Demand, NotAdmitted, check_admission
-from records.statements import ADMITTED_LEVEL, PolicyReference, ToolIdentity, vsa
+from records.statements import ADMISSION_EXTENSION, ADMITTED_LEVEL, PolicyReference, ToolIdentity, vsa
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HERE = "urn:pratique:node:node.example/ledger"
@@ -47,6 +47,15 @@ def test_an_admission_holds_until_the_day_that_the_demand_allows(key: NodeKey) -
     admitted = check_admission(signed(key), demand(key), NOW)
     assert (admitted.tool.image_digest, admitted.manifest) == (IMAGE, MANIFEST)
     assert admitted.expires == NOW + timedelta(days=30)
+
+
+@pytest.mark.parametrize(("stated", "days"), [("2026-03-08T12:00:00Z", 7), ("2036-03-01T12:00:00Z", 30)])
+def test_an_admission_may_end_sooner_than_the_demand_allows_and_never_later(
+    stated: str, days: int, key: NodeKey
+) -> None:
+    extension = {"decisions": [], "toolManifest": descriptor(name="scorer.cwl", digest=MANIFEST), "expires": stated}
+    admitted = check_admission(signed(key, **{ADMISSION_EXTENSION: extension}), demand(key), NOW)
+    assert admitted.expires == NOW + timedelta(days=days)
 
 
 @pytest.mark.parametrize(

@@ -108,10 +108,18 @@ def test_lines_that_are_no_withdrawal(line: str, key: NodeKey) -> None:
     ids=["more counted", "fewer counted", "no date", "half a date", "date last"],
 )
 def test_heads_that_do_not_fit(head: tuple[int, tuple[str, ...]]) -> None:
-    """The count, the root and the date are those of the lines."""
+    """The count and the date are those of the lines."""
     size, lines = head
     with pytest.raises(InvalidInput):
         parse_list(Checkpoint(list_origin(ORIGIN), size, root_of([leaf_hash(LINE.encode())]), lines).text())
+
+
+def test_a_root_that_is_not_that_of_the_lines(key: NodeKey) -> None:
+    """Signed all the same: a list that does not prove what it says is none."""
+    other = root_of([leaf_hash(withdrawal(1).line().encode())])
+    text = Checkpoint(list_origin(ORIGIN), 1, other, ("issued 2026-03-01T00:00:00Z", LINE)).text()
+    with pytest.raises(InvalidInput, match="root"):
+        open_list(sign_note(text, [key]), [key.verifier])
 
 
 def test_entries_out_of_order(key: NodeKey) -> None:

@@ -375,6 +375,12 @@ def _(models: Models) -> CheckResult:
     return models.ask({**FILES, "model.sig": signature}, trust=ModelTrust(models.trust, required=True))
 
 
+@forgery("a stranger's signature that is broken besides", "identity", "log-entry")
+def _(models: Models) -> CheckResult:
+    """A signer whom nobody names is only warned of while the signature is sound."""
+    return models.ask({**FILES, "model.sig": models.keyless(models.payload(models.write(FILES)), STRANGER, log=False)})
+
+
 @forgery("a stranger's key that takes the hint of a trusted one", "signature", "identity")
 def _(models: Models) -> CheckResult:
     good = json.loads(models.by_key(models.write(FILES)))
