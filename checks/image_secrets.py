@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from checks.interface import Finding, Level
 from checks.ownership import Ownership, read_ownership
-from checks.secret_forms import MAX_TEXT, find_hits, kind_of
+from checks.secret_forms import MAX_TEXT, find_hits, kind_of, masked
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.again import read_again
 from pratique.intake.image.classify import classify
@@ -43,6 +43,7 @@ _NAMED_FILES: Sequence[tuple[re.Pattern[str], re.Pattern[str], str]] = tuple(
             "a cluster's credentials",
         ),
         (r"\.htpasswd", r"^[^:\s#]+:(?:\$|\{SHA\}|[./0-9A-Za-z]{13}$)", "the hash of a password"),
+        (r"kaggle\.json", r'"key"\s*:\s*"[0-9a-f]{32}"', "a Kaggle key"),
         (r"\.vault-token", r"\S{20,}", "a Vault token"),
         (r"application_default_credentials\.json", r'"(?:refresh_token|private_key)"\s*:\s*"\S+', "credentials"),
         (r"[^/]*\.env(?:\.[\w-]+)?", _ENVIRONMENT_LINE, "a secret"),
@@ -82,16 +83,16 @@ def find_secrets(image: Image, inventory: Inventory) -> Iterator[Finding]:
             Level.ERROR,
             f"{what} is written in the image's configuration, for everybody who gets the image to read",
             "Revoke it now. Give secrets at run time, or while building with `RUN --mount=type=secret`.",
-            where=f"config: {where}",
+            where=f"config: {masked(where)}",
         )
+    ownership = _ownership(inventory)
     for entry in inventory.of_class(FileClass.SECRET):
         try:
             found = secret_in_file(entry.path, inventory.read(entry.path))
         except CouldNotDecide as error:
             found = (Level.WARNING, f"what may be a secret, which was not examined ({error.cause})")
         if found:
-            yield _secret_file(entry, *found)
-    ownership = _ownership(inventory)
+            yield _secret_file(entry, found[0] if ownership.is_own(entry) else Level.NOTE, found[1])
     yield from _key_stores(inventory, ownership)
     yield from _repositories(inventory)
     yield from _in_texts(image, inventory, ownership)
@@ -199,9 +200,9 @@ def _secret_file(entry: FileEntry, level: Level, what: str) -> Finding:
     return _finding(
         "secret",
         level,
-        f"/{entry.path} holds {what.rstrip(',')}",
+        f"/{masked(entry.path)} holds {what.rstrip(',')}",
         "Revoke it, and build the image without the file: a later `rm` leaves it in the earlier layer.",
-        where=f"/{entry.path} (layer {entry.layer})",
+        where=f"/{masked(entry.path)} (layer {entry.layer})",
     )
 
 
@@ -219,10 +220,11 @@ def secrets_in_config(config: ImageConfig) -> Iterator[tuple[str, str]]:
         if kind:
             yield f"Env {name}", kind
     for name, value in config.labels.items():
-        if kind := kind_of(value):
+        if kind := kind_of(value) or ("a secret" if _tells(name, value) else ""):
             yield f"Labels {name}", kind
     for place, words in (("Entrypoint", config.entrypoint), ("Cmd", config.cmd), ("Healthcheck", config.healthcheck)):
-        if kind := kind_of(" ".join(words)):
+        text = " ".join(words)
+        if kind := kind_of(text) or ("a secret" if _assigned(text) else ""):
             yield place, kind
     for number, step in enumerate(config.history):
         for text in (step.created_by, step.comment):

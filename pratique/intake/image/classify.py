@@ -48,7 +48,7 @@ _BUNDLED_BYTES = 16 * 1024**2
 _SECRET_NAMES = _words(
     """id_rsa id_dsa id_ecdsa id_ed25519 .netrc .pgpass .pypirc .npmrc .git-credentials .htpasswd .env credentials
     kubeconfig .dockercfg config.json.key service-account.json credentials.json .dockerconfigjson .vault-token .my.cnf
-    .s3cfg rclone.conf application_default_credentials.json _netrc"""
+    .s3cfg rclone.conf application_default_credentials.json _netrc kaggle.json"""
 )
 _SECRET_PATHS = re.compile(
     r"(?:^|/)(?:\.docker/config\.json|\.aws/credentials|\.kube/config|\.ssh/[^/]+|\.git/config|[^/]*\.env(?:\.[\w-]+)?"
