@@ -98,6 +98,18 @@ def test_every_required_model_must_be_covered(models: Models) -> None:
     ]
 
 
+def test_models_that_a_library_brings_along_need_no_signature(models: Models) -> None:
+    """The distribution's package owns it; the same file without that package is the tool's own."""
+    owned = "usr/lib/python3/dist-packages/x/sample.npy"
+    package = [
+        ("var/lib/dpkg/info/python3-x.list", f"/{owned}\n".encode()),
+        ("var/lib/dpkg/status", b"Package: python3-x\nStatus: install ok installed\nVersion: 1\n"),
+    ]
+    trust = ModelTrust(models.trust, required=True)
+    assert models.ask({}, trust=trust, extra=[(owned, EVIL), *package]).status is Status.NOT_APPLICABLE
+    assert rules(models.ask({}, trust=trust, extra=[(owned, EVIL)])) == {"unsigned-model"}
+
+
 @pytest.mark.parametrize("by", ["key", "keyless", "certificate"])
 def test_a_signer_whom_the_policy_does_not_name_only_warns(models: Models, tmp_path: Path, by: str) -> None:
     """It vouches for nothing; where signatures are required it fails."""
