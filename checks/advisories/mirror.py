@@ -26,7 +26,7 @@ from urllib.parse import quote
 
 from checks.advisories.index import Origin, existing_index
 from checks.advisories.snapshot import MAX_ARCHIVE, confirm_snapshot, import_snapshot
-from checks.advisories.source import Snapshot
+from checks.advisories.source import Snapshot, shown_url
 from pratique.bounds import read_bounded, strict_json
 from pratique.clock import Clock
 from pratique.digests import Digest, sha256_file
@@ -128,13 +128,6 @@ def _update(
         )
     finally:
         archive.unlink(missing_ok=True)
-
-
-def shown_url(url: str) -> str:
-    """`url` without the name and password that may stand in it."""
-    import httpx
-
-    return str(httpx.URL(url).copy_with(userinfo=b""))
 
 
 def _known(home: Path, ecosystem: str, url: str) -> Origin | None:

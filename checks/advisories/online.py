@@ -31,7 +31,7 @@ from checks.advisories.ecosystems import base_ecosystem, package_name, same_rele
 from checks.advisories.orders import known_ecosystem, place
 from checks.advisories.osv import Advisory, parse_record
 from checks.advisories.severity import Severity, worst
-from checks.advisories.source import AdvisorySource, Match, NotKnown, Snapshot
+from checks.advisories.source import AdvisorySource, Match, NotKnown, Snapshot, shown_url
 from checks.advisories.versions import Decision, judge, version_text
 from checks.advisories.wire import FAILURES, Asking, Wire, unreachable
 from pratique.bounds import strict_json
@@ -114,7 +114,8 @@ class OnlineAdvisories(ABC):
         """The service's answer on one package; raises as `matches`."""
 
     def _snapshot(self, ecosystem: str) -> Snapshot:
-        return Snapshot(self.digest, self._today, (ecosystem,), max(1, self._wire.answers), f"asked {self._name}")
+        label = f"asked {shown_url(self._name)}"
+        return Snapshot(self.digest, self._today, (ecosystem,), max(1, self._wire.answers), label)
 
     def _query(self, name: str, version: Version) -> Any:
         """pip-audit's answer, None where it makes nothing of what came; raises `CouldNotDecide`."""

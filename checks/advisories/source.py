@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 from checks.advisories.ecosystems import base_ecosystem, release_of
 from checks.advisories.severity import Severity
@@ -73,6 +74,12 @@ class AdvisorySource(Protocol):
 
     def matches(self, ecosystem: str, name: str, version: str) -> list[Match]:
         """Advisories that concern `name` at `version`, or may; raises `CouldNotDecide` where it cannot answer."""
+
+
+def shown_url(url: str) -> str:
+    """`url` without the name and password that may stand in it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def covering(snapshots: Iterable[Snapshot], ecosystem: str) -> Snapshot | None:

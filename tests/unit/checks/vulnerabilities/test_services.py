@@ -177,6 +177,19 @@ def dripping(handler: Handler) -> None:
         time.sleep(0.1)
 
 
+def headers_without_an_end(handler: Handler) -> None:
+    """A header now and then: no single wait is long."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    for number in range(25):
+        try:
+            handler.wfile.write(b"X-%d: x\r\n" % number)
+            handler.wfile.flush()
+        except OSError:
+            return
+        time.sleep(0.1)
+    handler.wfile.write(b"Content-Length: 2\r\n\r\n{}")
+
+
 def truncated(handler: Handler) -> None:
     """Half of what was promised."""
     body = json.dumps({"vulns": []}).encode()
@@ -224,6 +237,7 @@ MISBEHAVING: dict[str, Answer] = {
     "nests too deep": says(200, b'{"vulns": ' + b"[" * 5000 + b"]" * 5000 + b"}"),
     "says nothing": silent,
     "says a byte now and then": dripping,
+    "says headers without an end": headers_without_an_end,
     "stops in the middle": truncated,
     "hangs up": hangs_up,
 }
@@ -256,6 +270,17 @@ def test_a_service_that_says_nothing_about_anything_is_no_pass(service: Service,
     assert result.status is Status.INCONCLUSIVE
     service.pypi[("pyyaml", "5.3")] = []
     assert check(pypi(service), [component(version="2.0")], tmp_path).status is Status.INCONCLUSIVE
+
+
+def test_a_password_in_the_address_is_not_shown(service: Service, tmp_path: Path) -> None:
+    service.url = service.url.replace("//", "//somebody:secret@")
+    store = MemoryStore()
+    told = check(osv(service), [component()], tmp_path, store=store)
+    assert told.measured("critical") == 1
+    service.misbehaves = [says(500, b"oops")]
+    broken = check(osv(service), [component()], tmp_path, store=store)
+    assert broken.status is Status.INCONCLUSIVE
+    assert "secret" not in f"{told}{broken}{list(store.kept.values())}"
 
 
 def test_an_answer_about_another_package_is_none(service: Service, tmp_path: Path) -> None:
