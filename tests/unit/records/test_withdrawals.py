@@ -13,10 +13,23 @@ from hypothesis import strategies as st
 from pratique.digests import sha256_bytes
 from pratique.errors import InvalidInput, PratiqueError
 from records.checkpoint import Checkpoint
+from records.dsse import sign_statement
 from records.keys import NodeKey, load_or_create_key
+from records.ledger import Ledger
 from records.merkle import leaf_hash, root_of
 from records.note import sign_note
-from records.withdrawals import ForeignList, Withdrawal, WithdrawalList, list_origin, open_list, parse_list, sign_list
+from records.reader import LedgerReader
+from records.statements import Action, Person, PolicyReference, ToolIdentity, decision, vsa
+from records.withdrawals import (
+    ForeignList,
+    Withdrawal,
+    WithdrawalList,
+    list_origin,
+    open_list,
+    parse_list,
+    sign_list,
+    withdrawals_of,
+)
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 ORIGIN = "hub.example/ledger"
@@ -151,6 +164,25 @@ def test_withdrawn_and_admitted_in_the_same_second() -> None:
     assert found.takes_back(image, moment) == withdrawal(2)
     assert found.takes_back(image, moment + timedelta(seconds=1)) is None
     assert found.takes_back(sha256_bytes(b"other"), NOW) is None
+
+
+def test_a_withdrawal_by_a_clock_that_was_put_back_is_as_late_as_its_admission(key: NodeKey, tmp_path: Path) -> None:
+    """Otherwise a node that reads the list would take the admission for a newer one."""
+    tool = ToolIdentity("scorer", "1.0.0", sha256_bytes(b"image"))
+    admission = vsa(
+        tool,
+        verifier_id="urn:hub",
+        resource_uri="urn:hub",
+        time_verified=NOW + timedelta(hours=1),
+        policy=PolicyReference("urn:p", sha256_bytes(b"policy")),
+        input_attestations=[],
+        passed=True,
+    )
+    taken_back = decision(tool, Action.WITHDRAW, person=Person("a@hub.example", "Hub"), reason="Leaks.", decided=NOW)
+    root = tmp_path / "ledger"
+    Ledger(root, ORIGIN, key).extend([sign_statement(one, key) for one in (admission, taken_back)])
+    (found,) = withdrawals_of(LedgerReader(root, ORIGIN, key.verifier))
+    assert (found.entry, found.image, found.withdrawn) == (1, tool.image_digest, NOW + timedelta(hours=1))
 
 
 def test_a_list_of_thousands(key: NodeKey, tmp_path: Path) -> None:
