@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from flows.node import Node
 from pratique.clock import Clock, system_clock
-from pratique.digests import parse_digest
-from pratique.errors import CouldNotDecide, UsageError
+from pratique.digests import Digest, parse_digest
+from pratique.errors import CouldNotDecide, InvalidInput, UsageError
 
 if TYPE_CHECKING:
     from checks.advisories import Snapshot
@@ -38,7 +38,7 @@ def update_advisories(
     names = tuple(dict.fromkeys(ecosystems or _wanted(node)))
     if sha256 is not None and len(names) != 1:
         raise UsageError("a checksum is of one archive", next_step="Name one ecosystem with --ecosystem.")
-    digest = parse_digest(sha256 if sha256.startswith("sha256:") else f"sha256:{sha256}") if sha256 else None
+    digest = _digest(sha256) if sha256 is not None else None
     if day is not None:
         _require_past(day, node.clock)
     home = node.settings.advisories
@@ -78,6 +78,15 @@ def import_advisories(
         yield import_snapshot(source, home, taken=taken, ecosystem=ecosystem, label=label, replace_newer=replace_newer)
     for path, kind in feeds:
         yield import_feed(path, home, kind, taken=taken, label=label, replace_newer=replace_newer)
+
+
+def _digest(text: str) -> Digest:
+    try:
+        return parse_digest(text if text.startswith("sha256:") else f"sha256:{text}")
+    except InvalidInput as error:
+        raise UsageError(
+            f"{text[:80]!r} is no checksum", next_step="Give the 64 hexadecimal digits that `sha256sum` prints."
+        ) from error
 
 
 def _require_past(day: date, clock: Clock) -> None:

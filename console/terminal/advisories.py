@@ -52,22 +52,24 @@ def import_(
     """
     from checks.advisories import Snapshot
     from console.plain import plain
+    from console.terminal.progress import Patience
     from flows.advisories import import_advisories
 
     typer.echo(f"reading {plain(str(archive))}", err=True)
-    for one in import_advisories(
-        settings_from(home).advisories,
-        archive,
-        taken=date.date(),
-        ecosystem=ecosystem,
-        label=label,
-        replace_newer=replace_newer,
-    ):
-        if isinstance(one, Snapshot):
-            what = ", ".join(one.ecosystems) + _aside(one.withdrawn, one.broken)
-        else:
-            what = one.kind.value.upper()
-        typer.echo(f"imported {one.records} records of {what}, taken {one.taken}, {one.digest}")
+    with Patience(f"still reading {archive}"):
+        for one in import_advisories(
+            settings_from(home).advisories,
+            archive,
+            taken=date.date(),
+            ecosystem=ecosystem,
+            label=label,
+            replace_newer=replace_newer,
+        ):
+            if isinstance(one, Snapshot):
+                what = ", ".join(one.ecosystems) + _aside(one.withdrawn, one.broken)
+            else:
+                what = one.kind.value.upper()
+            typer.echo(f"imported {one.records} records of {what}, taken {one.taken}, {one.digest}")
 
 
 @advisories_app.command("update")
@@ -97,19 +99,22 @@ def update(
     An interrupted download goes on when it is run again. Exits with 3 when one could not be fetched; what was imported
     before then stays in use, and grows stale.
     """
+    from console.plain import plain
+    from console.terminal.progress import Patience
     from flows.advisories import update_advisories
     from flows.node import Node
 
     node = Node.open(settings_from(home, policy))
     failed = False
-    for name, outcome in update_advisories(node, ecosystems, base=base, sha256=sha256, day=date and date.date()):
-        if isinstance(outcome, PratiqueError):
-            failed = True
-            typer.echo(f"{name}:", err=True)
-            explain(outcome)
-        else:
-            aside = _aside(outcome.withdrawn, outcome.broken)
-            typer.echo(f"{name}: {outcome.records} records{aside}, taken {outcome.taken}, {outcome.digest}")
+    with Patience("still fetching"):
+        for name, outcome in update_advisories(node, ecosystems, base=base, sha256=sha256, day=date and date.date()):
+            if isinstance(outcome, PratiqueError):
+                failed = True
+                typer.echo(f"{plain(name)}:", err=True)
+                explain(outcome)
+            else:
+                aside = _aside(outcome.withdrawn, outcome.broken)
+                typer.echo(f"{name}: {outcome.records} records{aside}, taken {outcome.taken}, {outcome.digest}")
     if failed:
         raise typer.Exit(COULD_NOT_DECIDE)
 

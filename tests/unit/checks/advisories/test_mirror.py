@@ -461,5 +461,7 @@ def test_the_command_fetches_and_says_what_failed(mirror: Mirror, tmp_path: Path
     assert done.exit_code == 3
     assert "404" in done.stderr
     assert "PyPI: 1 records" in done.stdout
+    odd = CliRunner().invoke(app, [*arguments, "--ecosystem", "PyPI", "--sha256", "d41d8"])
+    assert (odd.exit_code, "no checksum" in odd.stderr) == (2, True)
     two = CliRunner().invoke(app, [*arguments, "--ecosystem", "a", "--ecosystem", "b", "--sha256", "0" * 64])
     assert two.exit_code == 2
