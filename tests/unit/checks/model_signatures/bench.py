@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 
-from checks.interface import CheckResult
+from checks.interface import CheckResult, Level
 from checks.model_signatures import ModelTrust, check_model_signatures
 from checks.provenance import Identity, ManagedKey, Trust, TrustedRootFile
 from examples.signing.private_sigstore import Options, PrivateSigstore
@@ -30,6 +30,8 @@ json_format: Any = import_module("google.protobuf.json_format")
 
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
 SIGNER, ISSUER = "models@provider.example", "https://idp.hospital.example"
+STRANGER = "mallory@elsewhere.example"
+EVIL = b"\x93NUMPY" + b"\2" * 90
 FILES = {
     "weights.npy": b"\x93NUMPY" + bytes(200),
     "config.json": b'{"layers": 3}',
@@ -132,6 +134,11 @@ class Models:
         inventory = read_inventory(opened, bounds)
         chosen = trust or ModelTrust(self.trust)
         return check_model_signatures(opened, inventory, chosen, clock=fixed_clock(now), limits=bounds)
+
+
+def rules(result: CheckResult, level: Level = Level.ERROR) -> set[str]:
+    """Rule ids of this level, without the check's name."""
+    return {finding.rule_id.partition("/")[2] for finding in result.findings if finding.level is level}
 
 
 def link(path: str, target: str) -> tarfile.TarInfo:
