@@ -19,7 +19,7 @@ import sysconfig
 import tarfile
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from hashlib import sha256
 from pathlib import Path
 
@@ -87,45 +87,45 @@ class _Known:
             parse_wheel_filename(archive.name)[:2] if archive.suffix == ".whl" else parse_sdist_filename(archive.name)
         )
         self.versions[name].add(version)
+        if len(self.versions[name]) > MAX_VERSIONS:
+            raise SystemExit(f"{name}: more than {MAX_VERSIONS} versions, for which a row has no room")
         for path, data in members(archive):
             self.sizes[name][path] = max(len(data), self.sizes[name].get(path, 0))
             for key in keys(path, data):
                 self.owners[key].setdefault((name, path), set()).add(version)
 
-    def telling(self) -> Iterator[tuple[bytes, _Owner, set[Version]]]:
-        """The keys that one file of one package has, and nobody else."""
+    def telling(self, common: Set[bytes]) -> Iterator[tuple[bytes, _Owner, set[Version]]]:
+        """The keys that one file of one package has, and nobody else; `common` are left out."""
         largest = {
             (name, path)
             for name, sizes in self.sizes.items()
             for path in sorted(sizes, key=lambda p: (-sizes[p], p))[:_MOST_PATHS]
         }
-        common = set(_standard_library())
         for key, owners in self.owners.items():
-            if len(owners) == 1 and key not in common:
-                ((owner, versions),) = owners.items()
-                if owner in largest:
-                    yield key, owner, versions
+            named = [owner for owner in owners if owner[1] == f"{owner[0]}.py"]  # `six.py` is six's, whoever has it too
+            single = named if len(named) == 1 else list(owners)
+            if len(single) == 1 and key not in common and single[0] in largest:
+                yield key, single[0], owners[single[0]]
 
 
-def _standard_library() -> Iterator[bytes]:
+def standard_library() -> Iterator[bytes]:
+    """Keys of the modules that come with this Python."""
     for path in Path(sysconfig.get_path("stdlib")).rglob("*.py"):
         if "site-packages" not in path.parts:
             yield from keys(path.name, path.read_bytes()[:MAX_CODE])
 
 
-def write_table(archives: list[Path], folder: Path) -> None:
-    """Write the list of packages, versions and paths, and the rows in the order of their keys."""
+def write_table(archives: list[Path], folder: Path, common: Set[bytes] = frozenset()) -> None:
+    """Write the list of packages, versions and paths, and the rows in the order of their keys, without `common`."""
     known = _Known()
     for archive in archives:
         known.add(archive)
-    rows = sorted(known.telling(), key=lambda row: row[0])
+    rows = sorted(known.telling(common), key=lambda row: row[0])
     owners = sorted({owner for _, owner, _ in rows})
     number = {owner: place for place, owner in enumerate(owners)}
     lines: list[str] = []
     ordered = {name: sorted(versions) for name, versions in known.versions.items()}
     for name in sorted({name for name, _ in owners}):
-        if len(ordered[name]) > MAX_VERSIONS:
-            raise SystemExit(f"{name}: {len(ordered[name])} versions, at most {MAX_VERSIONS} have room")
         lines += [" ".join((name, *map(str, ordered[name]))), *(f" {path}" for owner, path in owners if owner == name)]
     (folder / LIST).write_text("\n".join(lines) + "\n", encoding="ascii")
     packed = (
@@ -138,7 +138,7 @@ def write_table(archives: list[Path], folder: Path) -> None:
 def main(folder: str) -> None:
     """Make the table from all archives in `folder`."""
     archives = sorted(path for path in Path(folder).iterdir() if path.name.endswith((".whl", ".tar.gz")))
-    write_table(archives, Path(checks.sbom.__file__).parent)
+    write_table(archives, Path(checks.sbom.__file__).parent, set(standard_library()))
 
 
 if __name__ == "__main__":
