@@ -418,6 +418,38 @@ def test_a_clock_that_was_put_back(federation: Federation, who: str) -> None:
         accept(federation.node.node(), papers)
 
 
+def test_another_admission_from_before_the_nodes_own_withdrawal(federation: Federation) -> None:
+    """The hub signs the same decision once more, in other bytes; only a later one lets the image in again."""
+    began = federation.hub.moment
+    papers = federation.admitted()
+    federation.told()
+    accept(federation.node.node(), papers)
+    federation.later(hours=1)
+    node_withdraws(federation)
+    with pytest.raises(NotAdmitted, match="withdrawn after"):
+        accept(federation.node.node(), federation.vsa(time_verified=began))
+    federation.later(hours=1)
+    assert accept(federation.node.node(), federation.vsa()).place == FEDERATION
+
+
+def test_an_image_that_a_third_node_withdrew(federation: Federation, tmp_path: Path) -> None:
+    """Whose list counts is heard on what a hub admits, too, unless the policy overrules it."""
+    (tmp_path / "south").mkdir()
+    south = Home(tmp_path / "south", {**federation.hub.policy}, origin="south.example/ledger")
+    admit(south.node(), south.inspected(), ANNA)
+    withdraw(south.node(), "scorer", ANNA)
+    listening = federation.node.policy["federation"]
+    listening["withdrawals"] = [south.node().key.verifier.vkey]
+    import_list(federation.node.node(), export_list(south.node()))
+    papers = federation.admitted()
+    federation.told()
+    with pytest.raises(NotAdmitted) as caught:
+        accept(federation.node.node(), papers)
+    assert caught.value.rule == "admission/withdrawn-elsewhere"
+    listening["overruled"] = [south.tool().image_digest]
+    assert accept(federation.node.node(), papers).tool.image_digest == south.tool().image_digest
+
+
 def test_another_image_under_a_name_that_is_known_here(federation: Federation) -> None:
     """The hub's word does not substitute what this node has validated."""
     admit(federation.node.node(), federation.node.inspected("two"), ANNA)
