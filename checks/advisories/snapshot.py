@@ -24,6 +24,8 @@ MAX_ARCHIVE = 4 * 1024**3
 MAX_RECORDS = 1_000_000
 MAX_RATIO = 50
 """How many times the archive's size its records may have: those of osv.dev have less than ten times."""
+_MANY, _MOST = 1000, 0.5
+"""Of so many records at least half must be there again."""
 _FREE = 64 * 1024**2
 """Bytes that any archive may unpack to."""
 _MAX_DIRECTORY = 256 * 1024**2
@@ -56,17 +58,14 @@ def import_snapshot(
 
     `archive` is an `all.zip` of one ecosystem, a directory of its records, or a directory with one directory an
     ecosystem (each with `all.zip` or records). `taken` is the day on which the snapshot left its source; one of a later
-    day is not replaced unless `replace_newer` says so.
+    day, or with far more records, is not replaced unless `replace_newer` says so.
     Raises `InvalidInput` (`advisories/…`) where nothing usable is there and `CouldNotDecide` where it cannot be stored;
     `home` is then as before.
     """
     with changing(home) as index:
         imported = [_import_one(source, home, taken, label, origin) for source in _sources(archive, ecosystem)]
         if not replace_newer:
-            present = {entry.snapshot.ecosystems: entry.snapshot.taken for entry in index.snapshots}
-            for entry in imported:
-                name = entry.snapshot.ecosystems
-                require_newer(name[0], taken, present.get(name), str(archive))
+            _require_progress([entry.snapshot for entry in index.snapshots], imported, archive)
         write_index(home, index.with_snapshots(imported))
     snapshots = [entry.snapshot for entry in imported]
     if len(snapshots) == 1:
@@ -102,6 +101,23 @@ def confirm_snapshot(home: Path, ecosystem: str, origin: Origin, taken: date) ->
                 write_index(home, index.with_snapshots([replace(entry, snapshot=snapshot, origin=origin)]))
                 return snapshot
     return None
+
+
+def _require_progress(held: list[Snapshot], imported: list[Indexed], archive: Path) -> None:
+    """An export grows from day to day: one that is older, or has lost most of its records, is not the next one."""
+    present = {snapshot.ecosystems: snapshot for snapshot in held}
+    for new in (entry.snapshot for entry in imported):
+        old = present.get(new.ecosystems)
+        if old is None:
+            continue
+        require_newer(new.ecosystems[0], new.taken, old.taken, str(archive))
+        if old.records >= _MANY and new.records < old.records * _MOST:
+            raise InvalidInput(
+                f"it has {new.records:,} records of {new.ecosystems[0]}, what is in use has {old.records:,}",
+                rule="advisories/shrunk",
+                where=str(archive),
+                next_step="Take the whole export again. Where so few are meant, import with --replace-newer.",
+            )
 
 
 def _import_one(source: _Source, home: Path, taken: date, label: str, origin: Origin | None) -> Indexed:

@@ -40,7 +40,7 @@ def import_(
     ] = None,
     label: Annotated[str, typer.Option("--label", help="A note that is shown with every verdict.")] = "",
     replace_newer: Annotated[
-        bool, typer.Option("--replace-newer", help="Also where what is in use is said to be of a later day.")
+        bool, typer.Option("--replace-newer", help="Also where what is in use is of a later day or holds far more.")
     ] = False,
     home: HomeOption = None,
 ) -> None:

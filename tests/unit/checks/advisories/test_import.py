@@ -200,6 +200,18 @@ def test_an_older_copy_replaces_a_newer_one_only_on_a_persons_word(tmp_path: Pat
         assert advisories(home, "import", file, "--date", older, "--replace-newer").exit_code == 0
 
 
+def test_a_hollow_copy_does_not_replace_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("checks.advisories.snapshot._MANY", 4)
+    home = tmp_path / "home"
+    import_snapshot(many(tmp_path / "PyPI" / "all.zip", 5), home, taken=DAY)
+    hollow = write_zip(tmp_path / "PyPI" / "all.zip", [record("GHSA-aaaa-bbbb-cccc")])
+    with pytest.raises(InvalidInput, match="has 1 records of PyPI, what is in use has 5"):
+        import_snapshot(hollow, home, taken=DAY)
+    with load(home) as store:
+        assert store.snapshots[0].records == 5
+    assert import_snapshot(hollow, home, taken=DAY, replace_newer=True).records == 1
+
+
 @pytest.mark.parametrize("label", ["x" * 201, "two\nlines", "\x1b[31m"])
 def test_a_label_that_cannot_be_shown_is_wrong_usage(label: str, tmp_path: Path) -> None:
     archive = write_zip(tmp_path / "PyPI" / "all.zip", [record("GHSA-aaaa-bbbb-cccc")])
