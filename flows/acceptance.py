@@ -22,7 +22,7 @@ from flows.federation import (
     require_not_withdrawn_elsewhere,
 )
 from flows.images import remember_image
-from flows.node import Node
+from flows.node import Node, has_ledger
 from flows.pinned import kept, pinned_config, pinned_documents
 from flows.tools import ToolName
 from pratique.bounds import read_bounded
@@ -85,7 +85,7 @@ def papers_of(node: Node, tool: ToolName) -> Papers:
 
     Raises `UsageError` where none or several stand, `NotAdmitted` where a document is not in the store as it was.
     """
-    found = [one for one in candidates(node) if tool.means(one)] if node.settings.ledger.is_dir() else []
+    found = [one for one in candidates(node) if tool.means(one)] if has_ledger(node.settings) else []
     own = [one for one in found if accepted_admission(node, node.ledger.entry(one.entry)) is None]
     if len(own) != 1:
         raise UsageError(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.admissible import counting, missing, require_admissible, require_other_person
 from flows.inspected import Decided, History, Inspected, history_of
-from flows.node import Node
+from flows.node import Node, has_ledger
 from flows.roles import authorise
 from flows.tools import ToolName, parse_tool
 from pratique.digests import Digest, sha256_bytes
@@ -134,7 +134,7 @@ def withdraw(node: Node, tool: str, given: Decision) -> tuple[ToolIdentity, ...]
 
 
 def _standing(node: Node, wanted: ToolName) -> list[AdmittedVersion]:
-    if not node.settings.ledger.is_dir():
+    if not has_ledger(node.settings):
         return []
     node.head()
     return [one for one in node.admissions.of_tool(wanted.name) if one.taken_back is None and wanted.means(one)]

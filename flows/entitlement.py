@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flows.federation import accepted_admission, check_accepted, own_demand
-from flows.node import Node
+from flows.node import Node, has_ledger
 from flows.pinned import kept
 from flows.tools import ToolName
 from pratique.digests import Digest
@@ -41,7 +41,7 @@ def entitlement(node: Node, tool: ToolName) -> Entitlement:
     Raises `NotAdmitted` (`run/not-admitted`, `run/withdrawn`, `run/profile`, `admission/…`), `UsageError` where several
     versions are admitted and none was named, `CouldNotDecide` where the ledger cannot be trusted.
     """
-    if not node.settings.ledger.is_dir():
+    if not has_ledger(node.settings):
         raise _not("not-admitted", f"{tool} is not admitted here: this node has no ledger yet")
     node.head()
     chosen = _chosen(node, tool)

@@ -141,10 +141,10 @@ def _disk(settings: Settings) -> Iterator[Point]:
 
 
 def _ledger(settings: Settings) -> Iterator[Point]:
-    from flows.node import ledger_verifier
+    from flows.node import has_ledger, ledger_verifier
     from records.verify import verify_ledger
 
-    if not settings.ledger.is_dir():
+    if not has_ledger(settings):
         yield Point("ledger", None, "none yet; the first onboarding makes it")
         return
     report = verify_ledger(settings.ledger, ledger_verifier(settings, None))

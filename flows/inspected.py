@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from flows.node import Node
+from flows.node import Node, has_ledger
 from flows.roles import verifiers_of
 from pratique.digests import Digest, hex_of, parse_digest, sha256_bytes
 from pratique.errors import InvalidInput, UsageError
@@ -76,7 +76,7 @@ class _Signed:
 
 def history_of(node: Node, run_id: str) -> History:
     """What the ledger says of the run; raises `UsageError` where it knows no such inspection."""
-    if not node.settings.ledger.is_dir():
+    if not has_ledger(node.settings):
         raise UsageError(
             "this node has no ledger yet", next_step="inspect a submission first: pratique onboard DIRECTORY"
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from flows.federation import list_signers
-from flows.node import Node
+from flows.node import Node, has_ledger
 from pratique.clock import rfc3339
 from pratique.digests import sha256_bytes
 from records.admissions import KnownList
@@ -46,7 +46,7 @@ def export_list(node: Node) -> bytes:
 def own_list(node: Node) -> WithdrawalList:
     """Everything that this node took back so far; raises as `export_list`."""
     found: tuple[Withdrawal, ...] = ()
-    if node.settings.ledger.is_dir():
+    if has_ledger(node.settings):
         node.head()
         found = tuple(withdrawals_of(node.ledger))
     return WithdrawalList(list_origin(node.settings.origin), node.clock(), found)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
@@ -16,6 +18,8 @@ from pratique.settings import Settings
 from records.store import Store
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from records.admission_index import AdmissionIndex
     from records.checkpoint import Checkpoint
     from records.keys import NodeKey, Verifier
@@ -40,7 +44,8 @@ class Node:
 
     @classmethod
     def open(cls, settings: Settings) -> Node:
-        """The node of `settings`; raises `UsageError` where the home cannot be made or the policy not be applied."""
+        """The node of `settings`; raises `UsageError` where the home cannot be made or is not ours alone, or
+        the policy cannot be applied."""
         try:
             settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -49,6 +54,7 @@ class Node:
                 cause=str(error),
                 next_step="name another one with --home or PRATIQUE_HOME",
             ) from error
+        _require_own(settings.home)
         try:
             policy = load_policy(settings.policy)
             _require_verifier_lines(policy)
@@ -83,7 +89,8 @@ class Node:
                 next_step=f"restore {KEY_FILE} from the backup of the node's keys; no new one is made in its place",
             )
         self.settings.keys.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return load_or_create_key(self.settings.keys / KEY_FILE, self.settings.origin)
+        with _as_own_mistake():
+            return load_or_create_key(self.settings.keys / KEY_FILE, self.settings.origin)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -138,7 +145,7 @@ class Node:
         """The validated versions of the ledger; none where there is no ledger yet. Raises `CouldNotDecide`."""
         from records.admissions import standing
 
-        if not self.settings.ledger.is_dir():
+        if not has_ledger(self.settings):
             return ()
         self.head()
         return tuple(standing(self.admissions.everything()))
@@ -149,11 +156,44 @@ class Node:
         return Mark(self.settings.keys / MARK_FILE, ledger)
 
 
+def _require_own(home: Path) -> None:
+    """Raise `UsageError` for a state directory in which others could put another ledger and key."""
+    if home.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise UsageError(
+            f"others may write to the state directory {home}, and so put another ledger, store or key there",
+            next_step=f"look at what is in it, and run: chmod go-w {home}",
+        )
+
+
+def has_ledger(settings: Settings) -> bool:
+    """Whether the node has a ledger; raises `CouldNotDecide` where it had one, which is gone.
+
+    Otherwise a node that lost its ledger would look like one where nothing was ever admitted or withdrawn.
+    """
+    if settings.ledger.is_dir():
+        return True
+    if (settings.keys / MARK_FILE).exists():
+        raise CouldNotDecide(
+            f"the ledger that this node had is not in {settings.ledger}",
+            next_step="restore it from its newest backup; `pratique log verify` then says whether it is whole",
+        )
+    return False
+
+
+@contextmanager
+def _as_own_mistake() -> Iterator[None]:
+    """A key of the node that cannot be used refuses nobody: it leaves everything undecided."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise CouldNotDecide(str(error), cause=error.rule, next_step=error.next_step) from error
+
+
 def open_ledger_reader(settings: Settings) -> LedgerReader:
     """The node's ledger for reading; raises `UsageError` where there is none."""
     from records.reader import LedgerReader
 
-    if not settings.ledger.is_dir():
+    if not has_ledger(settings):
         raise UsageError("this node has no ledger yet", next_step="the first `pratique onboard` makes it")
     verifier = ledger_verifier(settings, None)
     require_own_name(settings, verifier)
@@ -226,9 +266,15 @@ def ledger_verifier(settings: Settings, vkey: str | None) -> Verifier:
         return parse_verifier(vkey)
     path = settings.keys / KEY_FILE
     if not path.is_file():
+        if (settings.keys / MARK_FILE).exists():
+            raise CouldNotDecide(
+                f"the key of this node is not in {settings.keys}",
+                next_step=f"restore {KEY_FILE} from the backup of the node's keys",
+            )
         raise UsageError(
             f"there is no key in {settings.keys}",
             next_step="a node's first `pratique onboard` makes it; to verify the ledger of another node give its key "
             "with --key LINE, as `pratique key show` prints it there",
         )
-    return load_key(path, settings.origin).verifier
+    with _as_own_mistake():
+        return load_key(path, settings.origin).verifier

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from flows.entitlement import holding
-from flows.node import Node
+from flows.node import Node, has_ledger
 from pratique.clock import rfc3339
 from pratique.digests import Digest
 from records.admissions import AdmittedVersion
@@ -30,7 +30,7 @@ class Line:
 
 def overview(node: Node) -> list[Line]:
     """All admissions by name, version and place; none where there is no ledger. Raises `CouldNotDecide`."""
-    if not node.settings.ledger.is_dir():
+    if not has_ledger(node.settings):
         return []
     node.head()
     return [_line(node, one) for one in node.admissions.everything()]

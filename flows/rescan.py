@@ -12,7 +12,7 @@ from checks.interface import CheckResult, Evidence, Level, Status
 from checks.sbom.declared import read_listing
 from checks.vulnerabilities.report import document_bytes
 from flows.background import locked, read_state, write_state
-from flows.node import Node
+from flows.node import Node, has_ledger
 from flows.vulnerabilities import LookedUp, look_up_listing
 from pratique.bounds import strict_json
 from pratique.clock import rfc3339
@@ -81,7 +81,7 @@ def rescan(node: Node, *, record: bool = True) -> Iterator[Rescanned]:
     A tool whose SBOM cannot be read, or that the advisories cannot answer for, is *inconclusive* and stays.
     Raises `CouldNotDecide` where the ledger cannot be trusted.
     """
-    if not node.settings.ledger.is_dir():
+    if not has_ledger(node.settings):
         return
     node.head()
     admitted = standing(node.admissions.everything(), moment=node.clock())

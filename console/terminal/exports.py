@@ -84,12 +84,13 @@ def export(
 
 def _collected(node: Node, repositories: Sequence[str], manifests: Sequence[Path]) -> Collected:
     from flows.entitlement import candidates, holding
+    from flows.node import has_ledger
     from pratique.errors import UsageError
     from records.enforcement.collect import admitted_images
     from records.enforcement.references import quoted
 
     by_name, by_digest = dict(_named(item) for item in repositories), _located(manifests)
-    if not node.settings.ledger.is_dir():
+    if not has_ledger(node.settings):
         raise UsageError("this node has no ledger yet", next_step="the first `pratique onboard` makes it")
     node.head()
     collected = admitted_images(

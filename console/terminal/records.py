@@ -52,11 +52,14 @@ def verify(ledger: _LedgerOption = None, key: _KeyOption = None, home: HomeOptio
     Exits with 1 and names the entry where it fails. A copy elsewhere is checked with --ledger COPY --key LINE. The
     node's own ledger must also continue the newest head that the node has seen: exits with 3 where it was put back.
     """
-    from flows.node import ledger_verifier, require_newest_seen, require_own_name
+    from flows.node import has_ledger, ledger_verifier, require_newest_seen, require_own_name
+    from pratique.errors import UsageError
     from records.verify import verify_ledger
 
     settings = settings_from(home)
     verifier = ledger_verifier(settings, key)
+    if ledger is None and not has_ledger(settings):
+        raise UsageError("this node has no ledger yet", next_step="the first `pratique onboard` makes it")
     if ledger is None and key is None:
         require_own_name(settings, verifier)
     found = verify_ledger(ledger or settings.ledger, verifier)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,26 @@ def test_a_node_under_another_name_is_no_incident(recorded: Home, command: tuple
     done = pratique(recorded, *command, PRATIQUE_ORIGIN="another.example/ledger")
     assert done.exit_code == 2
     assert f"PRATIQUE_ORIGIN={recorded.origin}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("log", "verify"), ("log", "show"), ("admissions", "list"), ("withdrawals", "show"), ("export", "kyverno")],
+)
+def test_a_ledger_that_is_gone_is_not_a_new_node(recorded: Home, command: tuple[str, ...]) -> None:
+    """The mark beside the key remembers that there was one."""
+    shutil.rmtree(recorded.directory / "home" / "ledger")
+    done = pratique(recorded, *command)
+    assert done.exit_code == 3
+    assert "the ledger that this node had" in done.stderr
+
+
+def test_a_node_key_that_others_may_read_refuses_nobody(recorded: Home) -> None:
+    """It is the node's own mistake."""
+    (recorded.directory / "home" / "keys" / "node.pem").chmod(0o644)
+    for command in (("log", "verify"), ("admissions", "list")):
+        done = pratique(recorded, *command)
+        assert (done.exit_code, "chmod 600" in done.stderr) == (3, True)
 
 
 def test_a_checkpoint_under_another_name_that_the_key_did_not_sign_is_one(recorded: Home) -> None:
