@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.flows.node.federations import FEDERATION, HUB, NODE, Federation
 from tests.unit.flows.node.homes import Home
 
 
@@ -34,3 +35,25 @@ def home(tmp_path: Path) -> Home:
         "rules": [rule],
     }
     return Home(tmp_path, policy)
+
+
+@pytest.fixture
+def federation(home: Home, tmp_path: Path) -> Federation:
+    """A hub that has admitted nothing yet, and a node whose policy names it."""
+    hub = Home(tmp_path / "hub", {**home.policy, "federation": {"place": FEDERATION}}, origin=HUB)
+    node = Home(tmp_path / "node", {**home.policy, "description": "another policy"}, origin=NODE)
+    for one in (hub, node):
+        one.directory.mkdir()
+    opened = hub.node()
+    node.policy["federation"] = {
+        "hubs": [
+            {
+                "verifier": opened.uri,
+                "key": opened.key.verifier.vkey,
+                "place": FEDERATION,
+                "policies": [opened.policy.digest],
+                "list_max_age": "7d",
+            }
+        ]
+    }
+    return Federation(hub, node)
