@@ -601,6 +601,15 @@ def test_outputs_are_not_led_elsewhere_by_whoever_owns_the_place_beside(bench: B
     assert not list(bench.order.output.with_name("mine").iterdir())
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o702])
+def test_nothing_is_run_from_a_home_that_others_may_write_to(bench: Bench, mode: int) -> None:
+    """There they could put another ledger, store and key, which fit each other."""
+    settings = bench.home.node().settings
+    settings.home.chmod(mode)
+    with pytest.raises(UsageError, match="others may write"):
+        Node.open(settings)
+
+
 def test_a_run_that_never_started(bench: Bench) -> None:
     """That is no run."""
     bench.machine.facts = {"ended_by": EndedBy.NOT_STARTED, "detail": "no memory left", "exit_code": None}
