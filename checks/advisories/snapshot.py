@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ MAX_RATIO = 50
 """How many times the archive's size its records may have: those of osv.dev have less than ten times."""
 _MANY, _MOST = 1000, 0.5
 """Of so many records at least half must be there again."""
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, LookupError, OSError, RuntimeError, ValueError)
+"""What `zipfile` raises over an archive that is none, or hostile: `ValueError` for names that are no text."""
 _FREE = 64 * 1024**2
 """Bytes that any archive may unpack to."""
 _MAX_DIRECTORY = 256 * 1024**2
@@ -188,7 +191,7 @@ def _zip_records(archive: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with open_regular(archive, MAX_ARCHIVE, follow_links=True) as stream:
             yield from _unpacked(stream, archive)
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _ZIP_ERRORS as error:
         raise _refuse("unreadable", str(archive), "cannot be read as an OSV export", str(error)) from error
 
 

@@ -70,6 +70,12 @@ def with_another_checksum(data: bytearray) -> None:
     data[50:54] = bytes(4)
 
 
+def with_a_name_that_is_no_text(data: bytearray) -> None:
+    start = data.find(b"PK\x01\x02")
+    data[start + 9] |= 0x08
+    data[start + 46] = 0xFF
+
+
 def with_a_huge_directory(data: bytearray) -> None:
     end = data.find(b"PK\x05\x06")
     data[end + 12 : end + 16] = (2**31).to_bytes(4, "little")
@@ -79,6 +85,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "cut in the middle": (altered(cut), "unreadable"),
     "changed in the middle": (altered(with_another_checksum), "unreadable"),
     "encrypted": (altered(encrypted), "unreadable"),
+    "a name that is no text": (altered(with_a_name_that_is_no_text), "unreadable"),
     "packed in an unknown way": (altered(of_an_unknown_method), "unreadable"),
     "packed by LZMA, which may ask for any memory": (packed(("a.json", GOOD), how=zipfile.ZIP_LZMA), "unreadable"),
     "a directory of gigabytes": (altered(with_a_huge_directory), "too-many"),
