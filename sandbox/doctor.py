@@ -57,7 +57,8 @@ WEAKNESSES = frozenset(
 
 def examine(engine: Engine) -> tuple[Weakness, ...]:
     """Everything known to be weak about this engine and its machine, most severe first."""
-    found = [*_versions(engine.facts), *_isolation(engine.facts), *_machine(engine)]
+    facts = engine.facts
+    found = [*_versions(facts), *_limits(facts), *_isolation(facts), *_machine(engine), *_observation(engine)]
     order = list(Severity)
     return tuple(sorted(found, key=lambda weakness: order.index(weakness.severity)))
 
@@ -103,14 +104,8 @@ def _versions(facts: EngineFacts) -> list[Weakness]:
     return found
 
 
-def _isolation(facts: EngineFacts) -> list[Weakness]:
-    options = " ".join(facts.security)
-    found = []
-    if "name=seccomp" not in options:
-        found.append(
-            Weakness("no-seccomp", "The engine filters no system calls.", "Use a kernel with seccomp.", Severity.HIGH)
-        )
-    found.extend(
+def _limits(facts: EngineFacts) -> list[Weakness]:
+    found = [
         Weakness(
             f"no-limit-{name}",
             f"The engine cannot limit {name}.",
@@ -118,7 +113,26 @@ def _isolation(facts: EngineFacts) -> list[Weakness]:
             Severity.MEDIUM if name == "swap" else Severity.HIGH,
         )
         for name in facts.cannot_limit
-    )
+    ]
+    if facts.cgroup_version == "1":
+        found.append(
+            Weakness(
+                "cgroup-v1",
+                "Control groups version 1: limits hold, but page cache and swap are counted apart.",
+                "Boot with systemd.unified_cgroup_hierarchy=1.",
+                Severity.LOW,
+            )
+        )
+    return found
+
+
+def _isolation(facts: EngineFacts) -> list[Weakness]:
+    options = " ".join(facts.security)
+    found = []
+    if "name=seccomp" not in options:
+        found.append(
+            Weakness("no-seccomp", "The engine filters no system calls.", "Use a kernel with seccomp.", Severity.HIGH)
+        )
     if not facts.remaps_users:
         found.append(
             Weakness(
@@ -143,15 +157,6 @@ def _isolation(facts: EngineFacts) -> list[Weakness]:
                 "shared-kernel",
                 "Only runc is there: a hole in the kernel is a hole in the sandbox.",
                 "Install gVisor (runsc) or Kata Containers and name it as `runtime` in the policy.",
-                Severity.LOW,
-            )
-        )
-    if facts.cgroup_version == "1":
-        found.append(
-            Weakness(
-                "cgroup-v1",
-                "Control groups version 1: limits hold, but page cache and swap are counted apart.",
-                "Boot with systemd.unified_cgroup_hierarchy=1.",
                 Severity.LOW,
             )
         )
@@ -180,16 +185,26 @@ def _machine(engine: Engine) -> list[Weakness]:
         )
     else:
         found += look_around(engine.facts, engine.host)
-        tier, why = reachable_tier(engine)
-        if tier == 0:
-            found.append(
-                Weakness(
-                    "observation-tier-0",
-                    f"{why[0].upper()}{why[1:]}: peaks are sampled, limits enforced once.",
-                    'Run as root beside an engine with "exec-opts": ["native.cgroupdriver=cgroupfs"] for exact peaks.',
-                    Severity.LOW,
-                )
+    if not has_openat2():
+        found.append(
+            Weakness("no-openat2", "Outputs cannot be taken over safely.", "Use Linux 5.6 or newer.", Severity.HIGH)
+        )
+    return found
+
+
+def _observation(engine: Engine) -> list[Weakness]:
+    """What cannot be seen of a tool here."""
+    found = []
+    tier, why = reachable_tier(engine)
+    if tier == 0 and engine.facts.same_machine:
+        found.append(
+            Weakness(
+                "observation-tier-0",
+                f"{why[0].upper()}{why[1:]}: peaks are sampled, limits enforced once.",
+                'Run as root beside an engine with "exec-opts": ["native.cgroupdriver=cgroupfs"] for exact peaks.',
+                Severity.LOW,
             )
+        )
     if why := why_impossible():
         found.append(
             Weakness(
@@ -209,10 +224,6 @@ def _machine(engine: Engine) -> list[Weakness]:
                 "and let the engine read it (systemctl reload docker, or SIGHUP); containers that run go on.",
                 Severity.LOW,
             )
-        )
-    if not has_openat2():
-        found.append(
-            Weakness("no-openat2", "Outputs cannot be taken over safely.", "Use Linux 5.6 or newer.", Severity.HIGH)
         )
     return found
 
