@@ -135,7 +135,7 @@ class Demo:
     def run(self) -> bool:
         """The whole demo; whether everything came out as it must."""
         self._console.print(
-            "Seven example tools are built, signed by a throw-away Sigstore, and onboarded: three to six minutes. "
+            "Seven example tools are built, signed by a throw-away Sigstore, and onboarded, which takes three to ten minutes. "
             "Three are honest; four must be refused, each for its own reason.",
             soft_wrap=True,
         )
