@@ -87,7 +87,7 @@ _FORMS = (
         r"(?i)\bauthorization[\"']?\s{0,3}[:=,]\s{0,3}[\"']?(?:basic|bearer|token)\s{1,3}([A-Za-z0-9._~+=-]{16,})",
         random=True,
     ),
-    _form(_ADDRESS, "://", r"(?<=[a-z0-9])://[^\s/:@$\"'`<>]{0,100}:[^\s/:@${\"'`<>]{3,200}@"),
+    _form(_ADDRESS, "://", r"(?<=[a-z0-9])://[^\s/:@$\[\"'`<>]{0,100}:[^\s/:@${\[\"'`<>]{3,200}@"),
     _form(
         "a token in an address",
         "://",
@@ -113,12 +113,12 @@ _TELLING = re.compile(
     r"""(?i)(?:secret|token|passw(?:or)?d|passphrase|api_?key|access_?key|private_?key|credential)"""
     r"""[\w.-]{0,20}["']?\s{0,3}[:=]?$"""
 )
-_BARE = re.compile(
-    r"(?im)^\s{0,40}(?:export\s{1,4}|set\s{1,4}|env\s{1,4}|arg\s{1,4}|-\s{1,4})?"
-    r"([\w.-]{0,60}?(?:secret|token|passw(?:or)?d|passphrase|api_?key|access_?key|private_?key|credential)[\w.-]{0,20})"
-    r"\s{0,3}[:=]\s{0,3}([^\s\"'#,;]{12,200})\s{0,4}$"
+_BARE = re.compile(r"(?m)[:=][ \t]{0,3}([A-Za-z0-9+/=_.~!@^&*-]{12,200})[ \t]{0,4}$")
+_BARE_NAME = re.compile(
+    r"(?i)\s*(?:(?:export|set|env|arg|-)\s+)?"
+    r"[\w.-]*?(?:secret|token|passw(?:or)?d|passphrase|api_?key|access_?key|private_?key|credential)[\w.-]{0,20}\s*"
 )
-"""An assignment without quotes, as in settings and scripts for the shell."""
+"""An assignment without quotes, as in settings and scripts for the shell: what stands before it on its line."""
 _BEFORE = 70
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/=]{40}")
 _EXAMPLES = tuple(
@@ -143,8 +143,9 @@ def find_hits(text: str, *, by_name: bool = True) -> Iterator[Hit]:
         if _is_random(found[1]) and (name := _TELLING.search(before)) and not _is_made_up(name[0] + found[1]):
             yield Hit("what looks like a secret", _line(text, found.start()), certain=False)
     for found in _BARE.finditer(text) if by_name else ():
-        if _is_random(found[2]) and not _is_made_up(found[0]):
-            yield Hit("what looks like a secret", _line(text, found.start(1)), certain=False)
+        before = text[max(text.rfind("\n", 0, found.start()) + 1, found.start() - _BEFORE) : found.start()]
+        if _is_random(found[1]) and _BARE_NAME.fullmatch(before) and not _is_made_up(before + found[1]):
+            yield Hit("what looks like a secret", _line(text, found.start()), certain=False)
 
 
 def kind_of(text: str) -> str:
