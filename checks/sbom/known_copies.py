@@ -2,10 +2,10 @@
 
 A file counts where it is one of the table byte for byte, or where at least two of its functions (its only one) open as
 those of one file of the table do. One file proves little, for snippets travel: a copy needs three different files of
-one package in their places under one directory, or anywhere in one project where the places were changed; half of the
-files where a package has fewer than six. The versions are those that all these files agree on, and where no version
-has them all, the fewest sets that together explain each file. Every one of them is asked about: what the copy says of
-itself decides nothing. A package that states its version is only spoken of where its files contradict it.
+one package in their places under one directory, or anywhere in one project where the places were changed, or six
+anywhere; half of the files where a package has fewer. The versions are those that all these files agree on, and where
+no version has them all, the fewest sets that together explain each file. Every one of them is asked about: what the
+copy says of itself decides nothing. A package that states its version is only spoken of where its files contradict it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import NamedTuple
 
 from checks.sbom.known_files import KEY, KINDS, KnownPackage, ModuleTable, module_table
 from checks.sbom.model import Component, canonical
-from checks.sbom.record import Lie, is_package_test, site_of
+from checks.sbom.record import Lie, site_of
 from checks.sbom.unowned import detected
 from pratique.digests import Digest
-from pratique.intake.image.model import Inventory
+from pratique.intake.image.model import Inventory, Kind
 from pratique.intake.image.notes import OPENING
 
 _ENOUGH = 3
@@ -86,8 +86,11 @@ def read_known_copies(
 
 def _code(inventory: Inventory) -> Iterator[CodeFile]:
     for path, entry in inventory.files.items():
-        if path.endswith(KINDS) and entry.sha256:
-            yield CodeFile(path, entry.sha256, entry.notes.openings)
+        if not path.endswith(KINDS):
+            continue
+        file = inventory.resolve(path) if entry.kind is Kind.SYMLINK else entry  # what Python would load
+        if file is not None and file.sha256:
+            yield CodeFile(path, file.sha256, file.notes.openings)
 
 
 def _hits(table: ModuleTable, files: Iterable[CodeFile]) -> Iterator[_Hit]:
@@ -97,7 +100,7 @@ def _hits(table: ModuleTable, files: Iterable[CodeFile]) -> Iterator[_Hit]:
         if row is None and not openings:
             continue
         hit = _Hit(path, *row, exact=True) if row else _by_openings(table, path, openings)
-        if hit is not None and not is_package_test(path):
+        if hit is not None:
             yield hit
 
 
@@ -119,18 +122,23 @@ def _grouped(hits: Iterable[_Hit], table: ModuleTable) -> dict[tuple[str, str], 
     by_root: defaultdict[tuple[str, str], list[_Hit]] = defaultdict(list)
     for hit in hits:
         by_root[table.packages[hit.number].name, _root(hit.path, table.paths[hit.number])].append(hit)
-    enough = {key: found for key, found in by_root.items() if _is_enough(table, found)}
-    strewn: defaultdict[tuple[str, str], list[_Hit]] = defaultdict(list)
-    for (name, root), found in by_root.items():
-        if (name, root) not in enough:
-            for hit in found:
-                strewn[name, _project(hit.path)].append(hit)
-    return enough | {key: found for key, found in strewn.items() if key not in enough and _is_enough(table, found)}
+    copies: dict[tuple[str, str], list[_Hit]] = {}
+    groups, least = by_root, _ENOUGH
+    for wider in (_project, _anywhere, None):
+        strewn: defaultdict[tuple[str, str], list[_Hit]] = defaultdict(list)
+        for (name, place), found in groups.items():
+            if _is_enough(table, found, least):
+                copies.setdefault((name, place), []).extend(found)
+            elif wider is not None:
+                for hit in found:
+                    strewn[name, wider(hit.path)].append(hit)
+        groups, least = strewn, _ENOUGH if wider is _project else 2 * _ENOUGH
+    return copies
 
 
-def _is_enough(table: ModuleTable, hits: Sequence[_Hit]) -> bool:
+def _is_enough(table: ModuleTable, hits: Sequence[_Hit], least: int) -> bool:
     whole = len(table.packages[hits[0].number].paths)
-    return len({hit.number for hit in hits}) >= min(_ENOUGH, (whole + 1) // 2)
+    return len({hit.number for hit in hits}) >= min(least, (whole + 1) // 2)
 
 
 def _root(path: str, known: str) -> str:
@@ -140,9 +148,15 @@ def _root(path: str, known: str) -> str:
 
 
 def _project(path: str) -> str:
-    """The directory of one package among those installed, else the first two directories."""
+    """The directory of one package among those installed, else the first directory of the image."""
     place = site_of(path)
-    return f"{place[0]}/{place[1].partition('/')[0]}" if place else "/".join(path.split("/")[:-1][:2])
+    return f"{place[0]}/{place[1].partition('/')[0]}" if place else path.partition("/")[0]
+
+
+def _anywhere(path: str) -> str:
+    """The whole image, or the archive that the file lies in."""
+    archive, packed, _ = path.partition("!/")
+    return archive if packed else ""
 
 
 def _homes(known: Iterable[Component]) -> Mapping[tuple[str, str], frozenset[str]]:

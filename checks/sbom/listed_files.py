@@ -18,8 +18,10 @@ from pratique.errors import CouldNotDecide
 from pratique.intake.image.model import FileEntry, Inventory, Kind
 from pratique.intake.image.notes import is_packaged
 
-MAX_LISTED = 64 * 1024**2
+MAX_LISTED = 32 * 1024**2
 """Bytes of dpkg's lists that are read of all packages together."""
+_MAX_CLAIMS = 64
+"""How many packages may speak of one file; what more of them say counts for nothing."""
 _SHOWN = 3
 _LIST = re.compile(r"(?:.*/)?var/lib/dpkg/(?:info|status\.d)/([^/:]+)(?::[^/]+)?\.md5sums")
 _LINE = re.compile(r"([0-9a-f]{32})[ *]{1,3}(?:\./|/)?(.+)")
@@ -70,23 +72,22 @@ def differing_files(inventory: Inventory, claims: Iterable[Claim]) -> list[Lie]:
 
     Where one package took a file over from another, both have it in their lists: it must be what one of them says.
     """
+    links = {p: e.linkname.strip("/") for p, e in inventory.files.items() if e.kind is Kind.SYMLINK and "/" not in p}
     by_path: defaultdict[str, list[Claim]] = defaultdict(list)
     for claim in claims:
-        by_path[claim.path].append(claim)
-    links = {p: e.linkname.strip("/") for p, e in inventory.files.items() if e.kind is Kind.SYMLINK and "/" not in p}
+        entry = _entry(inventory, claim.path, links)
+        if entry is not None and not entry.path.startswith("etc/") and len(by_path[entry.path]) < _MAX_CLAIMS:
+            by_path[entry.path].append(claim)
     changed: defaultdict[str, list[str]] = defaultdict(list)
     unknown: dict[bool, list[str]] = {True: [], False: []}
     for path, stated in by_path.items():
-        entry = _entry(inventory, path, links)
-        if entry is None or entry.path.startswith("etc/"):
-            continue
-        found = [(claim, _digest(entry, claim.algorithm)) for claim in stated]
+        found = [(claim, _digest(inventory.files[path], claim.algorithm)) for claim in stated]
         if any(digest == claim.digest for claim, digest in found):
             continue
         if all(digest for _, digest in found):
-            changed[stated[0].package].append(entry.path)
+            changed[stated[0].package].append(path)
         else:
-            unknown[is_packaged(entry.path)].append(entry.path)
+            unknown[is_packaged(path)].append(path)
     lies = [
         Lie("system-file-changed", f"files of the package {package} are not those it brought: {_some(files)}", files[0])
         for package, files in sorted(changed.items())

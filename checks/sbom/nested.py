@@ -193,7 +193,7 @@ class _Search:
             self._count()
             if member.filename.endswith(KINDS):
                 with opened.open(member) as stream:
-                    self.unpacked += self._take_code(cast(BinaryIO, stream), f"{path}!/{member.filename}")
+                    self.unpacked += self._take_code(cast(BinaryIO, stream), f"{path}!/{text_of(member.filename)}")
                     self._within()
             if self._worth(member.filename, member.file_size):
                 with opened.open(member) as stream:
@@ -210,7 +210,7 @@ class _Search:
             if self._worth(member.name, member.size):
                 yield from self._member(cast(BinaryIO, stream), member.name, path, depth)
             elif member.name.endswith(KINDS):
-                self._take_code(cast(BinaryIO, stream), f"{path}!/{member.name}")
+                self._take_code(cast(BinaryIO, stream), f"{path}!/{text_of(member.name)}")
 
     def _take_code(self, stream: BinaryIO, where: str) -> int:
         """Note what a module is known by; how many bytes were read for it."""

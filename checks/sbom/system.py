@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 
 from checks.sbom.apk import read_apk
 from checks.sbom.dpkg import is_status, owned_by_lists, read_dpkg
-from checks.sbom.listed_files import claims_of_dpkg, differing_files
+from checks.sbom.listed_files import Claim, claims_of_dpkg, differing_files
 from checks.sbom.model import Component, Origin
 from checks.sbom.record import Lie
 from checks.sbom.release import (
@@ -73,7 +74,7 @@ def read_system(inventory: Inventory) -> SystemPackages:
     )
     listed, strangers = owned_by_lists(inventory, paths, {c.name for c in found.components})
     owned |= listed
-    claims = list(claims_of_dpkg(inventory, paths))
+    claims: list[Claim] = []
     if strangers:
         message = f"dpkg has files of packages that its status does not name: {_some(sorted(strangers))}"
         found.lies.append(Lie("status-contradicted", message, "var/lib/dpkg/status"))
@@ -85,7 +86,7 @@ def read_system(inventory: Inventory) -> SystemPackages:
             found.components += _of_releases(found, APK, packages.components, partial(shown_by_apk, inventory))
         elif _RPM.fullmatch(path) and not is_status(path):
             _read_rpm(inventory, path, found, owned)
-    found.lies += differing_files(inventory, claims)
+    found.lies += differing_files(inventory, chain(claims_of_dpkg(inventory, paths), claims))
     found.components.sort(key=lambda c: c.purl)
     found.owned = frozenset(_as_installed(owned, inventory))
     found.lost = bool(found.release.identifier) and not found.components and not found.unread

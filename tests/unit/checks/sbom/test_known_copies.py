@@ -18,7 +18,7 @@ from checks.sbom.known_files import LIST, MAX_VERSIONS, ROWS, ModuleTable, modul
 from checks.sbom.record import Lie
 from infra.module_table import members, write_table
 from pratique.digests import sha256_bytes
-from pratique.intake.image.model import Inventory
+from pratique.intake.image.model import FileEntry, Inventory, Kind
 from pratique.intake.image.notes import Notes, openings
 from tests.unit.checks.inventories import image_of
 from tests.unit.checks.sbom.test_copies import installed
@@ -109,6 +109,18 @@ COPIES: dict[str, tuple[dict[str, bytes], list[str]]] = {
         {f"app/m{number}.py": data for number, data in enumerate(COPY.values())},
         ONE,
     ),
+    "every module in a folder of its own": (
+        {f"app/{number}/deep/m.py": data for number, data in enumerate(COPY.values())},
+        ONE,
+    ),
+    "strewn over packages": (
+        {f"srv{number // 2}/m{number}.py": data for number, data in enumerate(COPY.values())},
+        ONE,
+    ),
+    "among what a package tests itself with": (
+        renamed(package(1), to=f"{SITE}/other/tests/net"),
+        [*ONE, "pkg:pypi/other"],
+    ),
     "a file of a later version among them": (COPY | {"app/net/retry.py": module("retry", 3)}, [ONE[0], ALL[2]]),
     "a tuple that lies downwards": (COPY | {"app/net/__init__.py": b"VERSION = (0, 1)\n"}, ONE),
     "another package's name and a later version": (
@@ -130,6 +142,21 @@ def test_a_copy_is_recognised(case: str) -> None:
     answer = asked(files)
     assert sorted(set(detected(answer[1]))) == expected
     assert "sbom/known-files" in rules(answer)
+
+
+@pytest.mark.usefixtures("known")
+def test_a_copy_behind_links_is_recognised() -> None:
+    """Python takes the module by the link's name, whatever the file is called."""
+    made = noted({f"data/{number}.bin": data for number, data in enumerate(COPY.values())})
+    folders = {
+        path: FileEntry(path, Kind.DIRECTORY, 0, 0o755, 0, 0, 0) for path in ("data", "app", "app/net", "app/net/util")
+    }
+    links = {
+        path: FileEntry(path, Kind.SYMLINK, 0, 0o777, 0, 0, 0, linkname=f"/data/{number}.bin")
+        for number, path in enumerate(COPY)
+    }
+    _, bom = check_sbom(replace(made, files={**made.files, **folders, **links}), image_of(), None)
+    assert detected(bom) == ONE
 
 
 @pytest.mark.usefixtures("known")
@@ -164,7 +191,6 @@ NO_COPIES: dict[str, dict[str, bytes]] = {
     "one file many times": {f"app/{number}/pool.py": COPY["app/net/pool.py"] for number in range(50)},
     "empty and tiny files": {f"app/{number}/__init__.py": b"" for number in range(50)},
     "code of the tool's own": {f"app/{name}.py": module(f"own_{name.replace('/', '_')}", 1) for name in _MODULES},
-    "what a package tests itself with": renamed(package(1), to=f"{SITE}/other/tests/net"),
     "what two packages have in common": {"srv/shared.py": module("connection", 0)},
 }
 
