@@ -203,11 +203,14 @@ def _copy_file(source: Path, target: Path, budget: _Budget) -> tuple[Path, int, 
     digest, size = hashlib.sha256(), 0
     reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(reading, "rb", buffering=0) as old:
-        budget.spend(os.fstat(reading).st_size, str(source))
+        stated = os.fstat(reading).st_size
+        budget.spend(stated, str(source))
         with target.open("xb", buffering=0) as new:
             while chunk := old.read(_CHUNK):
                 digest.update(chunk)
                 size += len(chunk)
+                if size > stated:  # somebody who goes on writing would fill the disk
+                    raise _refused("changed", str(source), "the file grew while it was copied")
                 _write_all(new.fileno(), chunk)
             os.fchmod(new.fileno(), 0o444)
             os.utime(new.fileno(), ns=(_COPIED_AT, _COPIED_AT))

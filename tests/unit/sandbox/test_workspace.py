@@ -98,6 +98,15 @@ def test_the_number_of_input_files_is_bounded_over_all_inputs(tmp_path: Path, co
     workspace.close()
 
 
+def test_an_input_that_has_more_bytes_than_it_says_is_refused(tmp_path: Path) -> None:
+    """One to which somebody goes on writing would fill the disk, and a file of the kernel's is no data."""
+    workspace = open_workspace(tmp_path / "state", new_run_id())
+    with pytest.raises(InvalidInput) as caught:
+        workspace.copy_inputs((Mount(source=Path("/proc/self/environ"), target="/input/x"),), LIMITS)
+    assert caught.value.rule == "input/changed"
+    workspace.close()
+
+
 @pytest.mark.parametrize(("depth", "refused"), [(64, False), (65, True), (1500, True)])
 def test_the_depth_of_an_input_is_bounded(tmp_path: Path, depth: int, refused: bool) -> None:
     """Also where it is deeper than Python's own stack."""
