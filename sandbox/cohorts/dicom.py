@@ -192,11 +192,9 @@ def _add_private(data: FileDataset, scanner: Scanner, marker: str) -> None:
 def _image(series: Series, index: int) -> FileDataset:
     """One image: patient, study, series, equipment, plane and pixels, and what its modality adds."""
     scanner, patient = series.scanner, series.patient
-    orientation, position = geometry(scanner, index)
     data = new_file(IMAGE_STORAGE[scanner.modality], series.uid(f"slice {index}"))
     sex, age = _STRATA[patient % len(_STRATA)]
     date = _DATES[(series.number - 1) % len(_DATES)]
-    steps = [step / 10 for step in scanner.spacing]
     elements: dict[str, object] = {
         "StudyDate": date,
         "SeriesDate": date,
@@ -217,19 +215,12 @@ def _image(series: Series, index: int) -> FileDataset:
         "PatientSex": sex,
         "PatientAge": age,
         "PatientPosition": "HFS",
-        "SliceThickness": f"{steps[2]:.1f}",
-        "SpacingBetweenSlices": f"{steps[2]:.1f}",
         "StudyInstanceUID": series.uid("study"),
         "SeriesInstanceUID": series.uid("series"),
-        "FrameOfReferenceUID": series.uid("frame"),
-        "PositionReferenceIndicator": "",
         "StudyID": str(series.number),
         "SeriesNumber": 2,
         "AcquisitionNumber": 1,
         "InstanceNumber": index + 1,
-        "ImagePositionPatient": position,
-        "ImageOrientationPatient": orientation,
-        "PixelSpacing": [f"{steps[1]:.1f}", f"{steps[0]:.1f}"],
         "BurnedInAnnotation": "YES",
         "WindowCenter": _WINDOW[scanner.modality][0],
         "WindowWidth": _WINDOW[scanner.modality][1],
@@ -237,11 +228,27 @@ def _image(series: Series, index: int) -> FileDataset:
         "RescaleSlope": str(scanner.slope),
         "RescaleType": "HU" if scanner.modality is Modality.CT else "US",
     }
+    elements |= _of_plane(series, index)
     elements |= _of_ct(scanner) if scanner.modality is Modality.CT else _of_mr(scanner)
     for keyword, value in elements.items():
         setattr(data, keyword, value)
     _set_pixels(data, series, series.pictures[index])
     return data
+
+
+def _of_plane(series: Series, index: int) -> dict[str, object]:
+    """Where the picture lies in the patient."""
+    orientation, position = geometry(series.scanner, index)
+    across, down, thickness = (f"{step / 10:.1f}" for step in series.scanner.spacing)
+    return {
+        "FrameOfReferenceUID": series.uid("frame"),
+        "PositionReferenceIndicator": "",
+        "SliceThickness": thickness,
+        "SpacingBetweenSlices": thickness,
+        "ImagePositionPatient": position,
+        "ImageOrientationPatient": orientation,
+        "PixelSpacing": [down, across],
+    }
 
 
 def _of_ct(scanner: Scanner) -> dict[str, object]:

@@ -20,6 +20,29 @@ _DIMENSIONS = ((0x0062000B, 0x0062000A), (0x00200032, 0x00209113))
 """What tells frames apart, with the group it is in: the segment's number, the position in the patient."""
 
 
+_ALWAYS: dict[str, object] = {
+    "PatientName": "",
+    "PatientID": "",
+    "AccessionNumber": "",
+    "Modality": "SEG",
+    "SeriesNumber": 100,
+    "InstanceNumber": 1,
+    "ImageType": ["DERIVED", "PRIMARY"],
+    "ContentLabel": "LESIONS",
+    "ContentDescription": "",
+    "ContentCreatorName": "",
+    "SegmentationType": "BINARY",
+    "LossyImageCompression": "00",
+    "SamplesPerPixel": 1,
+    "PhotometricInterpretation": "MONOCHROME2",
+    "BitsAllocated": 1,
+    "BitsStored": 1,
+    "HighBit": 0,
+    "PixelRepresentation": 0,
+}
+"""Of every segmentation, which names no patient."""
+
+
 def as_segmentation(series: Series, slices: Sequence[FileDataset]) -> bytes:
     """The lesion mask as a binary segmentation of one segment, one frame a slice, without the patient's identity."""
     import numpy as np
@@ -33,28 +56,11 @@ def as_segmentation(series: Series, slices: Sequence[FileDataset]) -> bytes:
                     "DeviceSerialNumber"):  # fmt: skip
         setattr(data, keyword, first[keyword].value)
     elements: dict[str, object] = {
-        "PatientName": "",
-        "PatientID": "",
-        "AccessionNumber": "",
-        "Modality": "SEG",
+        **_ALWAYS,
         "SeriesInstanceUID": series.uid("segmentation series"),
-        "SeriesNumber": 100,
-        "InstanceNumber": 1,
-        "ImageType": ["DERIVED", "PRIMARY"],
-        "ContentLabel": "LESIONS",
-        "ContentDescription": "",
-        "ContentCreatorName": "",
-        "SegmentationType": "BINARY",
-        "LossyImageCompression": "00",
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
         "NumberOfFrames": len(frames),
         "Rows": frames.shape[1],
         "Columns": frames.shape[2],
-        "BitsAllocated": 1,
-        "BitsStored": 1,
-        "HighBit": 0,
-        "PixelRepresentation": 0,
         "SegmentSequence": [_segment()],
         "DimensionOrganizationSequence": [item(DimensionOrganizationUID=series.uid("dimensions"))],
         "DimensionIndexSequence": [_index(series, *pointer) for pointer in _DIMENSIONS],
