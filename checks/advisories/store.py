@@ -9,7 +9,7 @@ from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from checks.advisories.ecosystems import base_ecosystem, package_name, same_release
 from checks.advisories.index import Indexed, IndexedFeed, read_index
@@ -21,7 +21,7 @@ from pratique.digests import Digest, sha256_file, sha256_json
 from pratique.errors import CouldNotDecide
 
 _QUERY = """
-SELECT affected.ecosystem, affected.ranges, instr(affected.versions, ?), affected.decidable, affected.severity,
+SELECT affected.ecosystem, affected.ranges, affected.versions, affected.decidable, affected.severity,
        record.id, record.aliases, record.summary, record.published, record.severity, record.vector, record.upstream
 FROM affected JOIN record ON record.number = affected.record WHERE affected.name = ?
 """
@@ -30,11 +30,29 @@ _MAPPED = 1 << 30
 """Bytes of a database that are read through the page cache of the system, without copying."""
 
 
+class _Statement(NamedTuple):
+    """What one advisory says of one package, ready to be asked; `versions` are the listed ones, each in its line."""
+
+    ecosystem: str
+    spans: tuple[Span, ...]
+    versions: str
+    decidable: bool
+    facts: tuple[str, tuple[str, ...], str, str, Severity, str]
+    """Id, aliases, summary, day, severity and vector."""
+    upstream: tuple[str, ...]
+
+
 class AdvisoryStore:
-    """The imported snapshots, opened read-only; a context manager. Made by `load`."""
+    """The imported snapshots, opened read-only; a context manager. Made by `load`.
+
+    What was read of one package is kept until another is asked about: questions about its versions are best asked one
+    after the other.
+    """
 
     def __init__(self, entries: Iterable[tuple[Indexed, sqlite3.Connection]]) -> None:
         self._entries = tuple(entries)
+        self._package: tuple[str, str] | None = None
+        self._statements: tuple[_Statement, ...] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -73,19 +91,30 @@ class AdvisoryStore:
     def matches(self, ecosystem: str, name: str, version: str) -> list[Match]:
         """Advisories that concern `name` at `version`, or may; raises `CouldNotDecide` where the file is broken."""
         base, wanted = base_ecosystem(ecosystem), package_name(ecosystem, name)
-        point, listed = place(base, version), f"\n{version_text(base, version)}\n"
+        if self._package != (base, wanted):
+            self._statements, self._package = self._about(base, wanted), (base, wanted)
+        if not self._statements:
+            return []
+        point, line = place(base, version), f"\n{version_text(base, version)}\n"
         found: dict[str, Match] = {}
-        for indexed, connection in self._entries:
-            if base_ecosystem(indexed.snapshot.ecosystems[0]) != base:
+        for statement in self._statements:
+            if statement.ecosystem != ecosystem and not same_release(statement.ecosystem, ecosystem):
                 continue
-            try:
-                for row in connection.execute(_QUERY, (listed, wanted)):
-                    match = _match(row, ecosystem, point)
-                    if match and (match.id not in found or match.decision is Decision.AFFECTED):
-                        found[match.id] = match
-            except (sqlite3.Error, ValueError) as error:
-                raise _broken(str(error)) from error
+            match = _match(statement, point, line)
+            if match and (match.id not in found or match.decision is Decision.AFFECTED):
+                found[match.id] = match
         return [found[identifier] for identifier in sorted(found)]
+
+    def _about(self, base: str, name: str) -> tuple[_Statement, ...]:
+        try:
+            return tuple(
+                _statement(row)
+                for indexed, connection in self._entries
+                if base_ecosystem(indexed.snapshot.ecosystems[0]) == base
+                for row in connection.execute(_QUERY, (name,))
+            )
+        except (sqlite3.Error, ValueError) as error:
+            raise _broken(str(error)) from error
 
     def names(self, ecosystem: str) -> frozenset[str]:
         """Names of the packages of `ecosystem` that any advisory speaks of."""
@@ -137,25 +166,18 @@ def _digest_of(path: Path) -> Digest:
     return _READ[key]
 
 
-def _match(row: tuple[Any, ...], ecosystem: str, point: Point | None) -> Match | None:
-    of, ranges, listed, decidable, own, identifier, aliases, summary, published, severity, vector, upstream = row
-    if of != ecosystem and not same_release(of, ecosystem):
-        return None
-    spans = _spans(base_ecosystem(of), ranges)
-    judgement = judge_at(point, spans, listed=bool(listed), decidable=bool(decidable))
+def _statement(row: tuple[Any, ...]) -> _Statement:
+    of, ranges, versions, decidable, own, identifier, aliases, summary, published, severity, vector, upstream = row
+    facts = identifier, _list(aliases), summary, published, _worst(severity, own), vector
+    return _Statement(of, _spans(base_ecosystem(of), ranges), versions, bool(decidable), facts, _list(upstream))
+
+
+def _match(statement: _Statement, point: Point | None, line: str) -> Match | None:
+    listed = line in statement.versions
+    judgement = judge_at(point, statement.spans, listed=listed, decidable=statement.decidable)
     if judgement.decision is Decision.NOT_AFFECTED:
         return None
-    return Match(
-        id=identifier,
-        aliases=_list(aliases),
-        summary=summary,
-        published=published,
-        severity=_worst(severity, own),
-        vector=vector,
-        decision=judgement.decision,
-        fixed=judgement.fixed,
-        upstream=_list(upstream),
-    )
+    return Match(*statement.facts, judgement.decision, judgement.fixed, statement.upstream)
 
 
 @lru_cache(maxsize=32768)

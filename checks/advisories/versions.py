@@ -130,9 +130,13 @@ def _within(point: Point | None, span: Span) -> Decision:
 def _next_fixed(point: Point | None, spans: Sequence[Span]) -> str:
     if point is None:
         return ""
-    nearest = [next((fix for fix in span.fixes if fix[0] > point.key), None) for span in spans]
-    found = [fix for fix in nearest if fix is not None]
-    return min(found, key=lambda fix: fix[0])[1] if found else ""
+    nearest: tuple[Any, str] | None = None
+    for span in spans:
+        for fix in span.fixes:  # in order
+            if fix[0] > point.key:
+                nearest = fix if nearest is None or fix[0] < nearest[0] else nearest
+                break
+    return nearest[1] if nearest else ""
 
 
 def _same_numbers(one: Any, two: Any) -> bool:

@@ -70,22 +70,31 @@ def _leader(leader: dict[str, str], name: str) -> str:
     return name
 
 
-def _vulnerability(component: Component, members: list[Match]) -> Vulnerability:
+def _vulnerability(component: Component, members: Sequence[Match]) -> Vulnerability:
     sure = [match for match in members if match.decision is Decision.AFFECTED]
     fixed = ""
     for match in sure or members:
-        fixed = later(component.ecosystem, fixed, match.fixed) if fixed and match.fixed else fixed or match.fixed
-    severity = members[0].severity if len(members) == 1 else worst(match.severity for match in members)
-    names = {name for match in members for name in (match.id, *match.aliases)}
+        if match.fixed and match.fixed != fixed:
+            fixed = later(component.ecosystem, fixed, match.fixed) if fixed else match.fixed
+    severity = members[0].severity if len(members) == 1 else worst([match.severity for match in members])
+    names: set[str] = set()
+    upstream: set[str] = set()
+    summary = vector = ""
+    for match in members:
+        names.add(match.id)
+        names.update(match.aliases)
+        upstream.update(match.upstream)
+        summary = summary or match.summary
+        vector = vector or (match.vector if match.severity is severity else "")
     return Vulnerability(
         component=component,
         identifiers=tuple(sorted(names, key=_name_order)),
         severity=severity,
         decision=Decision.AFFECTED if sure else Decision.UNDECIDED,
         fixed=fixed,
-        summary=next((match.summary for match in members if match.summary), ""),
-        vector=next((match.vector for match in members if match.vector and match.severity is severity), ""),
-        upstream=tuple(sorted({cve for match in members for cve in match.upstream} - names)),
+        summary=summary,
+        vector=vector,
+        upstream=tuple(sorted(upstream - names)),
     )
 
 

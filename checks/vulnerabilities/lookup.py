@@ -10,23 +10,25 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from checks.advisories import AdvisorySource, Match, Severity
+from checks.advisories import AdvisorySource, Severity
 from checks.advisories.ecosystems import base_ecosystem, is_rpm, possible_name
 from checks.advisories.orders import known_ecosystem
 from checks.advisories.source import NotKnown
 from checks.sbom.bundled import GENERIC
 from checks.sbom.model import Component, Origin
 from checks.vulnerabilities.groups import Vulnerability, group
+from checks.vulnerabilities.limits import Limited, NotAsked, in_fair_order
 
 _ORDER = {severity: place for place, severity in enumerate(Severity)}
 
 
 @dataclass(frozen=True)
 class Unanswered:
-    """A component that the advisories could not be asked about, and why."""
+    """A component that the advisories could not be asked about, why, and what helps."""
 
     component: Component
     why: str
+    fix: str = "Install the package under the name and version that its index has, and build the image again."
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,13 @@ def look_up(components: Sequence[Component], source: AdvisorySource) -> Lookup:
     """
     packages = [component for component in components if component.ecosystem]
     covered = {name: _covers(source, name) for name in dict.fromkeys(c.ecosystem for c in packages)}
-    asked = [component for component in packages if covered[component.ecosystem]]
+    asked = in_fair_order([component for component in packages if covered[component.ecosystem]])
+    limited = Limited(source)
     python = [component for component in asked if component.ecosystem == "PyPI"]
-    answers: list[tuple[Component, list[Vulnerability] | NotKnown]] = _audited(python, source) if python else []
-    answers += [(c, group(c, _matches(c, source))) for c in asked if c.ecosystem != "PyPI"]
+    answers: list[tuple[Component, list[Vulnerability] | NotKnown]] = _audited(python, limited) if python else []
+    answers += [(c, _answer(c, limited)) for c in asked if c.ecosystem != "PyPI"]
     found = [v for _, answer in answers if not isinstance(answer, NotKnown) for v in answer]
-    unanswered = [Unanswered(c, str(answer)) for c, answer in answers if isinstance(answer, NotKnown)]
+    unanswered = [_unanswered(c, answer) for c, answer in answers if isinstance(answer, NotKnown)]
     unanswered += [Unanswered(c, why) for c in asked if (why := _impossible(c))]
     return Lookup(
         found=tuple(sorted(found, key=lambda v: (_ORDER[v.severity], v.component.name, v.component.version, v.id))),
@@ -81,20 +84,29 @@ def _covers(source: AdvisorySource, ecosystem: str) -> bool:
 
 
 def _audited(
-    components: Sequence[Component], source: AdvisorySource
+    components: Sequence[Component], source: Limited
 ) -> list[tuple[Component, list[Vulnerability] | NotKnown]]:
     from checks.vulnerabilities.python_audit import audit
 
     return audit(components, source)
 
 
-def _matches(component: Component, source: AdvisorySource) -> list[Match]:
+def _answer(component: Component, source: Limited) -> list[Vulnerability] | NotKnown:
     """By the name that advisories speak of; records of RPM packages name the source, the binary or both."""
-    found = source.matches(component.ecosystem, *component.asked)
     itself = component.name, component.version
-    if is_rpm(component.ecosystem) and itself != component.asked:
-        found = found + source.matches(component.ecosystem, *itself)
-    return found
+    try:
+        found = source.matches(component.ecosystem, *component.asked)
+        if is_rpm(component.ecosystem) and itself != component.asked:
+            found = found + source.matches(component.ecosystem, *itself)
+    except NotKnown as unknown:
+        return unknown
+    return group(component, found)
+
+
+def _unanswered(component: Component, unknown: NotKnown) -> Unanswered:
+    if isinstance(unknown, NotAsked):
+        return Unanswered(component, str(unknown), NotAsked.FIX)
+    return Unanswered(component, str(unknown))
 
 
 def _impossible(component: Component) -> str:

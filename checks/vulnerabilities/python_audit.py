@@ -1,7 +1,7 @@
 """pip-audit's auditor over the advisories.
 
 pip-audit's command takes an unreachable service for "no known vulnerabilities"; here the service is an
-`AdvisorySource`, any failure of it is an error, and every package that goes in must come out.
+`Limited` source of advisories, any failure of it is an error, and every package that goes in must come out.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pip_audit._service.interface import (  # type: ignore[import-untyped]
     VulnerabilityService,
 )
 
-from checks.advisories import AdvisorySource
 from checks.advisories.orders import place
 from checks.advisories.source import NotKnown
 from checks.sbom.model import Component
 from checks.vulnerabilities.groups import Vulnerability, group
+from checks.vulnerabilities.limits import Limited
 from pratique.errors import CouldNotDecide
 
 _ECOSYSTEM = "PyPI"
@@ -59,12 +59,12 @@ class Joined(VulnerabilityResult):  # type: ignore[misc]
 
 
 class SourceService(VulnerabilityService):  # type: ignore[misc]
-    """A vulnerability service that answers from an `AdvisorySource`.
+    """A vulnerability service that answers from advisories.
 
     `answers` keeps what was found of each package in the order of the questions: the auditor keeps names alone.
     """
 
-    def __init__(self, source: AdvisorySource) -> None:
+    def __init__(self, source: Limited) -> None:
         self._source = source
         self.answers: list[tuple[Component, list[Vulnerability] | NotKnown]] = []
 
@@ -102,9 +102,7 @@ class ComponentSource(DependencySource):  # type: ignore[misc]
         raise NotImplementedError("an image is not changed here")
 
 
-def audit(
-    components: Sequence[Component], source: AdvisorySource
-) -> list[tuple[Component, list[Vulnerability] | NotKnown]]:
+def audit(components: Sequence[Component], source: Limited) -> list[tuple[Component, list[Vulnerability] | NotKnown]]:
     """Vulnerabilities of each of the Python `components`, through pip-audit's auditor.
 
     Raises `CouldNotDecide` where the service fails, or the auditor returns other packages or other names than went in.

@@ -185,7 +185,7 @@ def _not_answered(lookup: Lookup) -> list[Finding]:
             level=Level.WARNING,
             message=f"{one.component.name[:80]!r} {one.component.version[:80]} could not be looked up: {one.why}",
             where=one.component.purl or one.component.path,
-            fix="Install the package under the name and version that its index has, and build the image again.",
+            fix=one.fix,
             risks=RISKS,
         )
         for one in lookup.unanswered[:_MAX_NAMED]
@@ -347,5 +347,7 @@ def summary_of(answer: Answer) -> str:
     parts += [f"{exploited} known to be exploited"] if exploited else []
     parts += [f"{waived} waived"] if waived else []
     what = ", ".join(parts) if parts else "none"
+    unanswered = len(answer.lookup.unanswered)
+    what += f"; {unanswered} components were not looked up" if unanswered else ""
     lacking = f"there is no advisory snapshot for {', '.join(answer.lacking)}; " if answer.lacking else ""
     return f"{lacking}known vulnerabilities: {what} (advisories of {answer.source.taken})"

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checks.advisories import Severity, import_snapshot
+from checks.advisories import Severity, import_snapshot, load
 from checks.advisories.exploitation import import_feed
 from checks.advisories.index import FeedKind
 from checks.interface import CheckResult, Status
 from checks.sbom.declared import read_listing
 from checks.sbom.model import Component
 from checks.vulnerabilities import Waiver, check_vulnerabilities
+from checks.vulnerabilities.limits import MAX_VERSIONS, Limited, NotAsked
 from policies.model import Outcome, Policy
 from policies.verdict import decide
 from pratique.clock import fixed_clock
@@ -42,6 +43,31 @@ def home_of(tmp_path: Path, *records: Any, ecosystem: str = "PyPI") -> Path:
 def check(home: Path, components: Sequence[Component], **more: Any) -> CheckResult:
     options = {"max_age": timedelta(days=7), "clock": fixed_clock(NOW), "store": MemoryStore(), **more}
     return check_vulnerabilities(components, home, **options)
+
+
+@pytest.mark.parametrize(("major", "status"), [(1, Status.FAILED), (3, Status.INCONCLUSIVE)])
+def test_a_flood_of_versions_hides_no_other_package_and_is_no_pass(major: int, status: Status, tmp_path: Path) -> None:
+    """Of too many versions of one package the rest is told as not looked up, after all other packages were."""
+    home = home_of(tmp_path, record("GHSA-1", "pillow"), record("GHSA-2", "py-yaml-ext"))
+    flood = [component("pillow", f"{major}.{number}") for number in range(MAX_VERSIONS + 50)]
+    result = check(home, [*flood, component("py-yaml-ext", f"{major}.0")], fail_at=Severity.LOW)
+    assert result.status is status
+    assert result.measured("unchecked") == 50
+    assert "50 components were not looked up" in result.summary
+    found = check(home, [*flood[:3], *flood, component("py-yaml-ext", "1.0")], store=(store := MemoryStore()))
+    document = json.loads(store.get(found.evidence[0].digest))
+    assert "GHSA-2" in {one["id"] for one in document["vulnerabilities"]}
+    assert {one["why"] for one in document["unanswered"]} == {"1,000 other versions of the package are listed too"}
+
+
+def test_a_flood_of_vulnerabilities_ends_the_questions(tmp_path: Path) -> None:
+    """After very many findings nothing more is asked, and that is said."""
+    home = home_of(tmp_path, record("GHSA-1", "pillow"), record("GHSA-2", "py-yaml-ext"))
+    with load(home) as store:
+        limited = Limited(store, matches=2)
+        assert [len(limited.matches("PyPI", "pillow", f"1.{number}")) for number in range(2)] == [1, 1]
+        with pytest.raises(NotAsked, match="too many vulnerabilities"):
+            limited.matches("PyPI", "py-yaml-ext", "1.0")
 
 
 DISGUISES: dict[str, tuple[str, str, str]] = {
