@@ -107,6 +107,8 @@ def salvage_record(data: bytes) -> Advisory | None:
         ecosystem, name = (package.get("ecosystem"), package.get("name")) if isinstance(package, dict) else (None, None)
         if not isinstance(ecosystem, str) or not isinstance(name, str) or not ecosystem or not 0 < len(name) <= 400:
             return None
+        if not (ecosystem + name).isprintable():  # half of a character, which cannot be stored
+            return None
         named[ecosystem, name] = Affected(ecosystem, package_name(ecosystem, name), (), (), False, Severity.UNKNOWN)
     identifier = record.get("id") if isinstance(record, dict) else None
     if not named or not isinstance(identifier, str) or not _ID.fullmatch(identifier):

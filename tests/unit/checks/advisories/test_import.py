@@ -129,6 +129,14 @@ ODD: dict[str, Callable[[Path], None]] = {
     "one name twice": packed(("a.json", GOOD), ("b.json", GOOD)),
     "a directory called like a record": packed(("a.json", GOOD), ("b.json/", b"")),
     "a record of more than the allowed size": packed(("a.json", GOOD), ("b.json", b'{"id": "' + b"a" * (9 << 20))),
+    "half a character for a package": packed(
+        ("a.json", GOOD),
+        ("b.json", b'{"id": "GHSA-1", "affected": [{"package": {"ecosystem": "PyPI", "name": "\\ud800"}}]}'),
+    ),
+    "half a character for an ecosystem": packed(
+        ("a.json", GOOD),
+        ("b.json", b'{"id": "GHSA-1", "affected": [{"package": {"ecosystem": "\\udfff", "name": "a"}}]}'),
+    ),
     "control characters in a name": packed(("\x1b[2J.json", GOOD), ("b\n.json", b"{")),
 }
 
