@@ -25,6 +25,9 @@ MIB = 1024 * 1024
 _DIGITS = 64
 """Longest number, in characters, that is converted: conversion costs quadratic time."""
 
+_LEAST_CONTAINERS, _BYTES_A_CONTAINER = 10_000, 16
+"""`[]` is two bytes in a document and sixty in memory: of the largest allowed, one byte in sixteen may begin one."""
+
 
 # --- files ---------------------------------------------------------------------------------------------------------
 
@@ -140,7 +143,7 @@ def strict_json(data: bytes | str, *, where: str, max_bytes: int, max_depth: int
     """`data` as plain JSON (RFC 8259) in UTF-8.
 
     Raises `InvalidInput`: `json/too-large`, `json/encoding`, `json/syntax`, `json/duplicate-key`, `json/number` (NaN,
-    Infinity, out of range), `json/text` (lone surrogates), `json/too-deep`.
+    Infinity, out of range), `json/text` (lone surrogates), `json/too-deep`, `json/too-many-values`.
     """
     if len(data) > max_bytes:
         raise _refuse_json("too-large", where, f"larger than the {max_bytes:,} bytes allowed here")
@@ -148,6 +151,8 @@ def strict_json(data: bytes | str, *, where: str, max_bytes: int, max_depth: int
         text = data.decode("utf-8") if isinstance(data, bytes) else data
     except UnicodeDecodeError as error:
         raise _refuse_json("encoding", where, "not UTF-8", str(error)) from error
+    if text.count("[") + text.count("{") > max(_LEAST_CONTAINERS, max_bytes // _BYTES_A_CONTAINER):
+        raise _refuse_json("too-many-values", where, "more lists and objects than a document of this kind has")
     try:
         value = json.loads(
             text,
