@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect import Task, flow
 from prefect.client.schemas.objects import State
 from prefect.futures import as_completed
@@ -54,11 +55,22 @@ class _Silent:
 
 
 def onboard_with(node: Node, directory: Path, progress: Progress) -> Report:
-    """Run the flow in this process and tell `progress`; raises `InvalidInput` for a submission that cannot be read."""
+    """Run the flow in this process and tell `progress`.
+
+    Raises `InvalidInput` for a submission that cannot be read, `CouldNotDecide` where the local server goes away.
+    """
     token = _PROGRESS.set(progress)
     settings = node.settings
     try:
         return onboard(str(directory), str(settings.home), str(settings.policy) if settings.policy else None)
+    except (httpx.HTTPError, RuntimeError) as error:  # checks turn those of their own into answers: these are Prefect's
+        if isinstance(error, RuntimeError) and not isinstance(error.__cause__, httpx.HTTPError):
+            raise
+        raise CouldNotDecide(
+            "the local server went away, or could not answer, during the inspection",
+            cause=str(error)[:300],
+            next_step="start it with `pratique up` and onboard again; `pratique log show` says whether it was recorded",
+        ) from error
     finally:
         _PROGRESS.reset(token)
 
