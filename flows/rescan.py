@@ -264,7 +264,7 @@ def _record(
         refused = vsa(
             tool,
             verifier_id=node.uri,
-            resource_uri=node.uri,
+            resource_uri=node.place,
             time_verified=answer.asked,
             policy=PolicyReference(f"urn:pratique:policy:{node.policy.policy.name}", node.policy.digest),
             input_attestations=[named],

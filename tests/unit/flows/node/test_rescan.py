@@ -166,6 +166,15 @@ def test_the_policy_may_withdraw_at_once(admitted: Home) -> None:
     assert verify_ledger(node.settings.ledger, node.key.verifier).verified
 
 
+def test_a_hub_takes_back_from_where_it_admitted_to(admitted: Home) -> None:
+    """Who reads its statements looks for those to the federation, as `admit` writes them."""
+    place = "urn:pratique:federation:eucaim"
+    admitted.policy |= {"advisories": {"rescan": "withdraw"}, "federation": {"place": place}}
+    advisories(admitted, NEW)
+    rescanned(admitted)
+    assert statements_of(admitted.node(), VSA)[-1]["predicate"]["resourceUri"] == place
+
+
 def test_a_tool_that_was_withdrawn_is_not_asked_about(admitted: Home) -> None:
     withdraw(admitted.node(), "scorer", ANNA)
     assert rescanned(admitted) == {}
