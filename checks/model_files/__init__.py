@@ -62,7 +62,7 @@ def check_model_files(inventory: Inventory) -> CheckResult:
     recognised = [v for v in verdicts if v.verdict is not Verdict.UNRECOGNISED]
     verdicts = _with_others(inventory, verdicts)
     found = [f for v in verdicts for f in (_as_test_data(v, known[v.name]) if v.name in known else _findings(v))]
-    named = [entry.path for entry in inventory.of_class(FileClass.MODEL)]
+    named = [entry.path for entry in inventory.of_class(FileClass.MODEL) if not may_be_configuration(entry.path)]
     names = {verdict.name for verdict in recognised}
     found += _unknown([name for name in named if name not in names])
     findings = tuple(sorted(found, key=lambda finding: _ORDER[finding.level]))

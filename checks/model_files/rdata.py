@@ -92,11 +92,15 @@ class _Walk:
         kind = flags & 0xFF
         attributes = 1 if flags & _HAS_ATTRIBUTES else 0
         if kind in _CODE:
-            self.found.unsafe("r-code", f"{_CODE[kind]} of R, which runs when the model is used", self._where(at))
+            self.found.unsafe(
+                "r-code", f"{_CODE[kind]} in R's data, which runs when the model is used", self._where(at)
+            )
         if kind == _BYTECODE:
-            self.found.unsafe("r-code", "bytecode of R, which runs when the model is used", self._where(at))
+            self.found.unsafe("r-code", "bytecode in R's data, which runs when the model is used", self._where(at))
             raise Unparsable("bytecode of R, which is not followed here", at)
-        if kind in _PAIRS:
+        if kind in (7, 8):
+            self._text(at)
+        elif kind in _PAIRS:
             attributes = 1 if kind in (239, 240) else attributes
             self.todo.append(attributes + (1 if flags & _HAS_TAG else 0) + 2)
         elif kind in _WIDTHS:

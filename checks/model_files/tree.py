@@ -125,15 +125,12 @@ def _scan(path: Path, *, named: bool) -> ModelVerdict | None:
         try:
             head = stream.read(HEAD)
             kind = classify(path.name, head, status.st_size)
-            model = kind in (FileClass.MODEL, FileClass.ARCHIVE)
-            if not (named or model or may_be_configuration(path.name)):
+            if not (named or kind in (FileClass.MODEL, FileClass.ARCHIVE) or may_be_configuration(path.name)):
                 return None
             verdict = scan_stream(stream, status.st_size, path.name)
         except OSError as error:
             return _unreadable(path, f"it cannot be read: {error.strerror}")
-    if verdict.verdict is not Verdict.UNRECOGNISED:
-        return verdict
-    return _no_model(path) if model else None
+    return verdict if verdict.verdict is not Verdict.UNRECOGNISED else None
 
 
 def _no_model(path: Path) -> ModelVerdict:
