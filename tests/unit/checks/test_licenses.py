@@ -230,8 +230,10 @@ STATED: dict[str, tuple[str, tuple[str, ...]]] = {
         ("MIT License", "AGPL-3.0-only"),
     ),
     "choices that the classifiers repeat": (
-        "License: MIT OR Apache-2.0\nClassifier: License :: OSI Approved :: MIT License\n"
-        "Classifier: License :: OSI Approved :: Apache Software License\n",
+        (
+            "License: MIT OR Apache-2.0\nClassifier: License :: OSI Approved :: MIT License\n"
+            "Classifier: License :: OSI Approved :: Apache Software License\n"
+        ),
         ("MIT OR Apache-2.0",),
     ),
     "a classifier that says less than the expression": (
