@@ -19,7 +19,7 @@ from checks.sandboxed.session import SandboxSession
 from sandbox.record import UNDECIDED, EndedBy, Observation, ObservationKind, Observed, SandboxRun
 
 CHECK = "containment"
-VERSION = "3"
+VERSION = "4"
 RISKS = ("G1", "T2", "U6")
 
 MOST_LISTED = 20
@@ -53,6 +53,7 @@ def _judge(session: SandboxSession, store: EvidenceStore) -> CheckResult:
         _judge_network(judgement, session, record)
         judge_executed(judgement, record)
         judge_forbidden(judgement, record)
+        _judge_end(judgement, session, record)
     for run in (observed, counted):
         _judge_excess(judgement, run.sandbox_run)
         _judge_refused(judgement, run.sandbox_run)
@@ -114,6 +115,22 @@ def _judge_network(judgement: Judgement, session: SandboxSession, record: Sandbo
             f"What the tool reaches for was not seen to the end ({record.observed.value}): {record.observed_detail}",
             fix="Run `pratique doctor`; the engine must be able to run the sinkhole.",
         )
+
+
+def _judge_end(judgement: Judgement, session: SandboxSession, record: SandboxRun) -> None:
+    """What a tool does that waits, or gives up, where it sees a network was not seen."""
+    ended, expected = record.ended_by, session.runner.manifest.expected_exit_codes
+    if ended in (EndedBy.DEADLINE, EndedBy.OUT_OF_MEMORY):
+        why = f"it was stopped ({ended.value})"
+    elif ended is EndedBy.EXIT and record.exit_code not in expected:
+        why = f"it ended with exit code {record.exit_code}"
+    else:
+        return
+    judgement.cannot_say(
+        "not-finished",
+        f"The tool did not come to the end of its work in the observed run: {why}.",
+        fix="Let it end where there is a network as it does where there is none, in the node's time and memory.",
+    )
 
 
 def _by_destination(observations: tuple[Observation, ...]) -> dict[tuple[ObservationKind, str], list[Observation]]:
@@ -187,13 +204,11 @@ def _judge_difference(judgement: Judgement, session: SandboxSession, observed: T
         if difference.likeness is Likeness.DIFFERENT
     ]
     if differing or observed.sandbox_run.exit_code != counted.sandbox_run.exit_code:
-        judgement.add(
+        judgement.cannot_say(
             "behaves-differently",
-            Level.WARNING,
-            "The tool behaves differently where it sees a network, on the same input.",
+            "The tool behaves differently where it sees a network, on the same input, so its watched run says little.",
             where=", ".join(differing[:5])
             or f"exit codes {counted.sandbox_run.exit_code} without and "
             f"{observed.sandbox_run.exit_code} with a network",
             fix="Make the results depend on the input alone.",
-            risks=("U6", "T2"),
         )

@@ -211,10 +211,19 @@ def test_not_seen_is_not_nothing_done(bench: Any, observed: Observed) -> None:
 
 
 def test_a_tool_that_behaves_differently_when_watched(bench: Any) -> None:
-    """Other results where there is a network are worth a warning."""
+    """It knows that it is watched, so what it does then is no answer."""
     tool = also(lambda call: call.write("scores.csv", f"patient_id,score\nx,{int(call.network)}\n"))
-    rules = {finding.rule_id for finding in check_containment(bench.session(tool), bench.store).findings}
-    assert "containment/behaves-differently" in rules
+    result = check_containment(bench.session(tool), bench.store)
+    assert result.status is Status.INCONCLUSIVE
+    assert "containment/behaves-differently" in {finding.rule_id for finding in result.findings}
+
+
+@pytest.mark.parametrize("end", [EndedBy.DEADLINE, EndedBy.OUT_OF_MEMORY])
+def test_a_tool_that_waits_while_it_is_watched_has_not_been_observed(bench: Any, end: EndedBy) -> None:
+    tool = also(lambda call: call.facts.update(ended_by=end) if call.network else None)
+    result = check_containment(bench.session(tool), bench.store)
+    assert result.status is Status.INCONCLUSIVE
+    assert "containment/not-finished" in {finding.rule_id for finding in result.findings}
 
 
 def test_a_tool_that_ends_differently_when_watched(bench: Any) -> None:
@@ -223,5 +232,6 @@ def test_a_tool_that_ends_differently_when_watched(bench: Any) -> None:
     def tool(call: Any) -> int:
         return honest(call) + (5 if call.network else 0)
 
-    rules = {finding.rule_id for finding in check_containment(bench.session(tool), bench.store).findings}
-    assert "containment/behaves-differently" in rules
+    result = check_containment(bench.session(tool), bench.store)
+    assert result.status is Status.INCONCLUSIVE
+    assert {"containment/behaves-differently", "containment/not-finished"} <= {f.rule_id for f in result.findings}
