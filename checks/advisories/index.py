@@ -109,8 +109,8 @@ def read_index(home: Path) -> Index:
         raise CouldNotDecide(
             "there is no readable advisory snapshot",
             cause=str(error),
-            next_step="Fetch some: pratique advisories update --ecosystem PyPI --ecosystem Debian; without a network import a "
-            "file: pratique advisories import FILE --date YYYY-MM-DD.",
+            next_step="Fetch some: pratique advisories update --ecosystem PyPI --ecosystem Debian; without a network "
+            "import a file: pratique advisories import FILE --date YYYY-MM-DD.",
         ) from error
 
 
