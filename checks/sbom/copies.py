@@ -22,7 +22,7 @@ _third_party 3rdparty site pypackages __pypackages__ bundled _bundled
 FOR_COPIES = frozenset(_NAMES.split())
 """Names of directories in which packages keep copies of others."""
 _PINNED = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]{0,100})(?:\[[^\]]{0,100}\])?\s*==\s*([A-Za-z0-9.!+_-]{1,60})")
-_LIST = re.compile(r"(?:^|/)_?vendor(?:ed)?\.txt$", re.IGNORECASE)
+_LISTED = re.compile(r"(?:^|/)_?vendor(?:ed)?\.txt$", re.IGNORECASE)
 _MAX_LIST = 1024**2
 _MAX_LINES = 2000
 _BANNER = re.compile(
@@ -85,20 +85,30 @@ def _is_site(folder: str) -> bool:
 def _listed(inventory: Inventory, found: dict[tuple[str, str], Component], lies: list[Lie]) -> Iterator[Component]:
     """What `vendor.txt` pins, unless the copy itself was recognised."""
     for entry in inventory.of_class(FileClass.PYTHON_METADATA):
-        if not _LIST.search(entry.path):
+        if not is_list(entry.path):
             continue
         folder = entry.path.rpartition("/")[0]
-        for line in inventory.read(entry.path)[:_MAX_LIST].decode("utf-8", "replace").splitlines()[:_MAX_LINES]:
-            pinned = _PINNED.match(line.partition("#")[0])
-            if pinned is None:
-                continue
-            copy = found.get((folder, canonical(pinned[1])))
-            same = copy is not None and same_version(copy.version, pinned[2])
+        for name, version in pinned_in(inventory.read(entry.path)):
+            copy = found.get((folder, canonical(name)))
+            same = copy is not None and same_version(copy.version, version)
             if copy is not None and not same:
-                message = f"{entry.path} says that the copy of {pinned[1]} is {pinned[2]}, its code says {copy.version}"
+                message = f"{entry.path} says that the copy of {name} is {version}, its code says {copy.version}"
                 lies.append(Lie("version-in-code", message, copy.path))
             if not same:
-                yield _component("pypi", pinned[1], pinned[2], entry.path)
+                yield _component("pypi", name, version, entry.path)
+
+
+def is_list(path: str) -> bool:
+    """Whether `path` is a list of the copies beside it."""
+    return _LISTED.search(path) is not None
+
+
+def pinned_in(listed: bytes) -> Iterator[tuple[str, str]]:
+    """Name and version of each package that a list of copies pins."""
+    for line in listed[:_MAX_LIST].decode("utf-8", "replace").splitlines()[:_MAX_LINES]:
+        pinned = _PINNED.match(line.partition("#")[0])
+        if pinned is not None:
+            yield pinned[1], pinned[2]
 
 
 def _scripts(inventory: Inventory) -> Iterator[Component]:

@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 
 from checks.sbom.bundled import read_bundled
 from checks.sbom.code_versions import version_in
+from checks.sbom.copies import is_list, pinned_in
 from checks.sbom.known_copies import CodeFile, read_known_copies
 from checks.sbom.known_files import KINDS
 from checks.sbom.known_modules import KNOWN_MODULES
@@ -130,11 +131,14 @@ def _is_zip(head: bytes) -> bool:
 
 
 def _states_package(name: str) -> bool:
-    return any(form.fullmatch(name) is not None for form in (_METADATA, _NODE, _KNOWN))
+    return is_list(name) or any(form.fullmatch(name) is not None for form in (_METADATA, _NODE, _KNOWN))
 
 
 def _stated(data: bytes, name: str, where: str) -> Iterator[Component]:
     """The package whose metadata `data` are, or the well-known one whose version this code states."""
+    if is_list(name):
+        yield from (_detected("pypi", package, version, where) for package, version in pinned_in(data))
+        return
     known = _KNOWN.fullmatch(name)
     if known is not None:
         version = version_in(data)

@@ -96,6 +96,10 @@ HIDDEN: dict[str, tuple[dict[str, bytes], list[str]]] = {
         },
         ["pkg:pypi/gadget@2.1", WIDGET],
     ),
+    "vendored copies in a wheel": (
+        {"opt/tool.whl": zipped({"tool/_vendor/vendor.txt": b"widget==1.0\n"})},
+        [WIDGET],
+    ),
     "bundled shared object": (
         {f"{SITE}/widget.libs/libssl-1a2b3c4d.so.1.1": b"\x7fELF"},
         [f"{SITE}/widget.libs/libssl-1a2b3c4d.so.1.1"],
