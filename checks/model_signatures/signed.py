@@ -119,7 +119,8 @@ def _read(name: str, how: Mapping[str, Any], resources: list[Any]) -> tuple[Sign
 
 def _shard_size(value: Any) -> int:
     """A whole number that protobuf's JSON may have written as a float."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    whole = value.is_integer() if isinstance(value, float) else isinstance(value, int) and not isinstance(value, bool)
+    if not whole:
         raise StepFailed("the size of the pieces is not a whole number")
     if not 1 <= value <= _MAX_SHARD:
         raise StepFailed("the size of the pieces is out of range")

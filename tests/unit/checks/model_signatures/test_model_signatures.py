@@ -300,6 +300,17 @@ def test_any_predicate_is_read_or_refused(how: Any, resources: Any, name: Any) -
             read_signed(Statement(("0" * 64,), "https://model_signing/signature/v1.0", predicate))
 
 
+@pytest.mark.parametrize("size", [float("inf"), float("nan"), 1.5, True, "64", None, 0, 1 << 51])
+def test_a_size_of_pieces_that_is_none_is_refused(size: object) -> None:
+    """Protobuf writes numbers in more ways than one; these are none of them, or too large."""
+    how = {"method": "shards", "hash_type": "sha256", "allow_symlinks": False, "shard_size": size}
+    listed = [{"name": "a:0:1", "algorithm": f"sha256-sharded-{size}", "digest": "0" * 64}]
+    with pytest.raises(StepFailed, match="the size of the pieces"):
+        read_signed(
+            Statement(("0" * 64,), "https://model_signing/signature/v1.0", {"serialization": how, "resources": listed})
+        )
+
+
 def test_p384_keys_sign_models_too(models: Models) -> None:
     """With SHA-384, as model-signing pairs them."""
     other = Models(models.directory, models.sigstore, ec.generate_private_key(ec.SECP384R1()))
