@@ -30,7 +30,7 @@ from pratique.intake.image.model import FileClass, Image, Inventory
 __all__ = ["Bom", "Component", "Origin", "check_sbom", "make_bom"]
 
 CHECK = "sbom"
-VERSION = "6"
+VERSION = "7"
 _RISKS = ("G2",)
 _MAX_SHOWN = 50
 _MEDIA_TYPE = "application/vnd.cyclonedx+json; version=1.6"

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Vulnerability", "Waiver", "check_vulnerabilities", "look_up"]
 
-VERSION = "3"
+VERSION = "4"
 
 
 def check_vulnerabilities(
