@@ -23,6 +23,7 @@ from checks.provenance.verifier import SignatureReport
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import InvalidInput
 
+_DEMANDED = (StepName.PARSED, StepName.SIGNATURE, StepName.CHAIN, StepName.IDENTITY, StepName.STATEMENT)
 _USAGES = {ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 
 
@@ -78,7 +79,7 @@ def verify_with_certificate(
         form=f"{bundle.form}, certificate of one's own authority",
         bundle_digest=sha256_bytes(bundle.raw),
         root_digest=sha256_bytes(authority.roots if authority else b""),
-        verified=all(step.outcome is not Outcome.FAILED for step in record.steps),
+        verified=all(map(record.passed, _DEMANDED)),
         steps=record.ordered(),
         signer=who,
         issuer=authority.name if authority else "",
