@@ -178,11 +178,11 @@ class _Audit:
             if ours == theirs or ours is None or theirs is None:
                 continue
             if tiles_hold:
-                self.note(f"entry {index} was altered: it does not have the hash under the signed root", index)
+                self.note("was altered: it does not have the hash under the signed root", index)
             elif entries_hold:
                 self.note(f"the hash of entry {index} in its tile was altered; the entry itself is genuine", index)
             else:
-                self.note(f"entry {index} and its hash disagree, and one of them was altered", index)
+                self.note("it and its hash disagree, and one of them was altered", index)
 
     def _compare_levels(self, rows: dict[int, list[bytes | None]]) -> None:
         for level in range(1, max(rows, default=0) + 1):

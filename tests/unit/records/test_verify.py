@@ -208,7 +208,7 @@ def test_the_signed_root_tells_which_of_entry_and_hash_was_altered(small: Path, 
     bundle, hashes = small / "tile/entries/000.p/3", small / "tile/0/000.p/3"
     altered = bundle.read_bytes().replace(b'"number":1', b'"number":7')
     (problem,) = report_with(bundle, altered, small, key).problems
-    assert (problem.entry, "entry 1 was altered" in problem.message) == (1, True)
+    assert (problem.entry, "was altered" in problem.message) == (1, True)
     (problem,) = report_with(hashes, b"\x00" * 32 + hashes.read_bytes()[32:], small, key).problems
     assert (problem.entry, "the entry itself is genuine" in problem.message) == (0, True)
 
