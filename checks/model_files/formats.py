@@ -199,6 +199,7 @@ def examine_json(part: Part, found: Found) -> bool:
             _skops_node(node, found, part.name)
         else:
             keras.examine_node(node, found, part.name)
+            _remote_code(node, found, part.name)
             _templates(node, found, part.name)
     return True
 
@@ -229,6 +230,20 @@ def examine_xml(part: Part, found: Found, head: bytes) -> None:
 def is_model_xml(head: bytes) -> bool:
     """Whether XML begins, with the root of a model."""
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and (b"<PMML" in head or b"<net name=" in head)
+
+
+def _remote_code(node: dict[str, Any], found: Found, where: str) -> None:
+    """Transformers' `auto_map` says which class is loaded of which module; before `--` stands another repository."""
+    named = node.get("auto_map")
+    for value in _leaves(named) if isinstance(named, dict) else ():
+        if "--" in value:
+            found.unsafe("python-code", f"a model whose classes come from another repository ({value[:120]!r})", where)
+            return
+
+
+def _leaves(document: dict[str, Any]) -> Iterator[str]:
+    for value in document.values():
+        yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
 
 
 def _templates(node: dict[str, Any], found: Found, where: str) -> None:

@@ -61,6 +61,7 @@ _CLOSED = (
     (b"\xff\x06\x00\x00sNaPpY", "snappy"),
     (b"\x89LZO\x00\r\n", "lzop"),
     (b"LZIP\x01", "lzip"),
+    (b"ZF0x", "joblib's oldest compressed"),
     *((bytes((0x50 | low,)) + b"\x2a\x4d\x18", "hidden") for low in range(16)),  # a frame that unpackers pass over
 )
 _MAX_USER_BLOCK = 1 << 20
@@ -179,13 +180,13 @@ def _format(part: Part, head: bytes) -> Examine | None:
         return tflite.examine_lite
     if rdata.is_rdata(head):
         return rdata.examine_rdata
-    if columns.is_columns(head):
+    if columns.is_columns(part, head):
         return columns.examine_columns
     if formats.is_model_xml(head):
         return partial(formats.examine_xml, head=head)
     if part.suffix == ".json" or (head[:1] == b"{" and b'"class_name"' in head):
         return _examine_json
-    if part.suffix in (".jinja", ".jinja2") and "template" in part.name.rpartition("/")[2]:
+    if part.suffix in (".jinja", ".jinja2") and "template" in part.name.lower():
         return _examine_template
     return None
 

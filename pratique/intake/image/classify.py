@@ -57,11 +57,11 @@ _SECRET_PATHS = re.compile(
 _MODEL_SUFFIXES = _words(
     """pkl pickle p dill cloudpickle joblib jbl sav npy npz pt pth pt2 ptl ckpt bin model mdl mar pmml onnx ort tflite
     lite h5 hdf5 keras pb savedmodel safetensors gguf ggml skops xgb ubj lgb cbm rds rdata rda mat nemo torchscript
-    params weights caffemodel mlmodel t7 msgpack parquet feather arrow data-00000-of-00001 engine plan trt"""
+    params weights pbtxt caffemodel mlmodel t7 msgpack parquet feather arrow data-00000-of-00001 engine plan trt"""
 )
 _SOURCE_SUFFIXES = _words(
     """py pyw sh bash r jl js mjs cjs ts rb pl lua php java go ipynb txt md rst env cfg conf config ini toml yaml yml
-    json xml properties sql dockerfile tf cwl"""
+    json xml properties sql dockerfile tf cwl jinja jinja2"""
 )
 _SOURCE_NAMES = frozenset(("Dockerfile", "Makefile", "Jenkinsfile", "Procfile", "entrypoint", "run", "config"))
 _INSTALLED = re.compile(
@@ -84,7 +84,15 @@ _STARTS = (
     b"ARROW1\0\0",
     b"FEA1",
 )
-_COMPRESSED = (b"BZh", b"\xfd7zXZ\x00", b"]\x00\x00", b"\x04\x22\x4d\x18", b"\x02\x21\x4c\x18", b"\x28\xb5\x2f\xfd")
+_COMPRESSED = (
+    b"BZh",
+    b"\xfd7zXZ\x00",
+    b"]\x00\x00",
+    b"ZF0x",
+    b"\x04\x22\x4d\x18",
+    b"\x02\x21\x4c\x18",
+    b"\x28\xb5\x2f\xfd",
+)
 _ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _GZIP = b"\x1f\x8b\x08"
 _ZIP = b"PK\x03\x04"
@@ -121,6 +129,8 @@ def _opens_model(head: bytes) -> bool:
     text = head.replace(b"\0", b"").lstrip(b"\xff\xfe \t\r\n") if b"class" in head or b"\0c" in head else b""
     if text[:1] in (b"{", b"[") and b'"class_name"' in text:
         return True  # a configuration of Keras, which names what its loader imports
+    if b"<PMML" in head or b"<net name=" in head:
+        return True
     return looks_like_pickle(head)
 
 

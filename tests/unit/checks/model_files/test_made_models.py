@@ -10,6 +10,7 @@ import re
 import struct
 import tarfile
 import uuid
+import zlib
 from array import array
 from collections import ChainMap, UserDict
 from collections.abc import Callable
@@ -28,6 +29,8 @@ from sklearn.feature_selection import mutual_info_classif
 
 from checks.model_files import Verdict, check_model_files
 from checks.model_files.opinion import Opinion
+from pratique.intake.image.classify import classify
+from pratique.intake.image.model import FileClass
 from tests.unit.checks.inventories import inventory_of
 from tests.unit.checks.model_files import test_model_files as by_hand
 from tests.unit.checks.model_files import test_tricks as tricks
@@ -224,6 +227,19 @@ SILENT: dict[str, tuple[str, Callable[[], bytes]]] = {
     "zstandard in frames": ("m.pkl.zst", lambda: zstandard.compress(pickle.dumps(1)) + zstandard.compress(EVIL)),
     "zstandard cut short": ("m.pkl.zst", lambda: zstandard.compress(EVIL)[:-4]),
     "zstandard behind a frame that is passed over": ("m.zst", lambda: b"\x53\x2a\x4d\x18\1\0\0\0x" + EVIL),
+    "joblib's oldest compression": ("m.dat", lambda: b"ZF0x1b               " + zlib.compress(EVIL)),
+    "a template in a folder of templates": (
+        "additional_chat_templates/rag.jinja",
+        lambda: b"{{ self._TemplateReference__context }}",
+    ),
+    "classes of another repository": (
+        "config.json",
+        lambda: b'{"auto_map": {"AutoModel": ["me/x--modeling.Model", null]}}',
+    ),
+    "a stream of Arrow's with a type of Python's": (
+        "m.arrow",
+        lambda: b"\xff\xff\xff\xff\x10\0\0\0" + b"ARROW:extension:name arrow.py_extension_type",
+    ),
     "old lz4": ("m.joblib", lambda: b"\x02\x21\x4c\x18" + bytes(64)),
     "a promise of R": ("m.rds", lambda: gzip.compress(r_data(R_PROMISE))),
     "a promise of R, in the third version": ("m.rds", lambda: gzip.compress(r_data(R_PROMISE, version=3))),
@@ -320,6 +336,11 @@ HARMLESS: dict[str, tuple[str, bytes]] = {
     "HDF5 with a soft link": ("m.h5", hdf5((6, b"\x01\x08\x01\x01a\x02\x00/b"))),
     "HDF5 behind a user's block": ("m.h5", bytes(1024) + hdf5()),
     "a plain model of Core ML": ("m.mlmodel", SPEC_1 + protobuf(500, protobuf(1, protobuf(140, b"")))),
+    "a stream of Arrow's": ("data-00000-of-00001.arrow", b"\xff\xff\xff\xff\x10\0\0\0" + bytes(64)),
+    "classes of its own repository": (
+        "config.json",
+        b'{"auto_map": {"AutoModel": "modeling.Model"}, "class_name": "X"}',
+    ),
     "safetensors without numbers": ("m.safetensors", struct.pack("<Q", 2) + b"{}"),
 }
 
@@ -334,6 +355,17 @@ def test_what_bears_a_models_name_and_is_none_is_told() -> None:
     result = check_model_files(inventory_of({"app/a.pt": b"plain words", "app/m.npy": asset("onnx.onnx")}))
     told_of = {f.rule_id.partition("/")[2]: f.where for f in result.findings}
     assert (result.status, told_of) == ("passed", {"safe": "app/m.npy", "unknown-content": "app/a.pt"})
+
+
+KEPT = ("app/chat_template.jinja", "app/graph.pbtxt", "app/arch.json", "app/model.xml", "app/old.dat", "app/t.parquet")
+
+
+@pytest.mark.parametrize("path", KEPT)
+def test_an_image_keeps_what_is_to_be_judged(path: str) -> None:
+    heads = {"arch.json": b'{"a": ' * 600, "model.xml": b'<?xml version="1.0"?><net name="x">', "old.dat": b"ZF0x1"}
+    head = heads.get(path.rpartition("/")[2], b"words")
+    wanted = FileClass.SOURCE if path.endswith(".jinja") else FileClass.MODEL
+    assert classify(path, head, 300_000 if wanted is FileClass.MODEL else 300) is wanted
 
 
 def test_the_tables_hold_as_many_as_they_should() -> None:
