@@ -35,10 +35,12 @@ def locate(name: str, workdir: Path, limits: ImageLimits = _DEFAULT_LIMITS) -> t
             raise InvalidInput("this is no archive of an image", rule="image/archive", where=base, next_step=_NAME_IT)
         return ArchiveImage(path), parse_digest(text) if text else _only_one(_in_archive(path, limits, workdir), name)
     if base.startswith((".", "/", "~")) or not text:
-        raise UsageError(
-            f"there is no image {name[:200]!r}",
-            next_step=_NAME_IT,
+        what = (
+            f"{base[:200]!r} is neither a file nor a directory"
+            if path.exists()
+            else f"there is no image {name[:200]!r}"
         )
+        raise UsageError(what, next_step=_NAME_IT)
     from pratique.intake.image.reference import parse_reference
 
     return RegistryImage(name), parse_reference(name).digest

@@ -211,12 +211,15 @@ def test_an_sbom_of_fifty_thousand_components_is_answered(tmp_path: Path) -> Non
     assert "CVE-2024-1" in found.stdout
 
 
-@pytest.mark.parametrize("subject", ["/dev/zero", "/dev/null", "", "empty"])
+@pytest.mark.parametrize("subject", ["/dev/zero", "/dev/null", "", "empty", "pipe", "x" * 5000])
 @pytest.mark.usefixtures("home")
 def test_what_is_no_file_and_no_image_is_told(subject: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here" / "empty").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
-    assert pratique("vulns", subject).exit_code in (1, 2)
+    os.mkfifo("pipe")
+    found = pratique("vulns", subject)
+    assert found.exit_code in (1, 2)
+    assert "Errno" not in found.stderr
 
 
 @pytest.mark.usefixtures("home")
