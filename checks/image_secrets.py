@@ -139,13 +139,15 @@ def _in_texts(image: Image, inventory: Inventory, ownership: Ownership) -> Itera
     others = [e for e in inventory.files.values() if _is_text(e) and e.path not in inventory.classes]
     others = [e for e in others if ownership.is_own(e)]
     hidden = [e for e in inventory.hidden if _is_text(e) and not _is_still_there(e, inventory)]
-    for entries, removed in ((others, False), (hidden, True)):
-        wanted, left_out = _chosen(entries, inventory, _TEXT_BUDGET)
-        skipped += left_out
+    visible, too_many = _chosen(others, inventory, _TEXT_BUDGET)
+    removed, too_many_removed = _chosen(hidden, inventory, _TEXT_BUDGET)
+    skipped += too_many + too_many_removed
+    for wanted in _passes(visible, removed):
         texts = read_again(image, inventory, wanted, most=_TEXT_BUDGET)
         skipped += len(wanted) - len(texts)
-        there = [entry for entry in wanted if (entry.layer, entry.path) in texts]
-        yield from _search(there, lambda entry, texts=texts: texts[entry.layer, entry.path], hidden=removed)  # type: ignore[misc]
+        for entries, is_removed in ((visible, False), (removed, True)):
+            there = [entry for entry in entries if (entry.layer, entry.path) in texts]
+            yield from _search(there, lambda entry, texts=texts: texts[entry.layer, entry.path], hidden=is_removed)  # type: ignore[misc]
     if skipped:
         yield _finding(
             "secrets-not-searched",
@@ -153,6 +155,12 @@ def _in_texts(image: Image, inventory: Inventory, ownership: Ownership) -> Itera
             f"{skipped} texts were not searched for secrets: there are too many",
             "Leave out of the image what the tool does not need.",
         )
+
+
+def _passes(visible: list[FileEntry], removed: list[FileEntry]) -> list[list[FileEntry]]:
+    """What is read together: all at once where it fits, since each pass reads whole layers."""
+    together = [*visible, *removed]
+    return [together] if sum(entry.size for entry in together) <= _TEXT_BUDGET else [visible, removed]
 
 
 def _is_text(entry: FileEntry) -> bool:

@@ -9,11 +9,9 @@ from pratique.digests import sha256_bytes
 from pratique.intake.image.documents import LAYER_PACKING
 from pratique.intake.image.guards import clean_path
 from pratique.intake.image.model import FileEntry, Image, ImageLimits, Inventory, Kind
+from pratique.intake.image.reread import Place
 from pratique.intake.image.streams import Budget, UnpackedLayer
 from pratique.intake.image.tar import TarReader
-
-Place = tuple[int, str]
-"""Number of the layer, and path."""
 
 _DEFAULT_LIMITS = ImageLimits()
 
@@ -29,10 +27,19 @@ def read_again(
     """Content of regular files of the image, also of hidden ones, by layer and path; `most` bytes together.
 
     What the inventory kept is taken from there; only layers that hold something else are read, each to its end or to
-    the last file wanted. Files beyond `most`, and files whose bytes are not those of the inventory, are left out: the
-    caller sees what is missing. Raises as `read_inventory` does.
+    the last file wanted, and what is small stays with the inventory for whoever asks next. Files beyond `most`, and
+    files whose bytes are not those of the inventory, are left out: the caller sees what is missing. Raises as
+    `read_inventory` does.
     """
+    with inventory.reread.lock:
+        return _read(image, inventory, entries, most, limits)
+
+
+def _read(
+    image: Image, inventory: Inventory, entries: Iterable[FileEntry], most: int, limits: ImageLimits
+) -> dict[Place, bytes]:
     found: dict[Place, bytes] = {}
+    read: dict[Place, bytes] = {}
     wanted: dict[int, dict[str, list[FileEntry]]] = {}
     first: dict[tuple[int, str], str] = {}
     for entry in chain(inventory.files.values(), inventory.hidden):
@@ -44,14 +51,17 @@ def read_again(
         most -= entry.size
         if inventory.files.get(entry.path) == entry and entry.path in inventory.contents:
             found[entry.layer, entry.path] = inventory.contents[entry.path]
+        elif (entry.layer, entry.path) in inventory.reread.files:
+            found[entry.layer, entry.path] = inventory.reread.files[entry.layer, entry.path]
         elif entry.size == 0:
             found[entry.layer, entry.path] = b""
         else:
             source = first.get((entry.layer, entry.sha256), entry.path)
             wanted.setdefault(entry.layer, {}).setdefault(source, []).append(entry)
     for number, names in wanted.items():
-        _read_layer(image, number, names, found, limits)
-    return found
+        _read_layer(image, number, names, read, limits)
+    inventory.reread.keep(read)
+    return found | read
 
 
 def _read_layer(

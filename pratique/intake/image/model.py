@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol, cast
 from pratique.digests import Digest
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.notes import NO_NOTES, Notes
+from pratique.intake.image.reread import Reread
 from pratique.intake.image.streams import VerifiedStream
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -288,7 +289,8 @@ class Inventory:
     `files` is the file system as a container sees it; `hidden` lists entries that a later layer replaced or removed
     but that the image still carries. `classes` names the files whose content was kept: `read` and `open` give it,
     from memory (`contents`) or from the work directory (`spooled`, file names are digests). A file of a class that was
-    too large to keep is in `not_kept` with the reason: whoever needs it cannot decide.
+    too large to keep is in `not_kept` with the reason: whoever needs it cannot decide. `reread` holds what checks had
+    read once more.
     """
 
     files: Mapping[str, FileEntry]
@@ -299,6 +301,7 @@ class Inventory:
     not_kept: Mapping[str, str]
     bytes_: int
     entries: int
+    reread: Reread = field(default_factory=Reread, repr=False, compare=False)
 
     def of_class(self, wanted: FileClass) -> Iterator[FileEntry]:
         """Files of one class in path order, kept or not."""

@@ -1,0 +1,61 @@
+"""Files that are read once more: once for all checks that ask, and only the bytes that the inventory saw."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import BinaryIO
+
+from checks.code import check_code
+from checks.image_secrets import find_secrets
+from pratique.digests import Digest
+from pratique.intake.image import Image, LayoutImage, open_image, read_inventory
+from pratique.intake.image.again import read_again
+from pratique.intake.image.reread import MAX_KEPT
+from tests.assets.images import LAYER, MadeImage, make_tar
+
+OWN = "usr/lib/python3/dist-packages/own.py"
+KEY = b"api_key = 'AKIAZ7QXJ3N5WTHVEXMQ'\nimport socket\n"
+
+
+class Counting:
+    """Blobs that remember how often each was opened."""
+
+    def __init__(self, image: Image) -> None:
+        self._blobs = image.blobs
+        self.opened: list[str] = []
+
+    def open(self, digest: Digest) -> BinaryIO:
+        self.opened.append(digest)
+        return self._blobs.open(digest)
+
+
+def opened(tmp_path: Path, *layers: list[tuple[str, bytes]]) -> tuple[Image, Counting]:
+    made = MadeImage([make_tar(layer) for layer in layers], media_type=LAYER)
+    top = made.manifest()
+    layout = made.write_layout(tmp_path / "layout", [top])
+    (tmp_path / "work").mkdir()
+    image = open_image(LayoutImage(layout), expected=top["digest"], workdir=tmp_path / "work")
+    blobs = Counting(image)
+    return dataclasses.replace(image, blobs=blobs), blobs
+
+
+def test_the_checks_share_one_second_pass(tmp_path: Path) -> None:
+    image, blobs = opened(tmp_path, [(OWN, KEY), ("opt/gone.py", KEY)], [("opt/.wh.gone.py", b"")])
+    inventory = read_inventory(image)
+    assert len(blobs.opened) == 2
+    list(find_secrets(image, inventory))
+    assert len(blobs.opened) == 3
+    assert check_code(image, inventory).measured("files") == 1
+    assert len(blobs.opened) == 3
+
+
+def test_what_is_kept_is_bounded(tmp_path: Path) -> None:
+    image, blobs = opened(tmp_path, [("usr/lib/large", b"x" * (MAX_KEPT + 1)), ("usr/lib/small", b"x")])
+    inventory = read_inventory(image)
+    entries = list(inventory.files.values())
+    for count in (2, 3):
+        found = read_again(image, inventory, entries, most=2 * MAX_KEPT)
+        assert {len(data) for data in found.values()} == {MAX_KEPT + 1, 1}
+        assert len(blobs.opened) == count
+    assert set(inventory.reread.files) == {(0, "usr/lib/small")}
