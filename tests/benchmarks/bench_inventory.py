@@ -1,4 +1,4 @@
-"""Time and memory of inventories: `python -m tests.benchmarks.bench_inventory`.
+"""Time and memory of inventories: `python tests/benchmarks/bench_inventory.py`.
 
 An image of 130 MB, made of the files installed beside this interpreter (goal: median below 1.5 s uncompressed), and one
 of 1 GB with very many files and a few huge ones, of which the SBOM is made too. Goal of both: a peak below 300 MB in a
@@ -126,11 +126,11 @@ def main() -> None:
             top = image.manifest()
             layout = image.write_layout(Path(folder) / "layout", [top])
             print(f"{media_type.rpartition('.')[2]:10}", end="", flush=True)
-            subprocess.run([sys.executable, "-m", __spec__.name, str(layout), top["digest"]], check=True)
+            subprocess.run([sys.executable, __file__, str(layout), top["digest"]], check=True)
     with tempfile.TemporaryDirectory() as folder:
         layout, digest = large_layout(Path(folder))
         print(f"{'1 GB, SBOM':10}", end="", flush=True)
-        subprocess.run([sys.executable, "-m", __spec__.name, str(layout), digest, "sbom"], check=True)
+        subprocess.run([sys.executable, __file__, str(layout), digest, "sbom"], check=True)
 
 
 if __name__ == "__main__":
