@@ -116,17 +116,9 @@ def inspect_contents(contents: Contents, progress: Progress) -> ContentsReport:
         progress.started(name)
         results[name] = _answer(name, ask, contents)
         progress.finished(results[name])
-    image = contents.image
     return ContentsReport(
-        name=image.name,
-        image=ImageFacts(
-            manifest_digest=image.manifest_digest,
-            config_digest=image.config_digest,
-            index_digest=image.index_digest,
-            digest_origin=image.digest_origin.value,
-            layers=len(image.layers),
-            size=sum(layer.size for layer in image.layers),
-        ),
+        name=contents.image.name,
+        image=ImageFacts.of(contents.image),
         status=worst_status(result.status for result in results.values()),
         checks=results,
         inventory=_facts(contents),

@@ -89,7 +89,7 @@ class Inspection:
     def report(self, kind: Literal["onboard", "precheck"], *, ledger: LedgerPosition | None = None) -> Report:
         """The report as it stands."""
         case, results = self.case, self.results
-        document, image, policy = case.submission.document, case.image, case.node.policy
+        document, policy = case.submission.document, case.node.policy
         return Report(
             kind=kind,
             run_id=case.run_id,
@@ -103,14 +103,7 @@ class Inspection:
                 profile=case.submission.profile,
             ),
             submission_digest=case.submission.digest,
-            image=ImageFacts(
-                manifest_digest=image.manifest_digest,
-                config_digest=image.config_digest,
-                index_digest=image.index_digest,
-                digest_origin=image.digest_origin.value,
-                layers=len(image.layers),
-                size=sum(layer.size for layer in image.layers),
-            ),
+            image=ImageFacts.of(case.image),
             policy=PolicyFacts(name=policy.policy.name, digest=policy.digest),
             verdict=self.verdict(),
             checks=_in_order(results),

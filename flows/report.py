@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,6 +16,9 @@ from pratique.bounds import read_bounded
 from pratique.digests import Digest
 from pratique.errors import CouldNotDecide, UsageError
 from pratique.intake.document import ProfileName
+
+if TYPE_CHECKING:
+    from pratique.intake.image.model import Image
 
 MAX_REPORT_BYTES = 64 << 20
 _RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}", re.ASCII)
@@ -45,6 +48,18 @@ class ImageFacts(_Frozen):
     digest_origin: str
     layers: int
     size: int
+
+    @classmethod
+    def of(cls, image: Image) -> ImageFacts:
+        """Those of an opened image; its size is that of the layers as they are stored."""
+        return cls(
+            manifest_digest=image.manifest_digest,
+            config_digest=image.config_digest,
+            index_digest=image.index_digest,
+            digest_origin=image.digest_origin.value,
+            layers=len(image.layers),
+            size=sum(layer.size for layer in image.layers),
+        )
 
 
 class PolicyFacts(_Frozen):
