@@ -14,6 +14,7 @@ def prefect_environment(server: Path, api_url: str | None) -> dict[str, str]:
     environment = {
         "PREFECT_HOME": str(server / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "http://127.0.0.1",  # its default lets every web page ask and change it
         "DO_NOT_TRACK": "1",
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",

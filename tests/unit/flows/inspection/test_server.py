@@ -162,6 +162,7 @@ def test_users_own_settings_do_not_count(tmp_path: Path, monkeypatch: pytest.Mon
     assert "PREFECT_API_URL" not in os.environ
     assert "PREFECT_PROFILE" not in os.environ
     assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == "http://127.0.0.1"
     assert (tmp_path / "server").is_dir()
     enter_prefect_environment(tmp_path / "server", "http://127.0.0.1:1/api")
     assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:1/api"
