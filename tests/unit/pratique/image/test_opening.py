@@ -281,6 +281,13 @@ def test_another_digest_than_expected_names_what_is_there(tmp_path: Path) -> Non
     assert _rule(lambda: _open(LayoutImage(tmp_path / "nowhere"), digest, tmp_path)) == "image/layout"
 
 
+def test_a_manifest_that_the_index_names_and_nobody_packed_is_missing(tmp_path: Path) -> None:
+    """The digest was right, so it is not called another one."""
+    source, digest = _layout(made(*FILES), tmp_path)
+    (source.path / "blobs" / "sha256" / digest.removeprefix("sha256:")).unlink()
+    assert _rule(lambda: _open(source, digest, tmp_path)) == "image/blob-missing"
+
+
 def test_a_layer_expected_as_image_is_refused(tmp_path: Path) -> None:
     """A digest that is there but is no manifest."""
     image = made(*FILES, media_type=LAYER)
