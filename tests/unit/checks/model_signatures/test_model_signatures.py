@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -151,15 +153,17 @@ def certified(
     tmp_path: Path,
     *,
     until: datetime = NOW + timedelta(days=30),
+    root_until: datetime = NOW + timedelta(days=3650),
     usage: Any = None,
+    signs: bool = True,
     name: str = "Model signing of the provider",
 ) -> tuple[bytes, bytes, str]:
     """A signature with a certificate of a two-level authority: bundle, root in PEM, subject."""
     root_key, middle_key = new_key(), new_key()
-    root = _certificate("Provider root", root_key, "Provider root", root_key, ca=True)
+    root = _certificate("Provider root", root_key, "Provider root", root_key, ca=True, until=root_until)
     middle = _certificate("Provider issuing", middle_key, "Provider root", root_key, ca=True, parent=root)
     leaf = _certificate(
-        name, models.key, "Provider issuing", middle_key, ca=False, parent=middle, until=until, usage=usage
+        name, models.key, "Provider issuing", middle_key, ca=False, parent=middle, until=until, usage=usage, signs=signs
     )
     for file, certificate in (("leaf", leaf), ("middle", middle), ("root", root)):
         (tmp_path / f"{file}.pem").write_bytes(pem(certificate))
@@ -182,6 +186,7 @@ def _certificate(
     parent: x509.Certificate | None = None,
     until: datetime = NOW + timedelta(days=3650),
     usage: Any = None,
+    signs: bool = True,
 ) -> x509.Certificate:
     def name(text: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
@@ -195,13 +200,43 @@ def _certificate(
         .not_valid_before(NOW - timedelta(days=1))
         .not_valid_after(until)
         .add_extension(x509.BasicConstraints(ca, None), critical=True)
-        .add_extension(x509.KeyUsage(not ca, False, False, False, False, ca, ca, False, False), critical=True)
+        .add_extension(
+            x509.KeyUsage(not ca and signs, False, not signs, False, False, ca, ca, False, False), critical=True
+        )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()), critical=False)
     )
     if usage:
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
     return builder.sign(signing_key, hashes.SHA256())
+
+
+def test_a_certificate_counts_for_signatures_under_a_root_that_is_valid_now(models: Models, tmp_path: Path) -> None:
+    """Paths are built from the policy's root, whose own end the library does not look at."""
+    signature, root, _ = certified(models, tmp_path, root_until=NOW + timedelta(days=1))
+    trust = ModelTrust(Trust(), (ModelAuthority("provider", root),))
+    files = {**FILES, "model.sig": signature}
+    assert models.ask(files, trust=trust).status is Status.PASSED
+    assert rules(models.ask(files, trust=trust, now=NOW + timedelta(days=2))) == {"chain"}
+    signature, root, _ = certified(models, tmp_path, signs=False)
+    trust = ModelTrust(Trust(), (ModelAuthority("provider", root),))
+    assert rules(models.ask({**FILES, "model.sig": signature}, trust=trust)) == {"chain"}
+
+
+def test_a_certificate_signs_the_list_that_its_subject_sums_up(models: Models, tmp_path: Path) -> None:
+    """Truly signed by the right key: a statement about other files than it lists."""
+    signature, root, _ = certified(models, tmp_path)
+    bundle = json.loads(signature)
+    envelope = bundle["dsseEnvelope"]
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    statement["subject"][0]["digest"]["sha256"] = "0" * 64
+    payload, kind = json.dumps(statement).encode(), envelope["payloadType"].encode()
+    message = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+    envelope["payload"] = base64.b64encode(payload).decode()
+    envelope["signatures"][0]["sig"] = base64.b64encode(models.key.sign(message, ec.ECDSA(hashes.SHA256()))).decode()
+    trust = ModelTrust(Trust(), (ModelAuthority("provider", root),))
+    result = models.ask({**FILES, "model.sig": json.dumps(bundle).encode()}, trust=trust)
+    assert rules(result) == {"statement"}
 
 
 def test_a_certificate_of_ones_own_authority_passes_while_it_is_valid(models: Models, tmp_path: Path) -> None:
