@@ -433,7 +433,8 @@ def test_a_tool_that_ignores_signals_meets_its_deadline(sandboxed: Sandboxed) ->
         wall_seconds=1.5,
     )
     assert outcome.run.ended_by is EndedBy.DEADLINE
-    assert 1.0 < outcome.run.seconds < 4
+    assert outcome.run.total_seconds > 1.5  # counted from the launcher's side, where the deadline is
+    assert outcome.run.seconds < 4
     assert outcome.log.startswith("still here")
 
 
@@ -568,8 +569,7 @@ def test_peaks_and_samples_survive_the_container(sandboxed: Sandboxed, launcher:
     outcome = sandboxed("""
         import time
         x = bytearray(50 << 20); time.sleep(0.2); del x
-        end = time.monotonic() + 0.3
-        while time.monotonic() < end: pass
+        while time.process_time() < 0.3: pass
         """)
     run = outcome.run
     assert run.tier == (1 if launcher.engine.root_here else 0)
