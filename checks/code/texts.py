@@ -90,7 +90,8 @@ def _written_places(data: bytes) -> Iterator[tuple[int, int]]:
         yield start, end.start() if end else min(len(data), start + _MAX_WRITTEN)
     for found in islice(_HEREDOC.finditer(data), _MAX_FOUND):
         start = found.end()
-        end = re.compile(rb"^[ \t]{0,200}" + found[1] + rb"\s*?$", re.MULTILINE).search(data, start, start + _MAX_WRITTEN)
+        last = re.compile(rb"^[ \t]{0,200}" + found[1] + rb"\s*?$", re.MULTILINE)
+        end = last.search(data, start, start + _MAX_WRITTEN)
         yield start, end.start() if end else min(len(data), start + _MAX_WRITTEN)
 
 
