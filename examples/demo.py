@@ -135,8 +135,8 @@ class Demo:
     def run(self) -> bool:
         """The whole demo; whether everything came out as it must."""
         self._console.print(
-            "Seven example tools are built, signed by a throw-away Sigstore, and onboarded, which takes three to ten minutes. "
-            "Three are honest; four must be refused, each for its own reason.",
+            "Seven example tools are built, signed by a throw-away Sigstore, and onboarded; it takes three to ten "
+            "minutes. Three are honest; four must be refused, each for its own reason.",
             soft_wrap=True,
         )
         self.must("up")

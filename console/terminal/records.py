@@ -67,6 +67,10 @@ def verify(ledger: _LedgerOption = None, key: _KeyOption = None, home: HomeOptio
         place = "" if problem.entry is None else f"entry {problem.entry}: "
         typer.echo(f"✗ {place}{plain(problem.message)}")
     if not found.verified:
+        if ledger is not None and key is None:
+            typer.echo(
+                f"It was held against this node's own key ({verifier.name}); another's needs --key LINE.", err=True
+            )
         typer.echo(
             "The ledger is not what was signed. Keep it as it is, and compare it with a witness or a backup.", err=True
         )

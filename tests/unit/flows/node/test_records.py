@@ -49,6 +49,16 @@ def test_a_copy_is_verified_with_the_line_that_the_node_shows(recorded: Home, tm
     assert (done.exit_code, done.stdout[:11]) == (0, "✓ 7 entries")
 
 
+def test_a_ledger_of_another_node_needs_its_key(recorded: Home, tmp_path: Path) -> None:
+    """What fails with one's own key may be whole; that is said beside the failure."""
+    other = Home(tmp_path / "other", recorded.policy, origin="other.example/ledger")
+    other.directory.mkdir()
+    other.inspected()
+    done = pratique(recorded, "log", "verify", "--ledger", other.directory / "home" / "ledger")
+    assert done.exit_code == 1
+    assert "another's needs --key LINE" in done.stderr
+
+
 @pytest.mark.parametrize("command", [("log", "verify"), ("log", "show"), ("admissions", "list"), ("key", "show")])
 def test_a_node_under_another_name_is_no_incident(recorded: Home, command: tuple[str, ...]) -> None:
     """A forgotten setting is told as that, not as a ledger that somebody altered."""
