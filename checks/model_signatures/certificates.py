@@ -120,13 +120,11 @@ def _chain(
             )
             .build_client_verifier()
         )
-        root = verifier.verify(certificate, [one for one in between if one not in roots]).chain[-1]
+        verifier.verify(certificate, [one for one in between if one not in roots])
     except (verification.VerificationError, *MALFORMED) as error:
         raise StepFailed(
             f"{authority.name} did not issue the certificate, or not for now: {str(error)[:160]}"
         ) from error
-    if not root.not_valid_before_utc <= now <= root.not_valid_after_utc:
-        raise StepFailed(f"the root certificate of {authority.name} is not valid now")
     return None, f"issued by {authority.name}, valid now"
 
 

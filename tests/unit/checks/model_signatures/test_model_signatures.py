@@ -212,7 +212,7 @@ def _certificate(
 
 
 def test_a_certificate_counts_for_signatures_under_a_root_that_is_valid_now(models: Models, tmp_path: Path) -> None:
-    """Paths are built from the policy's root, whose own end the library does not look at."""
+    """A root that has ended ends what it certified; a key that is for something else signs nothing."""
     signature, root, _ = certified(models, tmp_path, root_until=NOW + timedelta(days=1))
     trust = ModelTrust(Trust(), (ModelAuthority("provider", root),))
     files = {**FILES, "model.sig": signature}
