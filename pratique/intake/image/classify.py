@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from functools import lru_cache
 
 from pratique.intake.image.model import FileClass
 
@@ -134,6 +135,7 @@ def _opens_model(head: bytes) -> bool:
     return looks_like_pickle(head)
 
 
+@lru_cache(maxsize=1)  # two questions are asked of each file
 def _gunzipped(head: bytes) -> bytes:
     """The first bytes inside gzip data; empty when they lie beyond `head`, a single zero byte when it is damaged."""
     try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-LARGE = 1 << 16
+LARGE = 1 << 20
 """Bytes from which handing a file over costs less than it saves."""
 _CHUNKS_AHEAD = 2
 _NEW: dict[str, Callable[[], _Hash]] = {
