@@ -221,8 +221,11 @@ def test_gate_refuses_the_same_and_records_nothing(name: str, node: Node, submis
     break_(submission)
     done = node.onboard(submission)
     assert done.code == 1, done.out + done.err
-    assert done.out == ""
-    assert f"rule: {rule}" in done.err
+    error = done.report()["error"]
+    assert error["exit_code"] == 1
+    assert error["rule"].startswith(rule)
+    assert error["next_step"]
+    assert f"rule: {error['rule']}" in done.err
     assert "Traceback" not in done.err
     assert node.entries() == 0
     assert node.leftovers(engine) == []
