@@ -8,16 +8,16 @@ from collections.abc import Iterable
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from checks.advisories.ecosystems import base_ecosystem, package_name, same_release
-from checks.advisories.index import Indexed, IndexedFeed, read_index
+from checks.advisories.index import Indexed
+from checks.advisories.opened import Opened, open_entries
 from checks.advisories.orders import Point, place
 from checks.advisories.severity import Severity, worst
 from checks.advisories.source import Match, Snapshot, covering
 from checks.advisories.versions import Decision, Span, judge_at, span_of, version_text
-from pratique.digests import Digest, sha256_file, sha256_json
+from pratique.digests import Digest, sha256_json
 from pratique.errors import CouldNotDecide
 
 _QUERY = """
@@ -25,9 +25,6 @@ SELECT affected.ecosystem, affected.ranges, affected.versions, affected.decidabl
        record.id, record.aliases, record.summary, record.published, record.severity, record.vector, record.upstream
 FROM affected JOIN record ON record.number = affected.record WHERE affected.name = ?
 """
-_READ: dict[tuple[str, int, int, int, int, int], Digest] = {}
-_MAPPED = 1 << 30
-"""Bytes of a database that are read through the page cache of the system, without copying."""
 
 
 class _Statement(NamedTuple):
@@ -42,7 +39,7 @@ class _Statement(NamedTuple):
     upstream: tuple[str, ...]
 
 
-class AdvisoryStore:
+class AdvisoryStore(Opened[Indexed]):
     """The imported snapshots, opened read-only; a context manager. Made by `load`.
 
     What was read of one package is kept until another is asked about: questions about its versions are best asked one
@@ -50,22 +47,9 @@ class AdvisoryStore:
     """
 
     def __init__(self, entries: Iterable[tuple[Indexed, sqlite3.Connection]]) -> None:
-        self._entries = tuple(entries)
+        super().__init__(entries)
         self._package: tuple[str, str] | None = None
         self._statements: tuple[_Statement, ...] = ()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the files."""
-        for _, connection in self._entries:
-            connection.close()
 
     @property
     def snapshots(self) -> tuple[Snapshot, ...]:
@@ -131,39 +115,10 @@ class AdvisoryStore:
 
 def load(home: Path) -> AdvisoryStore:
     """Open the snapshots under `home`; raises `CouldNotDecide` where one is missing, empty or not as imported."""
-    entries = read_index(home).snapshots
+    entries = open_entries(home, lambda index: index.snapshots, _broken)
     if not entries:
         raise _broken("the index names no snapshot")
-    opened: list[tuple[Indexed, sqlite3.Connection]] = []
-    try:
-        opened += ((entry, open_database(home, entry)) for entry in entries)
-    except (OSError, sqlite3.Error) as error:
-        AdvisoryStore(opened).close()
-        raise _broken(str(error)) from error
-    return AdvisoryStore(opened)
-
-
-def open_database(home: Path, entry: Indexed | IndexedFeed) -> sqlite3.Connection:
-    """The file of `entry`, read-only; raises `CouldNotDecide` where it is not as it was imported, `OSError`."""
-    path = home / entry.database
-    if _digest_of(path) != entry.database_digest:
-        raise _broken(f"{path.name} is not as it was imported")
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
-    connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
-    return connection
-
-
-def _digest_of(path: Path) -> Digest:
-    """Digest of the file; of one that nothing changed since this process read it, as it was then.
-
-    A rescan opens the same file for every tool. Nobody can write to a file, or put another in its place, without the
-    system giving it another time of change.
-    """
-    status = path.stat()
-    key = str(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-    if key not in _READ:
-        _READ[key] = sha256_file(path)
-    return _READ[key]
+    return AdvisoryStore(entries)
 
 
 def _statement(row: tuple[Any, ...]) -> _Statement:

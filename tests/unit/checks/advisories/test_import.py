@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from checks.advisories import import_snapshot, load
+from checks.advisories.index import Index, read_index
 from console.terminal.app import app
-from pratique.errors import InvalidInput
+from pratique.errors import CouldNotDecide, InvalidInput
 from tests.unit.checks.feeds import record, write_zip
 
 DAY = date(2026, 7, 23)
@@ -312,3 +313,50 @@ def test_imports_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
         list(pool.map(one, archives, names))
     with load(tmp_path / "home") as store:
         assert all(store.matches(name, "widget", "1.0") for name in names)
+
+
+def importing_after_the_index_is_read(monkeypatch: pytest.MonkeyPatch, home: Path, feeds: list[Path]) -> None:
+    """Has somebody import the next of `feeds` whenever the index has been read, before the files are opened."""
+    waiting = iter(feeds)
+
+    def read_then_import(of: Path) -> Index:
+        index = read_index(of)
+        feed = next(waiting, None)
+        if feed is not None:
+            import_snapshot(feed, home, taken=DAY)
+        return index
+
+    monkeypatch.setattr("checks.advisories.opened.read_index", read_then_import)
+
+
+def renewed(tmp_path: Path, count: int) -> list[Path]:
+    """That many snapshots of PyPI, each with a record of its own."""
+    return [write_zip(tmp_path / f"{n}" / "PyPI" / "all.zip", [record(f"GHSA-{n}")]) for n in range(count)]
+
+
+def test_an_import_while_the_snapshot_is_opened_is_no_missing_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index names a file that the import removes: what the new index names is opened."""
+    first, second = renewed(tmp_path, 2)
+    import_snapshot(first, tmp_path / "home", taken=DAY)
+    importing_after_the_index_is_read(monkeypatch, tmp_path / "home", [second])
+    with load(tmp_path / "home") as store:
+        assert [match.id for match in store.matches("PyPI", "widget", "1.0")] == ["GHSA-1"]
+
+
+def test_a_snapshot_that_is_replaced_without_end_decides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *others = renewed(tmp_path, 8)
+    import_snapshot(first, tmp_path / "home", taken=DAY)
+    importing_after_the_index_is_read(monkeypatch, tmp_path / "home", others)
+    with pytest.raises(CouldNotDecide, match="cannot be read"):
+        load(tmp_path / "home")
+
+
+def test_a_file_that_is_gone_for_good_decides_nothing(tmp_path: Path) -> None:
+    import_snapshot(renewed(tmp_path, 1)[0], tmp_path / "home", taken=DAY)
+    next((tmp_path / "home").glob("*.sqlite")).unlink()
+    with pytest.raises(CouldNotDecide, match="cannot be read"):
+        load(tmp_path / "home")
