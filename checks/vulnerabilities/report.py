@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from checks.advisories import AdvisorySource, Decision, Severity
 from checks.advisories.exploitation import Exploitation, Exploited
@@ -83,7 +83,7 @@ class Answer:
 
 def findings_of(answer: Answer) -> list[Finding]:
     """All of them, in no order."""
-    found = [_finding(one, answer.fail_at) for one in answer.judged]
+    found = [_finding(one, answer.fail_at, answer.moment.date()) for one in answer.judged]
     found += [_lacking(answer.lacking)] if answer.lacking else []
     found += [_not_covered(ecosystem, count) for ecosystem, count in sorted(answer.lookup.uncovered.items())]
     found += _not_answered(answer.lookup)
@@ -102,7 +102,7 @@ def bounded(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return (*ranked[:_MAX_SHOWN], Finding(rule_id=f"{CHECK}/more", level=Level.NOTE, message=message))
 
 
-def _finding(one: Judged, fail_at: Severity) -> Finding:
+def _finding(one: Judged, fail_at: Severity, today: date) -> Finding:
     vulnerability, waiver = one.vulnerability, one.waiver
     component = vulnerability.component
     rule, level = _rule(vulnerability, fail_at)
@@ -118,6 +118,8 @@ def _finding(one: Judged, fail_at: Severity) -> Finding:
         rule, level = "waived", Level.NOTE
         source = "" if waiver.origin == POLICY else f" on the word of {waiver.origin}"
         message += f" [waived by {waiver.by}{source} until {waiver.until}: {waiver.reason}]"
+    elif waiver is not None and waiver.until >= today:
+        message += f" [{waiver.origin} clears it from {waiver.since} on, which has not come and counts for nothing]"
     elif waiver is not None:
         message += f" [the waiver by {waiver.by} expired on {waiver.until} and counts for nothing]"
     return Finding(

@@ -2,7 +2,8 @@
 
 A statement counts only where the node's policy adopts the document, by its digest, for a time and in a person's name;
 the statement then is a waiver for exactly the product that it names. What a statement leaves open (under investigation,
-in triage) or confirms waives nothing, and takes back what an earlier one of the same document says.
+in triage) or confirms waives nothing, and takes back what an earlier one of the same document says. A statement dated
+in the future waives nothing before its day; what it takes back, it takes back at once.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import islice
+from itertools import product as pairs
 from typing import Any
 
 from checks.sbom.model import text_of
-from checks.vulnerabilities.waivers import Waiver, same_package, with_version
+from checks.vulnerabilities.waivers import Waiver, package_of, with_version
 from pratique.bounds import strict_json
 from pratique.digests import Digest, parse_digest
 from pratique.errors import InvalidInput
@@ -21,6 +24,8 @@ from pratique.errors import InvalidInput
 MAX_SIZE = 16 * 1024**2
 _MAX_STATEMENTS = 20_000
 _MAX_PRODUCTS = 20_000
+_MAX_SAID = 200_000
+"""Pairs of a vulnerability's name and a product, of all statements together."""
 _OPENVEX = "https://openvex.dev/ns"
 _CLEARING = {"not_affected": "not affected", "fixed": "fixed"}
 _OPEN = frozenset(("affected", "under_investigation"))
@@ -54,6 +59,8 @@ _STATE_JUSTIFICATIONS = frozenset(
     )
 )
 _FIRST = datetime.min.replace(tzinfo=UTC)
+_ANY = "*", "any"
+"""Stands for every version, or every image, that something is said of."""
 
 
 @dataclass(frozen=True)
@@ -83,28 +90,33 @@ def read_vex(data: bytes, adoption: Adoption) -> tuple[Waiver, ...]:
         raise _refuse("format", adoption.name, "neither OpenVEX nor CycloneDX")
     context = document.get("@context")
     if isinstance(context, str) and context.startswith(_OPENVEX):
-        found = list(_openvex(document, adoption))
+        found = list(islice(_openvex(document, adoption), _MAX_SAID + 1))
     elif document.get("bomFormat") == "CycloneDX":
-        found = list(_cyclonedx(document, adoption))
+        found = list(islice(_cyclonedx(document, adoption), _MAX_SAID + 1))
     else:
         raise _refuse("format", adoption.name, "neither OpenVEX nor CycloneDX")
+    if len(found) > _MAX_SAID:
+        raise _refuse("statement", adoption.name, f"more than {_MAX_SAID:,} vulnerabilities of products")
     return tuple(dict.fromkeys(_standing(found)))
 
 
 def _standing(said: list[_Said]) -> Iterator[Waiver]:
     """The waivers that nothing said at the same time or later, of the same thing or a part of it, takes back."""
-    against: dict[str, list[_Said]] = {}
+    latest: dict[tuple[object, ...], datetime] = {}
     for one in said:
         if one.waiver is None:
-            against.setdefault(one.name, []).append(one)
+            package, version = package_of(one.product)
+            for key in pairs({version, _ANY}, {one.image, _ANY}):
+                place = (one.name, package, *key)
+                latest[place] = max(one.at, latest.get(place, _FIRST))
     for one in said:
-        if one.waiver is not None and not any(_takes_back(other, one) for other in against.get(one.name, ())):
-            yield one.waiver
-
-
-def _takes_back(other: _Said, one: _Said) -> bool:
-    same_image = other.image is None or one.image is None or other.image == one.image
-    return other.at >= one.at and same_image and same_package(other.product, one.product)
+        if one.waiver is not None:
+            package, version = package_of(one.product)
+            versions = (_ANY,) if version is None else (version, None)
+            images = (_ANY,) if one.image is None else (one.image, None)
+            against = (latest.get((one.name, package, *key)) for key in pairs(versions, images))
+            if not any(at is not None and at >= one.at for at in against):
+                yield one.waiver
 
 
 # --- OpenVEX (https://github.com/openvex/spec) -----------------------------------------------------------------------
@@ -124,10 +136,10 @@ def _openvex(document: dict[str, Any], adoption: Adoption) -> Iterator[_Said]:
         names = _openvex_names(statement, adoption.name)
         at = _moment(statement.get("last_updated")) or _moment(statement.get("timestamp")) or written
         reason = f"{author} says {status}{f': {why}' if why else ''}"
-        for product, image in _openvex_products(statement, adoption.name):
+        for url, image in _openvex_products(statement, adoption.name):
             for name in names:
-                waiver = Waiver(name, adoption.until, adoption.by, reason, "", product, image, adoption.name)
-                yield _Said(name, product, image, at, waiver if status else None)
+                waiver = Waiver(name, adoption.until, adoption.by, reason, "", url, image, adoption.name, _day(at))
+                yield _Said(name, url, image, at, waiver if status else None)
 
 
 def _openvex_names(statement: dict[str, Any], where: str) -> list[str]:
@@ -211,7 +223,7 @@ def _cyclonedx(document: dict[str, Any], adoption: Adoption) -> Iterator[_Said]:
         reason = f"{adoption.name} says {state}{f': {why}' if why else ''}"
         for url in _targets(entry, urls, adoption.name):
             for name in names:
-                waiver = Waiver(name, adoption.until, adoption.by, reason, "", url, None, adoption.name)
+                waiver = Waiver(name, adoption.until, adoption.by, reason, "", url, None, adoption.name, _day(at))
                 yield _Said(name, url, None, at, waiver if state else None)
 
 
@@ -239,6 +251,14 @@ def _moment(value: Any) -> datetime | None:
     except ValueError:
         return None
     return found if found is not None and found.tzinfo is not None else None
+
+
+def _day(moment: datetime) -> date:
+    """Its day in UTC."""
+    try:
+        return moment.astimezone(UTC).date()
+    except OverflowError:  # in the first or last hours that there are
+        return moment.date()
 
 
 def _dicts(document: dict[str, Any], key: str, limit: int, where: str) -> list[dict[str, Any]]:

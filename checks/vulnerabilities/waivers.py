@@ -21,8 +21,8 @@ POLICY = "policy"
 class Waiver:
     """`id` is any identifier of the advisory; an empty `package` means any; it holds up to and with `until`.
 
-    A waiver that comes from a VEX statement names its document as `origin` and the exact `product` (a package URL; one
-    without a version means all), and may hold for one `image` only.
+    A waiver that comes from a VEX statement names its document as `origin`, the exact `product` (a package URL; one
+    without a version means all) and the day `since` when it was stated, and may hold for one `image` only.
     """
 
     id: str
@@ -33,6 +33,11 @@ class Waiver:
     product: str = ""
     image: Digest | None = None
     origin: str = POLICY
+    since: date = date.min
+
+    def holds(self, today: date) -> bool:
+        """Whether it is in force on that day."""
+        return self.since <= today <= self.until
 
     @property
     def statement(self) -> tuple[str, ...]:
@@ -56,22 +61,21 @@ def find_waiver(
     today: date,
     image: Digest | None = None,
 ) -> tuple[Waiver | None, bool]:
-    """The waiver that covers the advisory, and whether it holds; an expired one is returned only to be shown."""
+    """The waiver that covers the advisory, and whether it holds; one that does not is returned only to be shown."""
     known = frozenset(identifiers)
     covering = [waiver for waiver in waivers if waiver.covers(known, component, image)]
     if not covering:
         return None, False
-    longest = max(covering, key=lambda waiver: waiver.until)
-    return longest, longest.until >= today
+    best = max(covering, key=lambda waiver: (waiver.holds(today), waiver.until))
+    return best, best.holds(today)
 
 
-def same_package(one: str, two: str) -> bool:
-    """Whether two package URLs may mean one package, whichever versions they name; careful, not exact."""
-    first, second = _parsed(one), _parsed(two)
-    if first is None or second is None:
-        return one == two
-    versions = {first.version, second.version} - {None}
-    return (first.type, canonical(first.name)) == (second.type, canonical(second.name)) and len(versions) <= 1
+def package_of(url: str) -> tuple[tuple[str, str], str | None]:
+    """What package URLs that may mean one package have in common (careful, not exact), and the version, if any."""
+    parsed = _parsed(url)
+    if parsed is None:
+        return ("", url), None
+    return (parsed.type, canonical(parsed.name)), parsed.version
 
 
 def with_version(url: str, version: str) -> str:

@@ -203,6 +203,53 @@ def test_what_is_said_of_something_else_takes_nothing_back(case: str, tmp_path: 
     assert judged(tmp_path, read_vex(NOT_TAKEN_BACK[case], ADOPTED)).status is Status.PASSED
 
 
+TOMORROW, LONG_AGO = "2026-07-02T00:00:00Z", "0001-01-01T00:00:00+14:00"
+NOT_YET: dict[str, bytes] = {
+    "OpenVEX": said({**CLEARED, "timestamp": TOMORROW}),
+    "OpenVEX, the whole document": said(CLEARED, timestamp=TOMORROW),
+    "OpenVEX, updated": said({**CLEARED, "timestamp": EARLY, "last_updated": TOMORROW}),
+    "CycloneDX": cyclonedx(lastUpdated=TOMORROW),
+    "in another zone": said({**CLEARED, "timestamp": "2026-07-01T23:30:00-01:00"}),
+}
+
+
+@pytest.mark.parametrize("case", NOT_YET)
+def test_a_statement_from_the_future_is_not_in_force(case: str, tmp_path: Path) -> None:
+    result = judged(tmp_path, read_vex(NOT_YET[case], ADOPTED))
+    assert (result.status, result.measured("waived")) == (Status.FAILED, 0)
+    assert any("from 2026-07-02 on, which has not come" in finding.message for finding in result.findings)
+
+
+@pytest.mark.parametrize("at", [LONG_AGO, "2026-07-02T00:30:00+01:00", "2026-07-01T12:00:00Z"])
+def test_a_statement_of_today_or_before_is_in_force(at: str, tmp_path: Path) -> None:
+    assert judged(tmp_path, read_vex(said({**CLEARED, "timestamp": at}), ADOPTED)).status is Status.PASSED
+
+
+def test_a_statement_that_is_in_force_counts_beside_one_that_is_not(tmp_path: Path) -> None:
+    data = said({**CLEARED, "timestamp": TOMORROW}, {**CLEARED, "timestamp": EARLY})
+    assert judged(tmp_path, read_vex(data, ADOPTED)).status is Status.PASSED
+
+
+def test_what_is_taken_back_from_tomorrow_on_is_taken_back_now(tmp_path: Path) -> None:
+    data = said({**CLEARED, "timestamp": EARLY}, {**AFFECTED, "timestamp": TOMORROW})
+    assert judged(tmp_path, read_vex(data, ADOPTED)).status is Status.FAILED
+
+
+def test_thousands_of_statements_for_and_against_are_read_once_each() -> None:
+    """Each against each would take minutes."""
+    products = [[{"@id": f"pkg:pypi/widget@{number}"}] for number in range(8000)]
+    for_ = ({**CLEARED, "products": one, "timestamp": LATE} for one in products)
+    against = ({**AFFECTED, "products": one, "timestamp": EARLY} for one in products)
+    assert len(read_vex(said(*for_, *against), ADOPTED)) == 8000
+
+
+def test_a_document_that_names_everything_of_everything_is_refused() -> None:
+    names = {"name": "CVE-2024-1", "aliases": [f"X-{number}" for number in range(2000)]}
+    products = [{"@id": f"pkg:pypi/widget@{number}"} for number in range(2000)]
+    with pytest.raises(InvalidInput, match="more than 200,000"):
+        read_vex(openvex(vulnerability=names, products=products), ADOPTED)
+
+
 def in_versions(*versions: dict[str, str], purl: str = "pkg:pypi/widget") -> bytes:
     """A CycloneDX VEX about some versions of a part."""
     document = json.loads(cyclonedx())
