@@ -143,9 +143,9 @@ def held_advisories(node: Node) -> list[Held]:
         ]
     with load_exploitation(home) as lists:
         for feed in lists.feeds:
-            age = (moment.date() - feed.taken).days
+            age = (moment.date() - feed.day).days
             old = f"it is {age} days old; {max_age.days} are allowed" if abs(age) > max_age.days else ""
-            held.append(Held(feed.kind.value, feed.taken, age, feed.records, 0, 0, feed.digest, feed.label, old))
+            held.append(Held(feed.kind.value, feed.day, age, feed.records, 0, 0, feed.digest, feed.label, old))
     return held
 
 

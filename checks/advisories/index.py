@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,10 @@ class FeedKind(StrEnum):
     KEV = "kev"
 
 
+_REPLACED_AFTER = {FeedKind.EPSS: timedelta(days=1), FeedKind.KEV: timedelta(days=14)}
+"""FIRST publishes scores every day; CISA its list when something is added, which is several times a month."""
+
+
 @dataclass(frozen=True)
 class Feed:
     """One import of such a list: `digest` of its source bytes, the day it was taken, and the day that it states."""
@@ -46,6 +50,21 @@ class Feed:
     stated: str
     records: int
     label: str = ""
+
+    @property
+    def stated_day(self) -> date | None:
+        """The day that the list itself states; None where it states none."""
+        try:
+            return date.fromisoformat(self.stated[:10])
+        except ValueError:
+            return None
+
+    @property
+    def day(self) -> date:
+        """The day whose list it is: no later than it was taken, nor than its publisher would have replaced it."""
+        if self.stated_day is None or self.stated_day >= self.taken:
+            return self.taken
+        return min(self.taken, self.stated_day + _REPLACED_AFTER[self.kind])
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Vulnerability", "Waiver", "check_vulnerabilities", "look_up"]
 
-VERSION = "4"
+VERSION = "5"
 
 
 def check_vulnerabilities(

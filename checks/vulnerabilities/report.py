@@ -25,6 +25,8 @@ _MAX_SHOWN = 200
 _MAX_NAMED = 10
 _LEVELS = {Severity.MEDIUM: Level.WARNING, Severity.LOW: Level.NOTE}
 _FEED_NAMES = {FeedKind.EPSS: "exploit prediction scores (EPSS)", FeedKind.KEV: "known exploited vulnerabilities (KEV)"}
+_NUMBERS = {FeedKind.EPSS: "epss_max", FeedKind.KEV: "known_exploited"}
+"""Measurements that rest on a list."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Answer:
 
     def fresh(self, feed: Feed) -> bool:
         """Whether the list is new enough for what is *not* on it to mean something."""
-        return abs((self.moment.date() - feed.taken).days) <= self.max_age.days
+        return abs((self.moment.date() - feed.day).days) <= self.max_age.days
 
 
 # --- findings --------------------------------------------------------------------------------------------------------
@@ -231,8 +233,9 @@ def _unreadable_records(source: AdvisorySource) -> list[Finding]:
 def _old_list(feed: Feed) -> Finding:
     return Finding(
         rule_id=f"{CHECK}/old-list",
-        level=Level.NOTE,
-        message=f"the list of {_FEED_NAMES[feed.kind]} is of {feed.taken}: nothing is concluded from what is not on it",
+        level=Level.WARNING,
+        message=f"the list of {_FEED_NAMES[feed.kind]} is of {feed.day}: nothing is concluded from what is not on it, "
+        f"and a rule that rests on {_NUMBERS[feed.kind]} cannot be decided",
         fix="Import the list of today: pratique advisories import FILE --date YYYY-MM-DD.",
     )
 
@@ -266,14 +269,14 @@ def _malicious(judged: Iterable[Judged]) -> int:
 def _of_list(feed: Feed, answer: Answer) -> tuple[Measurement, ...]:
     if feed.kind is FeedKind.KEV:
         known = sum(bool(one.exploited.kev) for one in answer.counted)
-        number = Measurement(name="known_exploited", value=known, unit="vulnerabilities", method="CISA KEV")
+        number = Measurement(name=_NUMBERS[feed.kind], value=known, unit="vulnerabilities", method="CISA KEV")
     else:
         worst = max((one.exploited.epss or 0.0 for one in answer.counted), default=0.0)
-        number = Measurement(name="epss_max", value=worst, unit="probability in 30 days", method="FIRST EPSS")
+        number = Measurement(name=_NUMBERS[feed.kind], value=worst, unit="probability in 30 days", method="FIRST EPSS")
     prefix, digest = feed.kind.value, feed.digest
     return (
         number,
-        Measurement(name=f"{prefix}_date", value=feed.taken.isoformat(), unit="date", method="day it was taken"),
+        Measurement(name=f"{prefix}_date", value=feed.day.isoformat(), unit="date", method="taken, or as it states"),
         Measurement(name=f"{prefix}_digest", value=digest, unit="sha256", method="source bytes"),
     )
 

@@ -260,11 +260,13 @@ def test_severities_in_words(words: dict[str, Any], severity: Severity, tmp_path
 # --- what attackers use ----------------------------------------------------------------------------------------------
 
 
-def with_lists(tmp_path: Path, home: Path, taken: date = TODAY) -> Path:
+def with_lists(tmp_path: Path, home: Path, taken: date = TODAY, stated: date | None = None) -> Path:
     """CISA's and FIRST's lists with CVE-2024-1000 on them."""
     kev = {"catalogVersion": "1", "vulnerabilities": [{"cveID": "CVE-2024-1000", "dateAdded": "2026-07-01"}]}
+    kev |= {"dateReleased": f"{stated}T15:00:00.0Z"} if stated else {}
+    head = f"#model_version:v1,score_date:{stated}T12:00:00Z\n" if stated else ""
     (tmp_path / "kev.json").write_text(json.dumps(kev))
-    (tmp_path / "epss.csv").write_text("cve,epss,percentile\nCVE-2024-1000,0.94,0.99\n")
+    (tmp_path / "epss.csv").write_text(f"{head}cve,epss,percentile\nCVE-2024-1000,0.94,0.99\n")
     import_feed(tmp_path / "kev.json", home, FeedKind.KEV, taken=taken)
     import_feed(tmp_path / "epss.csv", home, FeedKind.EPSS, taken=taken)
     return home
@@ -295,8 +297,22 @@ def test_nothing_is_claimed_of_a_list_that_is_absent_or_old(tmp_path: Path) -> N
     assert absent.measured("known_exploited") is None
     old = check(with_lists(tmp_path, home, date(2026, 7, 1)), [component("widget", "1.0")])
     assert old.measured("known_exploited") is None
-    assert "known to be exploited" in old.findings[0].message, "what is on an old list is still true"
+    assert any("known to be exploited" in f.message for f in old.findings), "what is on an old list is still true"
     assert {f.rule_id for f in old.findings} == {"vulnerabilities/low", "vulnerabilities/old-list"}
+
+
+@pytest.mark.parametrize(
+    ("days", "absent"), [(0, []), (8, []), (9, ["epss_max"]), (21, ["epss_max"]), (22, ["known_exploited", "epss_max"])]
+)
+def test_a_list_that_says_that_it_is_old_is_old_whatever_day_it_was_imported_with(
+    days: int, absent: list[str], tmp_path: Path
+) -> None:
+    """Scores come out every day, CISA's list when something is added to it."""
+    home = home_of(tmp_path, record("GHSA-a", "widget", vector=LOW))
+    result = check(with_lists(tmp_path, home, stated=TODAY - timedelta(days=days)), [component("widget", "1.0")])
+    assert [name for name in ("known_exploited", "epss_max") if result.measured(name) is None] == absent
+    told = "\n".join(f.message for f in result.findings if f.rule_id == "vulnerabilities/old-list")
+    assert all(f"rests on {name} cannot be decided" in told for name in absent)
 
 
 def test_a_waived_vulnerability_is_not_counted_as_exploited(tmp_path: Path) -> None:
