@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.images import source_of
-from flows.node import Node
+from flows.node import Node, has_ledger
 from pratique.digests import Digest, canonical_json, parse_digest, sha256_json
 from pratique.intake.image import Image, Inventory
 from pratique.intake.submission import Submission, load_submission
@@ -142,12 +142,14 @@ class Case:
 def open_case(node: Node, directory: Path) -> Iterator[Case]:
     """Take a submission in: read, hash, open its image by digest, inventory it. Nothing is executed.
 
-    Raises `InvalidInput` for whatever is wrong with it, `CouldNotDecide` when the disk fails. The scratch directory is
-    removed at the end, whatever happens.
+    Raises `InvalidInput` for whatever is wrong with it, `CouldNotDecide` when the disk fails or where ledger and clock
+    cannot be trusted. The scratch directory is removed at the end, whatever happens.
     """
     from pratique.intake.image.inventory import read_inventory
     from pratique.intake.image.opening import open_image
 
+    if has_ledger(node.settings):
+        node.head()
     submission = load_submission(directory)
     run_id = new_run_id(node)
     workdir = node.settings.work / run_id

@@ -113,8 +113,14 @@ class Node:
         return AdmissionIndex(self.settings.admissions, self.ledger, self.key)
 
     def head(self) -> Checkpoint:
-        """The ledger's head, which continues every head seen before; raises `CouldNotDecide` where it does not."""
-        return self._mark_of(self.ledger).check()
+        """The ledger's head, which continues every head seen before; raises `CouldNotDecide` where it does not, and
+        `ClockSetBack` where it is later than this machine's clock: every gate asks here before it decides."""
+        from records.signed_times import require_not_before
+
+        head = self._mark_of(self.ledger).check()
+        since = self.policy.policy.admissions.trust_times_from
+        require_not_before(self.admissions.times(), self.clock(), since=since)
+        return head
 
     def append(self, *envelopes: bytes, after: int | None = None) -> tuple[Appended, ...]:
         """Append signed statements under one checkpoint, all or none; raises as the ledger does.
@@ -123,7 +129,7 @@ class Node:
         """
         self.head()
         appended = self.ledger.extend(envelopes, after=after)
-        self.head()
+        self._mark_of(self.ledger).check()
         return appended
 
     def settled(self, decide: Callable[[int], Decided]) -> Decided:

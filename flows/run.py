@@ -28,6 +28,7 @@ from flows.supplied import supplied
 from flows.tools import ToolName
 from pratique.errors import CouldNotDecide, PratiqueError, Refused, UsageError
 from records.mark import RolledBack
+from records.signed_times import ClockSetBack
 from records.standing import NotAdmitted
 from sandbox.record import EndedBy
 
@@ -72,8 +73,8 @@ def run(node: Node, order: Order, connect: Connect) -> Finished:
     """Run an admitted tool once, and record it.
 
     Raises `UsageError` for an order that cannot be carried out (not recorded), `NotAdmitted` and other `Refused`,
-    `CouldNotDecide` (both recorded, and nothing was run), `RolledBack` (not recorded: the ledger cannot be trusted). A
-    run that cannot be recorded gives no outputs (`CouldNotDecide`).
+    `CouldNotDecide` (both recorded, and nothing was run), `RolledBack` and `ClockSetBack` (not recorded: ledger or time
+    cannot be trusted). A run that cannot be recorded gives no outputs (`CouldNotDecide`).
     """
     _require_free(order.output)
     run_id = new_run_id(node)
@@ -81,7 +82,7 @@ def run(node: Node, order: Order, connect: Connect) -> Finished:
     with staging_beside(order.output) as staging:
         try:
             done = _admitted(node, order, connect, run_id, staging.inside)
-        except RolledBack:
+        except (RolledBack, ClockSetBack):
             raise
         except (Refused, CouldNotDecide) as error:
             shutil.rmtree(papers, ignore_errors=True)

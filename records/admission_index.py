@@ -1,10 +1,10 @@
 """Who is admitted, looked up without reading the whole ledger: a cache of `Admissions`, signed by the node.
 
 A header (signed note) names the tree that the index was made from, how many withdrawals there have been, the withdrawal
-lists of others that were taken in, and the digest of each bucket; a tool's admissions stand in the bucket of its name.
-So a lookup reads the header and one bucket, however many admissions there are. A header of an older tree is brought up
-to date with the entries since, once it is proven that the present tree continues that one. The index can be deleted at
-any time.
+lists of others that were taken in, the newest times that were signed, and the digest of each bucket; a tool's
+admissions stand in the bucket of its name. So a lookup reads the header and one bucket, however many admissions there
+are. A header of an older tree is brought up to date with the entries since, once it is proven that the present tree
+continues that one. The index can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from records.mark import RolledBack
 from records.merkle import EMPTY_ROOT, verify_consistency
 from records.note import MAX_NOTE_BYTES, sign_note, verify_note
 from records.reader import LedgerReader
+from records.signed_times import SignedTime, with_time_of
 from records.statements import WITHDRAWAL_LIST
 
-FORMAT = "2"
+FORMAT = "3"
 HEADER = "header"
 MAX_BUCKET_BYTES = 64 << 20
 BUCKETS = 64
@@ -44,6 +45,7 @@ _ONE_BY_ONE = 16
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _BUCKET = re.compile(r"([0-9a-f]{2}) ([0-9a-f]{64})", re.ASCII)
+_TIME = re.compile(r"time (0|[1-9][0-9]{0,18}) (\S{20})", re.ASCII)
 _LIST = re.compile(r"list (\S+) ([0-9]{1,18}) (\S{44}) (\S{20}) ([0-9a-f]{64})", re.ASCII)
 
 
@@ -53,16 +55,18 @@ class _Unusable(Exception):
 
 @dataclass(frozen=True)
 class _Header:
-    """Tree that the index was made from, count of withdrawals, others' lists, and digest of each bucket by its name."""
+    """Tree that the index was made from, count of withdrawals, others' lists, newest times, and digest of each bucket
+    by its name."""
 
     size: int
     root: bytes
     withdrawals: int
     lists: tuple[KnownList, ...]
+    times: tuple[SignedTime, ...]
     buckets: dict[str, Digest]
 
 
-_EMPTY = _Header(0, EMPTY_ROOT, 0, (), {})
+_EMPTY = _Header(0, EMPTY_ROOT, 0, (), (), {})
 
 
 class AdmissionIndex:
@@ -95,6 +99,10 @@ class AdmissionIndex:
         """The newest withdrawal list of each origin that was taken in."""
         return self._versions([])[0].lists
 
+    def times(self) -> tuple[SignedTime, ...]:
+        """The newest times that the node signed, as `signed_times` keeps them."""
+        return self._versions([])[0].times
+
     def _versions(self, buckets: list[str] | None) -> tuple[_Header, list[AdmittedVersion]]:
         """Header, and what stands in the buckets named (all of them without names), as of the present tree."""
         try:
@@ -123,18 +131,22 @@ class AdmissionIndex:
         self._require_continuation(header, head)
         news = list(self._news(header.size, head.size))
         if not news:
-            return self._write(header, head, Admissions((), header.withdrawals, header.lists), header.buckets)
+            return self._write(
+                header, head, Admissions((), header.withdrawals, header.lists), header.times, header.buckets
+            )
         touched = {_bucket_of(name) for _, statement in news for name in _names(statement)}
         if any(statement["predicateType"] == WITHDRAWAL_LIST for _, statement in news):  # it names images only
             touched |= header.buckets.keys()
         admissions = Admissions(list(self._read(header, sorted(touched))), header.withdrawals, header.lists)
+        times = header.times
         for entry, statement in news:
             admissions.take_in(entry, statement)
+            times = with_time_of(times, entry, statement)
         sorted_in: defaultdict[str, list[AdmittedVersion]] = defaultdict(list)
         for version in admissions.all():
             sorted_in[_bucket_of(version.name)].append(version)
         written = {name: self._write_bucket(versions) for name, versions in sorted_in.items()}
-        return self._write(header, head, admissions, header.buckets | written)
+        return self._write(header, head, admissions, times, header.buckets | written)
 
     def _require_continuation(self, header: _Header, head: Checkpoint) -> None:
         if header.size >= head.size:
@@ -174,14 +186,16 @@ class AdmissionIndex:
             raise _Unusable("an index of another ledger or form")
         size, root, withdrawals = lines[0], strict_base64(lines[1]), lines[2]
         lists = [_LIST.fullmatch(line) for line in lines[3:] if line.startswith("list ")]
-        buckets = [_BUCKET.fullmatch(line) for line in lines[3:] if not line.startswith("list ")]
+        times = [_TIME.fullmatch(line) for line in lines[3:] if line.startswith("time ")]
+        buckets = [_BUCKET.fullmatch(line) for line in lines[3:] if not line.startswith(("list ", "time "))]
         if root is None or not _NUMBER.fullmatch(size) or not _NUMBER.fullmatch(withdrawals):
             raise _Unusable("a header of another form")
         named = {match[1]: Digest(f"sha256:{match[2]}") for match in buckets if match}
         known = tuple(_parsed_list(match) for match in lists if match)
-        if len(named) != len(buckets) or len(known) != len(lists):
+        signed = tuple(SignedTime(int(match[1]), moment_of(match[2])) for match in times if match)
+        if (len(named), len(known), len(signed)) != (len(buckets), len(lists), len(times)):
             raise _Unusable("a header of another form")
-        return _Header(int(size), root, int(withdrawals), known, named)
+        return _Header(int(size), root, int(withdrawals), known, signed, named)
 
     def _read(self, header: _Header, buckets: list[str] | None) -> Iterator[AdmittedVersion]:
         for name in sorted(header.buckets) if buckets is None else buckets:
@@ -203,11 +217,19 @@ class AdmissionIndex:
         self._put(hex_of(digest), data)
         return digest
 
-    def _write(self, old: _Header, head: Checkpoint, news: Admissions, buckets: dict[str, Digest]) -> _Header:
+    def _write(
+        self,
+        old: _Header,
+        head: Checkpoint,
+        news: Admissions,
+        times: tuple[SignedTime, ...],
+        buckets: dict[str, Digest],
+    ) -> _Header:
         lists = tuple(news.lists[origin] for origin in sorted(news.lists))
-        header = _Header(head.size, head.root_hash, news.withdrawals, lists, dict(sorted(buckets.items())))
+        header = _Header(head.size, head.root_hash, news.withdrawals, lists, times, dict(sorted(buckets.items())))
         lines = [self._title, FORMAT, str(header.size), base64.b64encode(header.root).decode(), str(news.withdrawals)]
         lines += [_list_line(one) for one in lists]
+        lines += [f"time {one.entry} {rfc3339(one.moment)}" for one in times]
         lines += [f"{name} {hex_of(digest)}" for name, digest in header.buckets.items()]
         self._put(HEADER, sign_note("".join(f"{line}\n" for line in lines), [self._key]))
         for digest in set(old.buckets.values()) - set(header.buckets.values()):

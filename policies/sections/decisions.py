@@ -79,10 +79,15 @@ class ApprovalSection(Section):
 
 
 class AdmissionSection(Section):
-    """How long an admission holds at most, and earlier policies (by digest) whose admissions still count."""
+    """How long an admission holds at most, and earlier policies (by digest) whose admissions still count.
+
+    `trust_times_from` is the first entry of the ledger whose time bounds the clock from below; above 0 only where the
+    clock was ahead when earlier ones were signed.
+    """
 
     valid_for: Duration = Field(default="365d", validate_default=True)
     also_under: tuple[PinnedDigest, ...] = ()
+    trust_times_from: Annotated[int, Field(ge=0)] = 0
 
 
 class FederationHub(Section):

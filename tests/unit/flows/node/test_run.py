@@ -244,10 +244,6 @@ def vsa_without_a_config(bench: Bench) -> None:
     bench.home.node().append(foreign_admission(bench, tool=tool))
 
 
-def vsa_from_the_future(bench: Bench) -> None:
-    bench.home.node().append(foreign_admission(bench, time_verified=bench.home.moment + timedelta(hours=1)))
-
-
 def vsa_that_is_too_old(bench: Bench) -> None:
     bench.home.node().append(foreign_admission(bench, time_verified=bench.home.moment - timedelta(days=365)))
 
@@ -278,7 +274,6 @@ def vsa_that_failed(bench: Bench) -> None:
         (vsa_of_another_level, "admission/result"),
         (vsa_without_a_manifest, "admission/form"),
         (vsa_without_a_config, "admission/form"),
-        (vsa_from_the_future, "admission/clock"),
         (vsa_that_is_too_old, "admission/expired"),
         (vsa_that_expired, "admission/expired"),
         (vsa_that_failed, "run/withdrawn"),
