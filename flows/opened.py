@@ -9,14 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from checks.interface import Status
 from pratique.intake.image.inventory import read_inventory
 from pratique.intake.image.locate import locate
 from pratique.intake.image.model import Image, ImageLimits, Inventory, LayoutImage
 from pratique.intake.image.opening import open_image
 from pratique.settings import Settings
-
-EXIT_CODES = {Status.PASSED: 0, Status.NOT_APPLICABLE: 0, Status.FAILED: 1, Status.INCONCLUSIVE: 3}
 
 
 def image_limits(settings: Settings) -> ImageLimits:

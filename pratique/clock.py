@@ -14,13 +14,6 @@ def system_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def fixed_clock(moment: datetime) -> Clock:
-    """A clock that always shows `moment`, for replays and tests."""
-    if moment.tzinfo is None:
-        raise ValueError("a clock shows aware datetimes only")
-    return lambda: moment
-
-
 def rfc3339(moment: datetime) -> str:
     """`moment` as RFC 3339 in UTC with seconds, the form used in statements."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -110,30 +110,15 @@ class Admissions:
         return marked
 
 
-def validated_versions(
-    ledger: LedgerReader,
-    verifiers: Sequence[Verifier] | None = None,
-    *,
-    resource_uri: str | None = None,
-    moment: datetime | None = None,
-) -> list[ValidatedVersion]:
-    """Every version admitted and not withdrawn, by name and version.
-
-    A later admission of the same name and version takes the place of an earlier one; a withdrawal, or a failed
-    verification, of the same image takes it back. With `resource_uri`, admissions to other places do not count; with
-    `moment`, neither do those that have expired then. Without it they do: a version stays bound to its image after its
-    admission has expired. Raises `CouldNotDecide` when the ledger cannot be trusted.
-    """
-    admissions = Admissions()
-    for entry, statement in signed_statements(ledger, verifiers):
-        admissions.take_in(entry, statement)
-    return standing(admissions.all(), resource_uri=resource_uri, moment=moment)
-
-
 def standing(
     versions: Sequence[AdmittedVersion], *, resource_uri: str | None = None, moment: datetime | None = None
 ) -> list[ValidatedVersion]:
-    """Those of `versions` that nobody took back, the last of each name and version; see `validated_versions`."""
+    """Those of `versions` that nobody took back, by name and version.
+
+    A later admission of the same name and version takes the place of an earlier one. With `resource_uri`, admissions to
+    other places do not count; with `moment`, neither do those that have expired then. Without it they do: a version
+    stays bound to its image after its admission has expired.
+    """
     last: dict[tuple[str, str], AdmittedVersion] = {}
     for version in sorted(versions, key=lambda one: one.entry):
         elsewhere = resource_uri is not None and version.resource_uri != resource_uri

@@ -64,15 +64,6 @@ def root_of(leaves: Iterable[bytes]) -> bytes:
     return frontier.root()
 
 
-def nodes_of(leaves: Sequence[bytes]) -> Nodes:
-    """`Nodes` of a tree whose leaf hashes are all in memory."""
-
-    def node(level: int, index: int) -> bytes:
-        return root_of(leaves[index << level : (index + 1) << level])
-
-    return node
-
-
 def root_at(size: int, nodes: Nodes) -> bytes:
     """Root of the tree of the first `size` leaves."""
     return EMPTY_ROOT if size == 0 else _range_hash(0, size, nodes)

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,14 +34,8 @@ class Store:
         """Keep `data`; the same bytes are kept once. Raises `CouldNotDecide` when the disk fails."""
         digest = sha256_bytes(data)
         if not self._holds(digest):
-            self._write([data])
+            self._write(data, digest)
         return Evidence(name=name, digest=digest, media_type=media_type, size=len(data))
-
-    def put_file(self, path: Path, *, name: str, media_type: str) -> Evidence:
-        """Keep the bytes of the file at `path`, of any size, in one streamed pass; raises `CouldNotDecide`."""
-        with _disk_errors(path), path.open("rb") as stream:
-            digest, size = self._write(iter(lambda: stream.read(_CHUNK), b""))
-        return Evidence(name=name, digest=digest, media_type=media_type, size=size)
 
     def get(self, digest: Digest) -> bytes:
         """The bytes with this digest; raises `CouldNotDecide` where they are missing or altered."""
@@ -76,33 +69,26 @@ class Store:
         except OSError:
             return False
 
-    def _write(self, chunks: Iterable[bytes]) -> tuple[Digest, int]:
-        """Digest and size of what `chunks` hold, kept under that digest."""
+    def _write(self, data: bytes, digest: Digest) -> None:
         with _disk_errors(self.root):
             drafts = self.root / _DRAFTS
             drafts.mkdir(parents=True, exist_ok=True)
             draft = drafts / secrets.token_hex(16)
             try:
-                digest, size = _write_durably(draft, chunks)
+                _write_durably(draft, data)
                 place = self._place(digest)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 draft.replace(place)
                 Disk().sync(place.parent)
             finally:
                 draft.unlink(missing_ok=True)
-            return digest, size
 
 
-def _write_durably(path: Path, chunks: Iterable[bytes]) -> tuple[Digest, int]:
-    sha256, size = hashlib.sha256(), 0
+def _write_durably(path: Path, data: bytes) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640), "wb") as stream:
-        for chunk in chunks:
-            stream.write(chunk)
-            sha256.update(chunk)
-            size += len(chunk)
+        stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
-    return Digest("sha256:" + sha256.hexdigest()), size
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 Hash tiles `tile/<L>/<N>[.p/<W>]` hold up to 256 hashes of 32 bytes; a hash at level L+1 is the root of a *full* tile at
 level L. Entry bundles `tile/entries/<N>[.p/<W>]` hold up to 256 entries, each after its length (big-endian uint16).
 `<N>` is written in groups of three digits, all but the last after an `x`; `.p/<W>` marks a tile that is not full yet.
-A narrower partial tile is a prefix of a wider one, so only the widest is kept; `narrowed` makes the others.
+A narrower partial tile is a prefix of a wider one, so only the widest is kept.
 """
 
 from __future__ import annotations
@@ -145,15 +145,6 @@ def split_bundle(data: bytes, width: int) -> tuple[list[bytes], int]:
         entries.append(data[position + 2 : position + 2 + length])
         position += 2 + length
     return entries, position
-
-
-def narrowed(tile: Tile, data: bytes, width: int) -> bytes:
-    """Bytes of the partial tile of `width`, made from a wider one (for clients with an older checkpoint)."""
-    if not 0 < width <= tile.width:
-        raise _malformed(tile, f"has no part of width {width}")
-    if tile.level == ENTRIES:
-        return bundle(entries_in(tile, data)[:width])
-    return data[: width * HASH_SIZE]
 
 
 def nodes_from(size: int, read: Callable[[Tile], bytes]) -> Nodes:

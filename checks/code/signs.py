@@ -83,10 +83,6 @@ class Sign:
     what: str
 
 
-class NotPython(Exception):
-    """The source cannot be parsed by this interpreter; says where and why."""
-
-
 def find_signs(source: bytes) -> tuple[list[Sign], str]:
     """Signs in `source`, in order of lines, and why it could not be parsed (empty where it could).
 

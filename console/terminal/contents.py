@@ -32,6 +32,10 @@ ImageArgument = Annotated[
 ]
 
 
+_EXIT_CODES = {"passed": 0, "not applicable": 0, "failed": 1, "inconclusive": COULD_NOT_DECIDE}
+"""By the status of the answer."""
+
+
 class ContentsFormat(StrEnum):
     """How what is inside an image is shown."""
 
@@ -78,13 +82,12 @@ def inspect(
     from console.terminal.progress import Progress
     from flows.contents import inspect_contents, open_contents
     from flows.node import Node
-    from flows.opened import EXIT_CODES
 
     node = Node.open(settings_from(home, policy))
     with Progress(quiet=quiet) as progress, open_contents(node, image) as contents:
         report = inspect_contents(contents, progress)
     deliver(render_contents(report, output_format.value), output)
-    raise typer.Exit(EXIT_CODES[report.status])
+    raise typer.Exit(_EXIT_CODES[report.status.value])
 
 
 @explained
@@ -103,7 +106,7 @@ def sbom(
     from checks.sbom import check_sbom
     from console.report.contents import result_in_words
     from console.terminal.progress import Patience
-    from flows.opened import EXIT_CODES, image_limits, open_inventory
+    from flows.opened import image_limits, open_inventory
 
     settings = settings_from(home, policy)
     with (
@@ -115,7 +118,7 @@ def sbom(
         deliver(bom.document.decode(), output)
     for line in result_in_words(result, "see `pratique inspect --format json`"):
         typer.echo(line, err=True)
-    raise typer.Exit(EXIT_CODES[result.status])
+    raise typer.Exit(_EXIT_CODES[result.status.value])
 
 
 @explained
@@ -150,14 +153,13 @@ def vulns(
     from console.report.vulnerabilities import render_vulnerabilities
     from console.terminal.progress import Patience
     from flows.node import Node
-    from flows.opened import EXIT_CODES
     from flows.vulnerabilities import look_up
 
     node = Node.open(settings_from(home, policy))
     with Patience(f"still looking up {subject}", quiet=quiet):
         answer = look_up(node, subject, advisories.value if advisories else None)
     deliver(render_vulnerabilities(answer, output_format.value), output)
-    raise typer.Exit(EXIT_CODES[answer.status])
+    raise typer.Exit(_EXIT_CODES[answer.status.value])
 
 
 @explained

@@ -33,8 +33,8 @@ from checks.sbom.cyclonedx import write_document
 from checks.sbom.declared import read_listing
 from checks.sbom.model import Component, package_url
 from checks.vulnerabilities import check_vulnerabilities, look_up
-from pratique.clock import fixed_clock
 from pratique.digests import sha256_bytes
+from tests.assets.clocks import fixed_clock
 from tests.assets.images import LAYER, MadeImage
 from tests.benchmarks.debian_image import debian_layer, has_packages
 from tests.unit.checks.advisory_services import Service, serving

@@ -15,12 +15,13 @@ from pratique.digests import sha256_bytes
 from pratique.errors import CouldNotDecide
 from records import intoto, statements
 from records.admission_index import HEADER, AdmissionIndex
-from records.admissions import standing, validated_versions
+from records.admissions import standing
 from records.dsse import sign_statement
 from records.keys import NodeKey, load_or_create_key
 from records.ledger import Ledger
 from records.mark import Mark, RolledBack
 from records.statements import Action, Person, PolicyReference, ToolIdentity
+from tests.unit.records.admitted import validated_versions
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 ORIGIN, HERE = "node.example/ledger", "urn:pratique:node:node.example/ledger"

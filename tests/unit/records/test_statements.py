@@ -15,11 +15,11 @@ from checks.pinning import ValidatedVersion
 from pratique.digests import canonical_json, sha256_bytes
 from pratique.errors import InvalidInput
 from records import intoto, statements
-from records.admissions import validated_versions
 from records.dsse import sign_statement, verify_envelope
 from records.keys import NodeKey, load_or_create_key
 from records.ledger import Ledger
 from records.statements import Action, Person, PolicyReference, ToolIdentity
+from tests.unit.records.admitted import validated_versions
 
 NOW = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
 ONE, TWO = sha256_bytes(b"one"), sha256_bytes(b"two")

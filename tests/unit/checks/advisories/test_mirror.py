@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from checks.advisories import load
 from checks.advisories.mirror import Fetching, update
 from console.terminal.app import app
-from pratique.clock import fixed_clock
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import CouldNotDecide, UsageError
+from tests.assets.clocks import fixed_clock
 from tests.unit.checks.feeds import record, write_zip
 
 NOW = fixed_clock(datetime(2026, 7, 10, 12, tzinfo=UTC))

@@ -18,9 +18,9 @@ from checks.model_signatures import ModelTrust, check_model_signatures
 from checks.provenance import Identity, ManagedKey, Trust, TrustedRootFile
 from examples.signing.private_sigstore import Options, PrivateSigstore
 from examples.signing.services import new_key
-from pratique.clock import fixed_clock
 from pratique.digests import sha256_bytes
 from pratique.intake.image import ImageLimits, LayoutImage, open_image, read_inventory
+from tests.assets.clocks import fixed_clock
 from tests.assets.images import GZIP_LAYER, Item, MadeImage, entry, make_tar
 
 HashingConfig: Any = import_module("model_signing.hashing").Config

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from checks.interface import CheckResult, Level
 from checks.provenance import Identity, ManagedKey, SignatureFile, Trust, TrustedRootFile, check_provenance
 from examples.signing.private_sigstore import PrivateSigstore
-from pratique.clock import fixed_clock
 from pratique.digests import Digest, sha256_bytes
+from tests.assets.clocks import fixed_clock
 
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
 IMAGE = sha256_bytes(b"the manifest of the image")

@@ -18,9 +18,9 @@ from checks.interface import Evidence, Level, Status
 from checks.provenance import Identity, SignatureFile, Trust, TrustedRootFile, check_provenance
 from examples.signing.private_sigstore import Options
 from examples.signing.services import new_key, pem
-from pratique.clock import fixed_clock
 from pratique.digests import Digest, parse_digest, sha256_bytes
 from pratique.errors import CouldNotDecide, InvalidInput
+from tests.assets.clocks import fixed_clock
 from tests.unit.checks.provenance.bench import (
     IMAGE,
     ISSUER,

@@ -23,8 +23,8 @@ from checks.provenance.steps import StepFailed
 from checks.provenance.trust import CLAIMS
 from examples.signing.private_sigstore import Options
 from examples.signing.services import new_key, pem
-from pratique.clock import fixed_clock
 from pratique.errors import InvalidInput
+from tests.assets.clocks import fixed_clock
 from tests.unit.checks.provenance.bench import (
     BUILDER,
     IMAGE,

@@ -6,8 +6,8 @@ import pytest
 
 from checks.interface import Status
 from checks.provenance import Identity, SignatureFile, Trust, check_provenance
-from pratique.clock import fixed_clock
 from pratique.digests import Digest, sha256_bytes
+from tests.assets.clocks import fixed_clock
 from tests.unit.checks.provenance.bench import IMAGE, ISSUER, NOW, OTHER_IMAGE, SIGNER, Bench
 
 INDEX = sha256_bytes(b"the index of the image")

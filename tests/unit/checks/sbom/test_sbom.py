@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from checks.interface import CheckResult, Level, Status
 from checks.sbom import Bom, Origin, check_sbom, make_bom
 from checks.sbom.declared import read_declared
-from pratique.clock import fixed_clock
 from pratique.errors import InvalidInput
 from pratique.intake.image.model import FileEntry, Kind
+from tests.assets.clocks import fixed_clock
 from tests.unit.checks.inventories import image_of, inventory_of
 from tests.unit.checks.stores import MemoryStore
 

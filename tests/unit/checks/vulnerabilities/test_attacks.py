@@ -22,7 +22,7 @@ from checks.vulnerabilities import Waiver, check_vulnerabilities
 from checks.vulnerabilities.limits import MAX_VERSIONS, Limited, NotAsked
 from policies.model import Outcome, Policy
 from policies.verdict import decide
-from pratique.clock import fixed_clock
+from tests.assets.clocks import fixed_clock
 from tests.unit.checks.feeds import LOW, record, write_zip
 from tests.unit.checks.stores import MemoryStore
 

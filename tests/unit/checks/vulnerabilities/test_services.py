@@ -19,7 +19,7 @@ from checks.advisories.wire import Asking
 from checks.interface import CheckResult, Status
 from checks.sbom.model import Component
 from checks.vulnerabilities import check_vulnerabilities
-from pratique.clock import fixed_clock
+from tests.assets.clocks import fixed_clock
 from tests.unit.checks.advisory_services import Answer, Handler, Service, serving
 from tests.unit.checks.feeds import record, write_zip
 from tests.unit.checks.stores import MemoryStore

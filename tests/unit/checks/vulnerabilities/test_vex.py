@@ -21,9 +21,9 @@ from checks.vulnerabilities.vex import Adoption, read_vex
 from checks.vulnerabilities.waivers import Waiver
 from policies.load import load_policy
 from policies.sections.findings import AdvisorySection
-from pratique.clock import fixed_clock
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import InvalidInput
+from tests.assets.clocks import fixed_clock
 from tests.unit.checks.feeds import record, write_zip
 from tests.unit.checks.stores import MemoryStore
 

@@ -14,8 +14,8 @@ from checks.advisories import Severity, Snapshot, import_snapshot
 from checks.interface import CheckResult, Level, Status
 from checks.sbom.model import Component
 from checks.vulnerabilities import Waiver, check_vulnerabilities
-from pratique.clock import fixed_clock
 from pratique.errors import CouldNotDecide
+from tests.assets.clocks import fixed_clock
 from tests.unit.checks.feeds import LOW, record, write_zip
 from tests.unit.checks.stores import MemoryStore
 

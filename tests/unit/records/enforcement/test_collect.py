@@ -12,7 +12,6 @@ from checks.provenance.trust import Attestation, Identity, Trust, TrustedRootFil
 from examples.signing.private_sigstore import PrivateSigstore
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import InvalidInput
-from records.admissions import validated_versions
 from records.dsse import sign_statement
 from records.enforcement import SignatureForm
 from records.enforcement.collect import Collected, admitted_images, trusted_signers
@@ -21,6 +20,7 @@ from records.keys import NodeKey, load_or_create_key
 from records.ledger import Ledger
 from records.standing import Demand, check_admission
 from records.statements import Action, Person, PolicyReference, ToolIdentity, decision, vsa
+from tests.unit.records.admitted import validated_versions
 from tests.unit.records.enforcement.bench import NOW, REPOSITORY, digest
 
 ORIGIN = "node.example/ledger"
