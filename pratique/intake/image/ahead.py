@@ -20,31 +20,13 @@ class _Ahead(Steps):
     """What the thread has unpacked, in order; what went wrong there is raised here, at its place in the stream."""
 
     def __init__(self, unpacked: UnpackedLayer) -> None:
+        super().__init__()
         self._unpacked = unpacked
         self._ready: Queue[bytes] = Queue(_CHUNKS_AHEAD)
         self._stopped = Event()
-        self._buffer = b""
-        self._at = 0
         self._ended = False
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="unpack")
         self._digest = self._worker.submit(self._unpack)
-
-    def some(self, limit: int) -> bytes:
-        """Between 1 and `limit` bytes, whatever is at hand; empty at the end."""
-        if self._at >= len(self._buffer) and not self._ended:
-            self._buffer, self._at = self._ready.get(), 0
-            if not self._buffer:
-                self._ended = True
-                self._digest.result()
-        data = self._buffer[self._at : self._at + limit]
-        self._at += len(data)
-        return data
-
-    def finish(self) -> Digest:
-        """Read what is left and return the digest of everything unpacked."""
-        while self.some(_CHUNK):
-            pass
-        return self._digest.result()
 
     def close(self) -> None:
         """Stop the thread, wherever it is."""
@@ -55,6 +37,16 @@ class _Ahead(Steps):
             except Empty:
                 continue
         self._worker.shutdown()
+
+    def _next(self) -> bytes:
+        data = b"" if self._ended else self._ready.get()
+        if not data and not self._ended:
+            self._ended = True
+            self._digest.result()
+        return data
+
+    def _digest_of_all(self) -> Digest:
+        return self._digest.result()
 
     def _unpack(self) -> Digest:
         try:

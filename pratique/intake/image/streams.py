@@ -153,9 +153,31 @@ class Budget:
 class Steps(ABC):
     """Bytes that come in steps of whatever is at hand."""
 
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._at = 0
+
     @abstractmethod
+    def _next(self) -> bytes:
+        """The bytes that come next, however many; empty at the end."""
+
+    @abstractmethod
+    def _digest_of_all(self) -> Digest:
+        """Digest of everything, once the end has been reached."""
+
     def some(self, limit: int) -> bytes:
         """Between 1 and `limit` bytes, whatever is at hand; empty at the end."""
+        if self._at >= len(self._buffer):
+            self._buffer, self._at = self._next(), 0
+        data = self._buffer[self._at : self._at + limit]
+        self._at += len(data)
+        return data
+
+    def finish(self) -> Digest:
+        """Read what is left and return the digest of everything unpacked."""
+        while self.some(_CHUNK):
+            pass
+        return self._digest_of_all()
 
     def read(self, count: int) -> bytes:
         """Exactly `count` bytes, fewer only at the end."""
@@ -189,14 +211,13 @@ class UnpackedLayer(Steps):
     def __init__(
         self, blob: BinaryIO, *, packing: Packing, budget: Budget, where: str, verified: Digest | None = None
     ) -> None:
+        super().__init__()
         self._verified = verified if packing is Packing.NONE else None
         self._unpacking = unpacking(blob, packing, where=where)
         self._budget = budget
         self._where = where
         self._hash = hashlib.sha256()
-        self._buffer = b""
-        self._at = 0
-        self._refill()
+        self._buffer = self._next()
         if packing_of_bytes(self._buffer[:4]) is not Packing.NONE:
             raise InvalidInput(
                 "the layer is compressed although its media type says it is a plain tar"
@@ -207,24 +228,14 @@ class UnpackedLayer(Steps):
                 next_step=_AGAIN,
             )
 
-    def some(self, limit: int) -> bytes:
-        """Between 1 and `limit` bytes, whatever is at hand; empty at the end."""
-        if self._at >= len(self._buffer):
-            self._refill()
-        data = self._buffer[self._at : self._at + limit]
-        self._at += len(data)
+    def _next(self) -> bytes:
+        data = b""
+        while not data and not self._unpacking.ended:
+            data = self._unpacking.next()
+        self._budget.take_bytes(len(data), where=self._where)
+        if self._verified is None:
+            self._hash.update(data)
         return data
 
-    def finish(self) -> Digest:
-        """Read what is left and return the digest of everything unpacked."""
-        while self.some(_CHUNK):
-            pass
+    def _digest_of_all(self) -> Digest:
         return self._verified or Digest("sha256:" + self._hash.hexdigest())
-
-    def _refill(self) -> None:
-        self._buffer, self._at = b"", 0
-        while not self._buffer and not self._unpacking.ended:
-            self._buffer = self._unpacking.next()
-        self._budget.take_bytes(len(self._buffer), where=self._where)
-        if self._verified is None:
-            self._hash.update(self._buffer)
