@@ -92,7 +92,8 @@ def read_spec(path: Path | None) -> SandboxSpec:
     """The spec in `path` (YAML or JSON), the default one without a path; raises `InvalidInput` (`spec/invalid` …)."""
     if path is None:
         return SandboxSpec()
-    from pratique.bounds import load_yaml, read_bounded
+    from pratique.bounded_yaml import load_yaml
+    from pratique.bounds import read_bounded
     from pratique.forms import Place, hold, mistakes
 
     lines: dict[Place, int] = {}

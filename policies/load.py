@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from policies.model import Policy
 from policies.sections.trust import TrustCertificate, TrustIdentity, TrustKey
-from pratique.bounds import load_yaml, read_bounded
+from pratique.bounded_yaml import load_yaml
+from pratique.bounds import read_bounded
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import InvalidInput, UsageError
 from pratique.forms import Place, hold, mistakes

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from checks.interface import RISKS, CheckResult, Status
 from policies.rules import CHECKS
-from pratique.bounds import load_yaml, read_bounded
+from pratique.bounded_yaml import load_yaml
+from pratique.bounds import read_bounded
 
 REGISTER = Path(__file__).with_name("risks.yaml")
 _MAX_BYTES = 1 << 18

@@ -17,7 +17,7 @@ from typing import Any
 from examples.build import layers
 from examples.build.layout import ImageSettings, write_layout
 from examples.build.packages import fetch_wheels, python_tag, unpack
-from pratique.bounds import load_yaml
+from pratique.bounded_yaml import load_yaml
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 SUBMITTED = ("metadata", "test", "evidence", "docs", "submission.yaml")

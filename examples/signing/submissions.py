@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from examples.signing.private_sigstore import PrivateSigstore
 from policies.load import DEFAULT_POLICY
-from pratique.bounds import load_yaml
+from pratique.bounded_yaml import load_yaml
 from pratique.digests import Digest, sha256_bytes
 
 ISSUER = "https://idp.hospital.example"

@@ -16,7 +16,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pratique.bounds import MIB, load_yaml, open_regular, read_bounded, within
+from pratique.bounded_yaml import load_yaml
+from pratique.bounds import MIB, open_regular, read_bounded, within
 from pratique.digests import Digest, hex_of, sha256_bytes, sha256_json
 from pratique.errors import InvalidInput
 from pratique.forms import Place, hold, mistakes

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from examples.signing.submissions import NodeTrust
 from policies.load import DEFAULT_POLICY
-from pratique.bounds import load_yaml
+from pratique.bounded_yaml import load_yaml
 from sandbox.container import LABEL_STATE
 from sandbox.engine import Engine
 from sandbox.mounts import mounted_below

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pratique.bounds import MIB, load_yaml, read_bounded
+from pratique.bounded_yaml import load_yaml
+from pratique.bounds import MIB, read_bounded
 from pratique.digests import sha256_bytes
 from pratique.intake.manifest.guard import guard
 from pratique.intake.manifest.model import Manifest

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from policies.model import Policy
-from pratique.bounds import load_yaml
+from pratique.bounded_yaml import load_yaml
 
 GUIDE = Path(__file__).parents[3] / "docs" / "how-to" / "keep-advisories-fresh.md"
 BLOCKS = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)

@@ -8,7 +8,7 @@ from pathlib import Path
 from checks.provenance import Attestation, Identity
 from checks.provenance.trust import CLAIMS
 from policies.sections.trust import TrustSection
-from pratique.bounds import load_yaml
+from pratique.bounded_yaml import load_yaml
 
 GUIDE = Path(__file__).parents[3] / "docs" / "how-to" / "trust-signers.md"
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pratique.bounds import load_yaml, read_bounded, strict_json, within
+from pratique.bounded_yaml import load_yaml
+from pratique.bounds import read_bounded, strict_json, within
 from pratique.errors import InvalidInput
 
 ALIAS_BOMB = b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(

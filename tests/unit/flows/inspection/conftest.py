@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from flows.case import Case, open_case
 from flows.node import Node
 from policies.load import DEFAULT_POLICY
-from pratique.bounds import load_yaml
+from pratique.bounded_yaml import load_yaml
 from pratique.settings import Settings
 from sandbox.observe.helper_image import build_archive
 from tests.assets.submissions import TOOL, tiny_archive, write_submission
