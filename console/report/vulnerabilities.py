@@ -139,54 +139,44 @@ def as_statement(answer: LookedUp) -> dict[str, Any]:
             cause=answer.result.summary,
             next_step=next((finding.fix for finding in answer.result.findings if finding.fix), ""),
         )
-    moment = rfc3339(answer.asked)
-    results = [
-        {
-            "id": found["id"],
-            "severity": _severities(found),
-            "annotations": [
-                {
-                    "package": found["purl"] or found["component"],
-                    "aliases": found["aliases"],
-                    "decision": found["decision"],
-                    "fixed": found["fixed"],
-                    "waived": found["waived"],
-                    "vector": found["vector"],
-                    **_in_use(found),
-                }
-            ],
-        }
-        for found in answer.document.get("vulnerabilities", [])
-    ]
-    snapshots = answer.document["snapshots"]
     return {
         "_type": STATEMENT,
         "subject": [{"name": answer.name or "image", "digest": {"sha256": hex_of(answer.digest)}}],
         "predicateType": VULNS,
-        "predicate": {
-            "scanner": {
-                "uri": "https://pypi.org/project/pratique/",
-                "version": answer.result.version,
-                "db": {
-                    "uri": "https://osv.dev",
-                    "version": str(answer.result.measured("snapshot_digest") or ""),
-                    "lastUpdate": f"{min((s['taken'] for s in snapshots), default=moment[:10])}T00:00:00Z",
-                },
-                "result": results,
-            },
-            "metadata": {
-                "scanStartedOn": moment,
-                "scanFinishedOn": moment,
-                "annotations": [
-                    {
-                        "status": answer.status.value,
-                        "unidentified": answer.unidentified,
-                        "unchecked": answer.result.measured("unchecked"),
-                    }
-                ],
-            },
-        },
+        "predicate": _predicate(answer),
     }
+
+
+def _predicate(answer: LookedUp) -> dict[str, Any]:
+    moment = rfc3339(answer.asked)
+    taken = min((snapshot["taken"] for snapshot in answer.document["snapshots"]), default=moment[:10])
+    annotations = {
+        "status": answer.status.value,
+        "unidentified": answer.unidentified,
+        "unchecked": answer.result.measured("unchecked"),
+    }
+    return {
+        "scanner": {
+            "uri": "https://pypi.org/project/pratique/",
+            "version": answer.result.version,
+            "db": {
+                "uri": "https://osv.dev",
+                "version": str(answer.result.measured("snapshot_digest") or ""),
+                "lastUpdate": f"{taken}T00:00:00Z",
+            },
+            "result": [_scanned(found) for found in answer.document.get("vulnerabilities", [])],
+        },
+        "metadata": {"scanStartedOn": moment, "scanFinishedOn": moment, "annotations": [annotations]},
+    }
+
+
+def _scanned(found: dict[str, Any]) -> dict[str, Any]:
+    annotations = {
+        "package": found["purl"] or found["component"],
+        **{key: found[key] for key in ("aliases", "decision", "fixed", "waived", "vector")},
+        **_in_use(found),
+    }
+    return {"id": found["id"], "severity": _severities(found), "annotations": [annotations]}
 
 
 def _severities(found: dict[str, Any]) -> list[dict[str, str]]:

@@ -15,6 +15,26 @@ if TYPE_CHECKING:
     from flows.run import Finished
 
 
+InputsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="ID=VALUE",
+        help="ID=PATH or ID=VALUE, as the manifest names its inputs; again for more. Or a directory whose entries "
+        "are named so.",
+    ),
+]
+ImageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--image",
+        metavar="SOURCE",
+        help="Where the image lies, should the engine have lost it: an OCI layout, an archive, or "
+        "host/repository@sha256:….",
+    ),
+]
+
+
 @explained
 def run(
     tool: Annotated[str, typer.Argument(metavar="TOOL", help="The admitted tool: NAME, NAME@VERSION or NAME@sha256:…")],
@@ -22,15 +42,7 @@ def run(
         Path,
         typer.Option("--output", "-o", metavar="DIRECTORY", help="For its outputs; empty, or not there yet."),
     ],
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            metavar="ID=VALUE",
-            help="ID=PATH or ID=VALUE, as the manifest names its inputs; again for more. Or a directory whose entries "
-            "are named so.",
-        ),
-    ] = None,
+    inputs: InputsOption = None,
     person: Annotated[
         str,
         typer.Option(
@@ -40,15 +52,7 @@ def run(
     dataset: Annotated[
         str, typer.Option("--dataset", metavar="NAME", help="Which dataset; recorded under the node's salt.")
     ] = "",
-    image: Annotated[
-        str | None,
-        typer.Option(
-            "--image",
-            metavar="SOURCE",
-            help="Where the image lies, should the engine have lost it: an OCI layout, an archive, or "
-            "host/repository@sha256:….",
-        ),
-    ] = None,
+    image: ImageOption = None,
     home: HomeOption = None,
     policy: PolicyOption = None,
     output_format: PlainFormatOption = PlainFormat.HUMAN,

@@ -155,12 +155,30 @@ class CertificateAuthority:
         """A signing certificate for `identity` as vouched for by `issuer`, valid for some minutes from `at`.
 
         `claims` are further Fulcio extensions by the last arc of their OID (`raw_claims` the older ones, whose value
-        is the text itself), `sct_extensions` what static
-        certificate logs put into their timestamps. The rest is for forgers: another log key (`sct_key`), no SCT, a
-        second issuer, a second subject.
+        is the text itself), `sct_extensions` what static certificate logs put into their timestamps. The rest is for
+        forgers: another log key (`sct_key`), no SCT, a second issuer, a second subject.
         """
-        names = [_general_name(text) for text in (identity, also) if text]
-        builder = (
+        builder = self._unsigned(key, [text for text in (identity, also) if text], at, minutes, usage)
+        for oid, text in ((_ISSUER, issuer.encode()), (_ISSUER_V2, core.UTF8String(issuer_v2 or issuer).dump())):
+            builder = builder.add_extension(x509.UnrecognizedExtension(oid, text), critical=False)
+        values = {arc: core.UTF8String(text).dump() for arc, text in (claims or {}).items()}
+        values |= {arc: text.encode() for arc, text in (raw_claims or {}).items()}
+        for arc, value in values.items():
+            oid = ObjectIdentifier(f"1.3.6.1.4.1.57264.1.{arc}")
+            builder = builder.add_extension(x509.UnrecognizedExtension(oid, value), critical=False)
+        precertificate = builder.sign(self.intermediate.key, hashes.SHA256())
+        if not with_sct:
+            return precertificate
+        scts = self._sct_list(precertificate.tbs_certificate_bytes, at, sct_key or self.ct_key, sct_extensions)
+        return builder.add_extension(x509.UnrecognizedExtension(_SCT_LIST, scts), critical=False).sign(
+            self.intermediate.key, hashes.SHA256()
+        )
+
+    def _unsigned(
+        self, key: SigningKey, subjects: list[str], at: datetime, minutes: int, usage: ObjectIdentifier
+    ) -> x509.CertificateBuilder:
+        names = [_general_name(text) for text in subjects]
+        return (
             x509.CertificateBuilder()
             .subject_name(x509.Name([]))
             .issuer_name(self.intermediate.certificate.subject)
@@ -175,25 +193,6 @@ class CertificateAuthority:
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self.intermediate.key.public_key()), critical=False
             )
             .add_extension(x509.SubjectAlternativeName(names), critical=True)
-            .add_extension(x509.UnrecognizedExtension(_ISSUER, issuer.encode()), critical=False)
-            .add_extension(
-                x509.UnrecognizedExtension(_ISSUER_V2, core.UTF8String(issuer_v2 or issuer).dump()), critical=False
-            )
-        )
-        for arc, value in (claims or {}).items():
-            oid = ObjectIdentifier(f"1.3.6.1.4.1.57264.1.{arc}")
-            builder = builder.add_extension(
-                x509.UnrecognizedExtension(oid, core.UTF8String(value).dump()), critical=False
-            )
-        for arc, value in (raw_claims or {}).items():
-            oid = ObjectIdentifier(f"1.3.6.1.4.1.57264.1.{arc}")
-            builder = builder.add_extension(x509.UnrecognizedExtension(oid, value.encode()), critical=False)
-        precertificate = builder.sign(self.intermediate.key, hashes.SHA256())
-        if not with_sct:
-            return precertificate
-        scts = self._sct_list(precertificate.tbs_certificate_bytes, at, sct_key or self.ct_key, sct_extensions)
-        return builder.add_extension(x509.UnrecognizedExtension(_SCT_LIST, scts), critical=False).sign(
-            self.intermediate.key, hashes.SHA256()
         )
 
     def _sct_list(self, tbs: bytes, at: datetime, key: ec.EllipticCurvePrivateKey, extensions: bytes) -> bytes:

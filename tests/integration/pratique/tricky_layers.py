@@ -86,8 +86,11 @@ def white(name: bytes) -> bytes:
 
 def _cases(p: bytes) -> dict[str, list[Entries]]:
     """Every case below the directory `p`, lower layer first."""
-    long = p + b"l" * 120
-    deep = p + b"/".join([b"d" * 50] * 4)
+    return _hiding(p) | _linking(p) | _replacing(p) | _naming(p) | _of_headers(p) | _special(p)
+
+
+def _hiding(p: bytes) -> dict[str, list[Entries]]:
+    """Whiteouts."""
     return {
         "whiteout-file": [[block(p + b"a", b"1"), block(p + b"b", b"2")], [white(p + b".wh.a")]],
         "whiteout-folder": [[folder(p + b"d"), block(p + b"d/x", b"1")], [white(p + b".wh.d")]],
@@ -119,6 +122,12 @@ def _cases(p: bytes) -> dict[str, list[Entries]]:
         "whiteout-in-own-layer": [[block(p + b"a", b"1"), white(p + b".wh.a")]],
         "whiteout-of-opaque-name": [[block(p + b"a", b"1")], [white(p + b".wh..wh.a")]],
         "whiteout-hard-links": [[block(p + b"a", b"1")], [white(p + b".wh..wh.plnk")]],
+    }
+
+
+def _linking(p: bytes) -> dict[str, list[Entries]]:
+    """Hard and symbolic links."""
+    return {
         "hard-link": [[block(p + b"a", b"1"), block(p + b"h", kind=LINK, linkname=p + b"a")]],
         "hard-link-with-size": [[block(p + b"a", b"1"), block(p + b"h", kind=LINK, linkname=p + b"a", size=7)]],
         "hard-link-absolute": [[block(p + b"a", b"1"), block(p + b"h", kind=LINK, linkname=b"/" + p + b"a")]],
@@ -153,6 +162,12 @@ def _cases(p: bytes) -> dict[str, list[Entries]]:
             [block(p + b"s", kind=SYMLINK, linkname=b"/")],
             [block(p + b"s/escaped", b"2")],
         ],
+    }
+
+
+def _replacing(p: bytes) -> dict[str, list[Entries]]:
+    """One kind of entry in the place of another."""
+    return {
         "below-a-file": [[block(p + b"f", b"1")], [block(p + b"f/y", b"2")]],
         "folder-replaced-by-symlink": [
             [folder(p + b"d"), block(p + b"d/x", b"1"), folder(p + b"t")],
@@ -165,6 +180,12 @@ def _cases(p: bytes) -> dict[str, list[Entries]]:
         "file-twice": [[block(p + b"a", b"1"), block(p + b"a", b"22")]],
         "file-twice-by-other-spelling": [[block(p + b"a", b"1"), block(p + b"./a", b"22")]],
         "file-then-link": [[block(p + b"a", b"1"), block(p + b"a", kind=SYMLINK, linkname=b"b")]],
+    }
+
+
+def _naming(p: bytes) -> dict[str, list[Entries]]:
+    """Names that are unusual, or lead elsewhere."""
+    return {
         "case-differs": [[block(p + b"a", b"1"), block(p + b"A", b"22")]],
         "unicode-forms-differ": [[block(p + "é".encode(), b"1"), block(p + "e\u0301".encode(), b"22")]],
         "dot-in-front": [[block(b"./" + p + b"a", b"1")]],
@@ -179,6 +200,14 @@ def _cases(p: bytes) -> dict[str, list[Entries]]:
         "spaces": [[block(p + b" a ", b"1"), block(p + b"b ", b"2")]],
         "file-with-trailing-slash": [[block(p + b"a/", b"")]],
         "file-with-trailing-slash-and-data": [[block(p + b"a/", b"1")]],
+    }
+
+
+def _of_headers(p: bytes) -> dict[str, list[Entries]]:
+    """Headers of old and new dialects, and headers before headers."""
+    long = p + b"l" * 120
+    deep = p + b"/".join([b"d" * 50] * 4)
+    return {
         "old-folder-with-trailing-slash": [[block(p + b"d/", kind=b"\0", magic=bytes(8))]],
         "old-file": [[block(p + b"a", b"1", b"\0", magic=bytes(8))]],
         "contiguous-file": [[block(p + b"a", b"1", b"7")]],
@@ -221,6 +250,12 @@ def _cases(p: bytes) -> dict[str, list[Entries]]:
                 block(p + b"a", b"0\n".ljust(512, b"\0")),
             ]
         ],
+    }
+
+
+def _special(p: bytes) -> dict[str, list[Entries]]:
+    """Devices, attributes of overlays, and what is no whole archive."""
+    return {
         "gnu-sparse": [[block(p + b"a", b"", b"S", magic=GNU)]],
         "size-in-base-256": [[block(p + b"a", b"1", binary=True)]],
         "large-owner": [[block(p + b"a", b"1", owner=0o7777777 + 5)]],

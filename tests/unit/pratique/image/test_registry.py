@@ -21,12 +21,7 @@ from tests.unit.pratique.image.fake_registries import (
     two_layers,
 )
 
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A registry that does not answer is asked again at once."""
-    monkeypatch.setattr("pratique.intake.image.registry_http._PAUSES", (0, 0))
-    monkeypatch.setattr("pratique.intake.image.registry._RESUMES", (0, 0))
+pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 def test_an_image_is_pulled_by_digest(tmp_path: Path) -> None:

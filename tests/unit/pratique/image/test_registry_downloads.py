@@ -28,11 +28,7 @@ TOKEN = Credentials(identity_token="r3fresh")
 USER = Credentials("node", "s3cret")
 
 
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A registry that does not answer is asked again at once."""
-    monkeypatch.setattr("pratique.intake.image.registry_http._PAUSES", (0, 0))
-    monkeypatch.setattr("pratique.intake.image.registry._RESUMES", (0, 0, 0))
+pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 # --- resuming --------------------------------------------------------------------------------------------------------
