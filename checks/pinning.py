@@ -7,13 +7,13 @@ digest is a substitution (or a mistake that looks like one) and fails; everythin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from checks.interface import CheckResult, Finding, Level, Measurement, status_of
 from pratique.digests import Digest
 
 CHECK = "pinning"
-VERSION = "1"
+VERSION = "2"
 _RISKS = ("G3",)
 
 
@@ -25,23 +25,51 @@ class ValidatedVersion:
     version: str
     image_digest: Digest
     entry: int
+    config_digest: Digest | None = field(default=None, compare=False)
 
 
-def check_pinning(name: str, version: str, image_digest: Digest, known: Sequence[ValidatedVersion]) -> CheckResult:
+@dataclass(frozen=True)
+class TakenBack:
+    """That this node took an image back, as this tool and version, and has not admitted it since; `entry` says so."""
+
+    name: str
+    version: str
+    entry: int
+    when: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        said = f": {self.reason}" if self.reason else ""
+        return f"as {self.name} {self.version} on {self.when} (ledger entry {self.entry}){said}"
+
+
+def check_pinning(
+    name: str,
+    version: str,
+    image_digest: Digest,
+    known: Sequence[ValidatedVersion],
+    *,
+    config_digest: Digest | None = None,
+    taken_back: TakenBack | None = None,
+) -> CheckResult:
     """Compare `image_digest` with the validated versions in `known`, of which a later one replaces an earlier one.
 
     Measurement `relation`: `new` (tool), `new-version`, `same` or `substituted`. Names are compared without case and
-    surrounding space, so that `Lesion-Segmenter` cannot pass for a new tool beside `lesion-segmenter`.
+    surrounding space, so that `Lesion-Segmenter` cannot pass for a new tool beside `lesion-segmenter`. Of the same
+    config is the same image, packed once more. An image that was `taken_back` here gets a warning: whether it may come
+    back is for people to say.
     """
     of_tool = {_key(item.version): item for item in known if _key(item.name) == _key(name)}
     pinned = of_tool.get(_key(version))
-    elsewhere = [item for item in known if item.image_digest == image_digest and _key(item.name) != _key(name)]
+    elsewhere = [item for item in known if _is_of(item, image_digest, config_digest) and _key(item.name) != _key(name)]
     if pinned is None:
         relation = "new-version" if of_tool else "new"
     else:
         relation = "same" if pinned.image_digest == image_digest else "substituted"
     finding = _finding(relation, name, version, image_digest, pinned)
     findings = [finding, *(_known_as(item) for item in elsewhere[-1:])]
+    if taken_back is not None:
+        findings.append(_withdrawn(taken_back))
     inputs = {"image": str(image_digest), **({"validated": str(pinned.image_digest)} if pinned else {})}
     return CheckResult(
         check=CHECK,
@@ -84,6 +112,21 @@ def _known_as(item: ValidatedVersion) -> Finding:
         fix="Submit it under that name, or say why one image has two names.",
         risks=_RISKS,
     )
+
+
+def _withdrawn(taken_back: TakenBack) -> Finding:
+    return Finding(
+        rule_id=f"{CHECK}/withdrawn-here",
+        level=Level.WARNING,
+        message=f"This very image was withdrawn here {taken_back}",
+        fix="Mend what it was withdrawn for and submit new bytes. To admit these all the same, everybody who decides "
+        "must say so: pratique admit RUN --despite-withdrawal.",
+        risks=_RISKS,
+    )
+
+
+def _is_of(item: ValidatedVersion, image: Digest, config: Digest | None) -> bool:
+    return item.image_digest == image or (config is not None and item.config_digest == config)
 
 
 def _key(text: str) -> str:

@@ -55,6 +55,27 @@ def require_admissible(node: Node, history: History) -> None:
     require_not_withdrawn_elsewhere(node, inspected.tool.image_digest)
 
 
+def overruled_withdrawal(node: Node, tool: ToolIdentity, *, despite: bool) -> int | None:
+    """Entry of this node's own withdrawal of the image, which the person overrules; None where there is none.
+
+    Raises `Refused` for a withdrawal that they do not overrule, `UsageError` where there is none to overrule.
+    """
+    taken_back = node.taken_back(tool.image_digest, tool.config_digest)
+    if taken_back is None and despite:
+        raise UsageError(
+            "this node has not withdrawn the image, or has admitted it again since",
+            next_step="decide without --despite-withdrawal",
+        )
+    if taken_back is not None and not despite:
+        raise Refused(
+            f"this node withdrew the very image of {tool.name} {tool.version}",
+            cause=str(taken_back),
+            next_step="submit new bytes with what it was withdrawn for mended; or, where the withdrawal no longer "
+            "holds, say so: --despite-withdrawal, with why in --reason",
+        )
+    return taken_back.entry if taken_back is not None else None
+
+
 def require_same_image(node: Node, tool: ToolIdentity) -> None:
     """What the pinning check asked, asked again now: another run of this version may have been admitted since."""
     for known in node.validated():
@@ -68,13 +89,13 @@ def require_same_image(node: Node, tool: ToolIdentity) -> None:
             )
 
 
-def require_other_person(node: Node, history: History, person: Person) -> None:
+def require_other_person(node: Node, history: History, person: Person, overruled: int | None) -> None:
     """Raise `NotAuthorised` for the submitter, and for somebody who has decided on this run."""
     if _is_submitter(node, history, person.identity):
         raise NotAuthorised(
             f"{person.identity} submitted this tool, so somebody else must decide", next_step="ask a colleague"
         )
-    if any(person_key(one.person) == person_key(person.identity) for one in counting(node, history)):
+    if any(person_key(one.person) == person_key(person.identity) for one in counting(node, history, overruled)):
         raise NotAuthorised(
             f"{person.identity} has decided already; a second voice must be another person's",
             next_step="let another person decide",
@@ -95,8 +116,8 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).strip().casefold()
 
 
-def counting(node: Node, history: History) -> list[Decided]:
-    """Decisions to admit this run that count under the policy in force, now."""
+def counting(node: Node, history: History, overruled: int | None) -> list[Decided]:
+    """Decisions to admit this run, overruling this withdrawal, that count under the policy in force, now."""
     approvals = node.policy.policy.approvals
     found = []
     for one in history.of(Action.ADMIT):
@@ -106,7 +127,7 @@ def counting(node: Node, history: History) -> list[Decided]:
         except (NotAuthorised, UsageError):
             continue
         own = _is_submitter(node, history, one.person)
-        if not own and (one.expires is None or one.expires > node.clock()):
+        if not own and one.despite == overruled and (one.expires is None or one.expires > node.clock()):
             found.append(one)
     return found
 

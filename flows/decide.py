@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from flows.admissible import counting, missing, require_admissible, require_other_person
+from flows.admissible import counting, missing, overruled_withdrawal, require_admissible, require_other_person
 from flows.inspected import Decided, History, Inspected, history_of
 from flows.node import Node, has_ledger
 from flows.roles import authorise
@@ -25,7 +25,6 @@ from records.intoto import Descriptor, descriptor
 from records.statements import DECISION, Action, Person, PolicyReference, ToolIdentity, decision, vsa
 
 if TYPE_CHECKING:
-    from records.admissions import AdmittedVersion
     from records.keys import NodeKey, Verifier
 
 
@@ -50,22 +49,26 @@ class Admission:
     """Who must still decide, in words."""
 
 
-def admit(node: Node, run_id: str, given: Decision, *, until: datetime | None = None) -> Admission:
+def admit(
+    node: Node, run_id: str, given: Decision, *, until: datetime | None = None, despite: bool = False
+) -> Admission:
     """Admit the tool that `run_id` inspected, until `until` (without it: as long as the policy lets it).
 
-    What counts is the ledger, not the report file. Raises `UsageError` for a run that the ledger does not know,
-    `Refused` where it cannot be admitted (its verdict, another policy since, refused, withdrawn, another image under
-    its version), `NotAuthorised` for the submitter, for somebody without that role, and for somebody who has decided.
+    What counts is the ledger, not the report file. An image that this node withdrew before comes back only where
+    everybody who decides says so (`despite`). Raises `UsageError` for a run that the ledger does not know, `Refused`
+    where it cannot be admitted (its verdict, another policy since, refused, withdrawn, another image under its
+    version), `NotAuthorised` for the submitter, for somebody without that role, and for somebody who has decided.
     """
     history_of(node, run_id)  # a run that nobody knows makes no ledger
-    return node.settled(lambda size: _admit(node, run_id, given, until, size))
+    return node.settled(lambda size: _admit(node, run_id, given, until, size, despite=despite))
 
 
-def _admit(node: Node, run_id: str, given: Decision, until: datetime | None, size: int) -> Admission:
+def _admit(node: Node, run_id: str, given: Decision, until: datetime | None, size: int, *, despite: bool) -> Admission:
     history = history_of(node, run_id)
     person = _authorise(node, Action.ADMIT, given)
     require_admissible(node, history)
-    require_other_person(node, history, person)
+    overruled = overruled_withdrawal(node, history.inspected.tool, despite=despite)
+    require_other_person(node, history, person, overruled)
     moment = node.clock()
     latest = moment + node.policy.policy.admissions.valid_for
     if until is not None and not moment < until <= latest:
@@ -74,11 +77,11 @@ def _admit(node: Node, run_id: str, given: Decision, until: datetime | None, siz
             cause=f"{until:%Y-%m-%d}; the policy allows {latest:%Y-%m-%d}",
             next_step="choose another day with --until, or leave it out",
         )
-    signed = _signed_decision(node, history, Action.ADMIT, given, person, moment, until)
+    signed = _signed_decision(node, history, Action.ADMIT, given, person, moment, until, overruled)
     mine = Decided(
         Action.ADMIT, person.identity, person.organisation, moment, until, sha256_bytes(signed), _verifiers(given.key)
     )
-    decided = [*counting(node, history), mine]
+    decided = [*counting(node, history, overruled), mine]
     lacking = missing(node.policy.policy.approvals.admit, decided)
     if lacking:
         node.append(signed, after=size)
@@ -104,7 +107,7 @@ def refuse(node: Node, run_id: str, given: Decision) -> ToolIdentity:
             next_step=f"take that back: pratique withdraw {tool.name}@{tool.version} --reason …",
         )
     moment = node.clock()
-    signed = _signed_decision(node, history, Action.REFUSE, given, person, moment, None)
+    signed = _signed_decision(node, history, Action.REFUSE, given, person, moment)
     summary = _summary(node, history.inspected, [sha256_bytes(signed)], moment, passed=False)
     node.append(signed, sign_statement(summary, node.key))
     return tool
@@ -113,31 +116,37 @@ def refuse(node: Node, run_id: str, given: Decision) -> ToolIdentity:
 def withdraw(node: Node, tool: str, given: Decision) -> tuple[ToolIdentity, ...]:
     """Take back every admission of `tool` (`NAME`, `NAME@VERSION` or `NAME@sha256:…`); one person is enough.
 
+    What is taken back is an image, so its admissions under other names and versions go with it; these come last.
     Raises `UsageError` where none stands, `NotAuthorised` for somebody without that role.
     """
     wanted = parse_tool(tool)
     person = _authorise(node, Action.WITHDRAW, given)
-    found = _standing(node, wanted)
-    if not found:
-        raise UsageError(
-            f"no admission of {tool[:200]} stands",
-            next_step="`pratique log show` lists what was admitted and withdrawn",
-        )
-    moment = node.clock()
-    tools = tuple(ToolIdentity(one.name, one.version, one.image_digest) for one in found)
-    statements = [
-        decision(one, Action.WITHDRAW, person=person, reason=given.reason, decided=moment)
-        for one in dict.fromkeys(tools)
-    ]
-    node.append(*(_sign(node, statement, given.key) for statement in statements))
-    return tuple(dict.fromkeys(tools))
-
-
-def _standing(node: Node, wanted: ToolName) -> list[AdmittedVersion]:
     if not has_ledger(node.settings):
-        return []
-    node.head()
-    return [one for one in node.admissions.of_tool(wanted.name) if one.taken_back is None and wanted.means(one)]
+        raise _none_stands(tool)
+    return node.settled(lambda size: _withdraw(node, wanted, given, person, size))
+
+
+def _withdraw(node: Node, wanted: ToolName, given: Decision, person: Person, size: int) -> tuple[ToolIdentity, ...]:
+    there = [one for one in node.admissions.everything() if one.taken_back is None]
+    meant = [one for one in there if wanted.means(one)]
+    if not meant:
+        raise _none_stands(str(wanted))
+    images = frozenset[Digest]().union(*(one.images for one in meant))
+    found = meant + [one for one in there if one.images & images and one not in meant]
+    moment = node.clock()
+    tools = tuple(
+        dict.fromkeys(ToolIdentity(one.name, one.version, one.image_digest, one.config_digest) for one in found)
+    )
+    statements = [decision(one, Action.WITHDRAW, person=person, reason=given.reason, decided=moment) for one in tools]
+    node.append(*(_sign(node, statement, given.key) for statement in statements), after=size)
+    return tools
+
+
+def _none_stands(tool: str) -> UsageError:
+    return UsageError(
+        f"no admission of {tool[:200]} stands",
+        next_step="`pratique log show` lists what was admitted and withdrawn",
+    )
 
 
 def _authorise(node: Node, action: Action, given: Decision) -> Person:
@@ -162,7 +171,8 @@ def _signed_decision(
     given: Decision,
     person: Person,
     moment: datetime,
-    until: datetime | None,
+    until: datetime | None = None,
+    overruled: int | None = None,
 ) -> bytes:
     inspected = history.inspected
     statement = decision(
@@ -174,6 +184,7 @@ def _signed_decision(
         run_id=inspected.run_id,
         inspection=_named_inspection(inspected),
         expires=until,
+        despite=overruled,
     )
     return _sign(node, statement, given.key)
 

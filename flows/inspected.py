@@ -11,7 +11,7 @@ from flows.node import Node, has_ledger
 from flows.roles import verifiers_of
 from pratique.digests import Digest, hex_of, parse_digest, sha256_bytes
 from pratique.errors import InvalidInput, UsageError
-from records.admissions import moment_of
+from records.admissions import images_of, moment_of
 from records.dsse import open_envelope
 from records.intoto import Descriptor, descriptor
 from records.keys import Verifier
@@ -45,6 +45,8 @@ class Decided:
     expires: datetime | None
     digest: Digest
     signers: tuple[Verifier, ...]
+    despite: int | None = None
+    """Entry of the withdrawal that it overrules."""
 
 
 @dataclass
@@ -122,10 +124,12 @@ def _take_in(history: History, signed: _Signed, run_id: str) -> None:
                 moment_of(expires) if expires is not None else None,
                 signed.digest,
                 signed.signers,
+                predicate.get("despiteWithdrawal"),
             )
         )
     elif kind == DECISION and predicate.get("decision") == Action.WITHDRAW:
-        if _image(signed.statement) == history.inspected.tool.image_digest:
+        tool = history.inspected.tool
+        if images_of(signed.statement) & {tool.image_digest, tool.config_digest}:
             history.withdrawn = signed.entry
     elif kind == WITHDRAWAL_LIST:
         digest = hex_of(history.inspected.tool.image_digest)

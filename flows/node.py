@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from checks.pinning import ValidatedVersion
+from checks.pinning import TakenBack, ValidatedVersion
 from policies.load import LoadedPolicy, load_policy
 from pratique.bounds import read_bounded
 from pratique.clock import Clock, system_clock
@@ -20,6 +20,7 @@ from records.store import Store
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pratique.digests import Digest
     from records.admission_index import AdmissionIndex
     from records.checkpoint import Checkpoint
     from records.keys import NodeKey, Verifier
@@ -155,6 +156,16 @@ class Node:
             return ()
         self.head()
         return tuple(standing(self.admissions.everything()))
+
+    def taken_back(self, *images: Digest | None) -> TakenBack | None:
+        """How this node last took back the image with these digests (manifest, config), where it has not admitted it
+        since; raises `CouldNotDecide`."""
+        from records.withdrawals import taken_back
+
+        if not has_ledger(self.settings):
+            return None
+        self.head()
+        return taken_back(self.ledger, frozenset(one for one in images if one is not None))
 
     def _mark_of(self, ledger: LedgerReader) -> Mark:
         from records.mark import Mark

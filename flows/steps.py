@@ -112,8 +112,15 @@ def _provenance(case: Case) -> CheckResult:
 def _pinning(case: Case) -> CheckResult:
     from checks.pinning import check_pinning
 
-    tool = case.submission.document.tool
-    return check_pinning(tool.name, tool.version, case.image.manifest_digest, case.node.validated())
+    tool, image, config = case.submission.document.tool, case.image.manifest_digest, case.image.config_digest
+    return check_pinning(
+        tool.name,
+        tool.version,
+        image,
+        case.node.validated(),
+        config_digest=config,
+        taken_back=case.node.taken_back(image, config),
+    )
 
 
 def _image(case: Case) -> CheckResult:

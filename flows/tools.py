@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pratique.digests import Digest, parse_digest
 from pratique.errors import InvalidInput, UsageError
 from records.admissions import AdmittedVersion
+from records.statements import ToolIdentity
 
 _NAME = re.compile(r"(?=.{1,100}$)[a-z0-9]+([._-][a-z0-9]+)*", re.ASCII)
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}", re.ASCII)
@@ -24,8 +25,8 @@ class ToolName:
     def __str__(self) -> str:
         return f"{self.name}@{self.version or self.image}" if self.version or self.image else self.name
 
-    def means(self, known: AdmittedVersion) -> bool:
-        """Whether an admission is of what is meant."""
+    def means(self, known: AdmittedVersion | ToolIdentity) -> bool:
+        """Whether an admission, or a tool, is of what is meant."""
         return (
             known.name == self.name
             and self.version in (None, known.version)

@@ -269,14 +269,22 @@ def _plain(version: AdmittedVersion) -> dict[str, Any]:
         "place": version.resource_uri,
         "expires": rfc3339(version.expires) if version.expires else None,
         "takenBack": version.taken_back,
+        "config": version.config_digest,
     }
 
 
 def _parsed(item: dict[str, Any]) -> AdmittedVersion:
     expires: datetime | None = moment_of(item["expires"]) if item["expires"] is not None else None
-    digest = parse_digest(item["image"])
+    config = parse_digest(item["config"]) if item["config"] is not None else None
     return AdmittedVersion(
-        item["name"], item["version"], digest, item["entry"], item["place"], expires, item["takenBack"]
+        item["name"],
+        item["version"],
+        parse_digest(item["image"]),
+        item["entry"],
+        item["place"],
+        expires,
+        item["takenBack"],
+        config,
     )
 
 

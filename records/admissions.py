@@ -35,11 +35,17 @@ class AdmittedVersion:
     expires: datetime | None = None
     taken_back: int | None = None
     """Entry of the withdrawal (or of the failed verification) that took it back."""
+    config_digest: Digest | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
         """What a later admission must share to take the place of this one."""
         return self.name, self.version, self.resource_uri
+
+    @property
+    def images(self) -> frozenset[Digest]:
+        """Digests that the same image has, packed once more or not: its manifest's and its config's."""
+        return frozenset(one for one in (self.image_digest, self.config_digest) if one is not None)
 
 
 @dataclass(frozen=True)
@@ -83,15 +89,15 @@ class Admissions:
 
     def _admit(self, entry: int, statement: dict[str, Any], expires: datetime | None) -> None:
         place = str(statement["predicate"].get("resourceUri"))
-        for name, version, digest in _subjects(statement):
-            admitted = AdmittedVersion(name, version, digest, entry, place, expires)
+        for name, version, digest, config in _subjects(statement):
+            admitted = AdmittedVersion(name, version, digest, entry, place, expires, config_digest=config)
             self._known[admitted.key] = admitted
 
     def _take_in_list(self, entry: int, statement: dict[str, Any]) -> tuple[AdmittedVersion, ...]:
         listed = _known_list(statement["predicate"])
         if listed is not None:
             self.lists[listed.origin] = listed
-        images = {digest for _, _, digest in _subjects(statement)}
+        images = {digest for _, _, digest, _ in _subjects(statement)}
         return self._mark(entry, [one for one in self._known.values() if one.image_digest in images])
 
     def all(self) -> list[AdmittedVersion]:
@@ -99,7 +105,7 @@ class Admissions:
         return [self._known[key] for key in sorted(self._known)]
 
     def _take_back(self, entry: int, statement: dict[str, Any]) -> tuple[AdmittedVersion, ...]:
-        named = set(_subjects(statement))
+        named = {(name, version, digest) for name, version, digest, _ in _subjects(statement)}
         return self._mark(
             entry, [one for one in self._known.values() if (one.name, one.version, one.image_digest) in named]
         )
@@ -126,7 +132,7 @@ def standing(
         if version.taken_back is None and not elsewhere and not expired:
             last[version.name, version.version] = version
     return [
-        ValidatedVersion(found.name, found.version, found.image_digest, found.entry)
+        ValidatedVersion(found.name, found.version, found.image_digest, found.entry, found.config_digest)
         for _, found in sorted(last.items())
     ]
 
@@ -173,14 +179,24 @@ def _known_list(predicate: dict[str, Any]) -> KnownList | None:
     return KnownList(origin, size, root, moment_of(predicate.get("issuedOn")), digest)
 
 
-def _subjects(statement: dict[str, Any]) -> Iterator[tuple[str, str, Digest]]:
-    """The tools that a statement is about; a subject without name, version or SHA-256 is none."""
+def images_of(statement: dict[str, Any]) -> frozenset[Digest]:
+    """The digests, of manifests and configs, of the images that a statement is about."""
+    return frozenset(one for _, _, *digests in _subjects(statement) for one in digests if one is not None)
+
+
+def _subjects(statement: dict[str, Any]) -> Iterator[tuple[str, str, Digest, Digest | None]]:
+    """Name, version, image and, where it is stated, config of the tools that a statement is about.
+
+    A subject without name, version or SHA-256 is none.
+    """
     for subject in statement["subject"]:
         name, annotations = subject.get("name"), subject.get("annotations")
-        version = annotations.get("version") if isinstance(annotations, dict) else None
+        stated = annotations if isinstance(annotations, dict) else {}
+        version, config = stated.get("version"), stated.get("configDigest")
         try:
             digest = parse_digest(f"sha256:{subject['digest'].get('sha256')}")
+            config = parse_digest(config) if config is not None else None
         except InvalidInput:
             continue
         if isinstance(name, str) and isinstance(version, str):
-            yield name, version, digest
+            yield name, version, digest, config

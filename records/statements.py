@@ -204,8 +204,12 @@ def decision(
     run_id: str = "",
     inspection: Descriptor | None = None,
     expires: datetime | None = None,
+    despite: int | None = None,
 ) -> Statement:
-    """What a person said of `tool`: who, for whom, when, why and until when; raises `InvalidInput` without a reason."""
+    """What a person said of `tool`: who, for whom, when, why and until when; raises `InvalidInput` without a reason.
+
+    `despite` is the entry of the withdrawal of the same image that the person knows of and overrules.
+    """
     if not reason.strip():
         raise InvalidInput(
             "a decision needs a reason", rule="statement/reason", next_step="Say why with --reason; it is recorded."
@@ -216,7 +220,12 @@ def decision(
         "reason": reason,
         "decidedOn": rfc3339(decided),
     }
-    optional = {"runId": run_id, "inspection": inspection, "expires": rfc3339(expires) if expires else None}
+    optional = {
+        "runId": run_id,
+        "inspection": inspection,
+        "expires": rfc3339(expires) if expires else None,
+        "despiteWithdrawal": despite,
+    }
     predicate |= _present(optional)
     return statement([tool.subject()], DECISION, predicate)
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from checks.pinning import TakenBack
 from pratique.bounds import strict_json
 from pratique.clock import rfc3339
 from pratique.digests import Digest, canonical_json, parse_digest
 from pratique.errors import InvalidInput, Refused
-from records.admissions import LONG_AGO, Admissions, moment_of, signed_statements
+from records.admissions import LONG_AGO, Admissions, images_of, moment_of, signed_statements
 from records.checkpoint import Checkpoint, parse_checkpoint
 from records.keys import NodeKey, Verifier
 from records.merkle import leaf_hash, root_of
@@ -28,6 +29,7 @@ from records.statements import DECISION, VSA
 
 MAX_LIST_BYTES = 16 << 20
 _MAX_LINE_BYTES = 4096
+_MAX_REASON = 500
 _MAX_NAME, _MAX_VERSION = 200, 200
 """Bytes; so that fifty of them fit into one entry of the ledger that takes the list in."""
 
@@ -115,6 +117,24 @@ def withdrawals_of(ledger: LedgerReader, verifiers: Sequence[Verifier] | None = 
             if moment is not None and key not in seen:
                 seen.add(key)
                 yield Withdrawal(entry, *key, max(moment, admitted.get(one.entry, moment)))
+
+
+def taken_back(ledger: LedgerReader, images: frozenset[Digest]) -> TakenBack | None:
+    """How the ledger's own node last took back an image with one of these digests (of manifest or config).
+
+    None where it never did, or admitted the image again since.
+    """
+    admissions, found = Admissions(), None
+    for entry, statement in signed_statements(ledger):
+        predicate, moment = statement["predicate"], withdrawn_on(statement)
+        for one in admissions.take_in(entry, statement):
+            if moment is not None and one.images & images:
+                reason = str(predicate.get("reason", ""))[:_MAX_REASON]
+                found = TakenBack(one.name, one.version, entry, rfc3339(moment), reason)
+        admitted = statement["predicateType"] == VSA and predicate.get("verificationResult") == "PASSED"
+        if admitted and images_of(statement) & images:
+            found = None
+    return found
 
 
 def withdrawn_on(statement: dict[str, Any]) -> datetime | None:

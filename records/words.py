@@ -60,9 +60,9 @@ def _admitted(predicate: Mapping[str, Any], tool: str) -> Words:
 def _decided(predicate: Mapping[str, Any], tool: str) -> Words:
     person, run = predicate["person"], predicate.get("runId", "")
     who = ", ".join(part for part in (person["identity"], person["organisation"]) if part)
-    return Words(
-        predicate["decidedOn"], f"says {predicate['decision']}", tool, who + (f", of run {run}" if run else "")
-    )
+    despite = predicate.get("despiteWithdrawal")
+    more = (f", of run {run}" if run else "") + (f", despite the withdrawal in entry {despite}" if despite else "")
+    return Words(predicate["decidedOn"], f"says {predicate['decision']}", tool, who + more)
 
 
 def _ran(predicate: Mapping[str, Any], _: str) -> Words:

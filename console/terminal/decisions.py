@@ -59,6 +59,13 @@ def admit(
         ),
     ] = None,
     key: Key = None,
+    despite_withdrawal: Annotated[
+        bool,
+        typer.Option(
+            "--despite-withdrawal",
+            help="Admit an image that this node withdrew before; signed and recorded with the reason.",
+        ),
+    ] = False,
     push: Annotated[
         bool, typer.Option("--push", help="Attach the admission to the image in the registry it came from.")
     ] = False,
@@ -69,12 +76,14 @@ def admit(
 
     With the last decision that the policy asks for, the signed admission (VSA) goes into the ledger. Only a run whose
     verdict is admit, under the policy in force, can be admitted, and the submitter cannot admit their own tool (exit
-    code 4). Where the policy asks for several persons, each of them decides; until then it exits with 3.
+    code 4). Where the policy asks for several persons, each of them decides; until then it exits with 3. An image that
+    this node withdrew before, whatever its name, is refused unless each of them says `--despite-withdrawal`.
     """
     from flows.decide import admit as run_admit
 
     node = _node(home, policy)
-    admission = run_admit(node, run, _decision(person, organisation, reason, key), until=_end_of(until))
+    given = _decision(person, organisation, reason, key)
+    admission = run_admit(node, run, given, until=_end_of(until), despite=despite_withdrawal)
     tool = admission.tool
     if admission.entry is None or admission.expires is None:
         typer.echo(f"recorded; {tool.name} {tool.version} is not admitted yet: the policy asks for {admission.missing}")
@@ -121,12 +130,16 @@ def withdraw(
 ) -> None:
     """Take admissions back at once; one person is enough.
 
-    The node runs the tool no more from the next run on. Exits with 0 when that is recorded, 2 when no admission stands.
+    Admissions of the same image under other names and versions are taken back as well, and named. The node runs the
+    tool no more from the next run on. Exits with 0 when that is recorded, 2 when no admission stands.
     """
     from flows.decide import withdraw as run_withdraw
+    from flows.tools import parse_tool
 
+    wanted = parse_tool(tool)
     for taken in run_withdraw(_node(home, policy), tool, _decision(person, organisation, reason, key)):
-        typer.echo(f"withdrew {taken.name} {taken.version}, {taken.image_digest}")
+        also = "" if wanted.means(taken) else ", since it is the same image"
+        typer.echo(f"withdrew {taken.name} {taken.version}, {taken.image_digest}{also}")
 
 
 @key_app.callback()

@@ -37,9 +37,9 @@ class Federation:
         self.hub.later(**span)
         self.node.later(**span)
 
-    def admitted(self, image: str = "one", **fields: Any) -> Papers:
+    def admitted(self, image: str = "one", *, despite: bool = False, **fields: Any) -> Papers:
         """The hub admits a tool to the federation."""
-        admit(self.hub.node(), self.hub.inspected(image, **fields), ANNA)
+        admit(self.hub.node(), self.hub.inspected(image, **fields), ANNA, despite=despite)
         return papers_of(
             self.hub.node(), parse_tool(fields.get("name", "scorer") + "@" + fields.get("version", "1.0.0"))
         )

@@ -93,7 +93,7 @@ def test_an_image_that_the_hub_looked_at_again(federation: Federation, tmp_path:
     old = federation.admitted()
     withdraw(federation.hub.node(), "scorer", ANNA)
     federation.later(hours=1)
-    new = federation.admitted()
+    new = federation.admitted(despite=True)
     federation.told()
     with pytest.raises(NotAdmitted, match="withdrawn after"):
         accept(federation.node.node(), old)
