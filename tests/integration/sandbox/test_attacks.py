@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
@@ -592,7 +593,8 @@ def test_the_same_run_twice_has_the_same_digests(sandboxed: Sandboxed) -> None:
 
 def test_scratch_space_of_a_run_is_not_seen_by_the_next(sandboxed: Sandboxed) -> None:
     """Nothing written in one run is there in another."""
-    sandboxed("for p in ('/tmp', '/dev/shm', '/output'): open(p + '/left', 'w').write('x')")
+    name = f"left-{uuid4()}"
+    sandboxed(f"for p in ('/tmp', '/dev/shm', '/output'): open(p + '/{name}', 'w').write('x')")
     outcome = sandboxed("import os; print([os.listdir(p) for p in ('/tmp', '/dev/shm', '/output')])")
     assert outcome.log.strip() == "[[], [], []]"
-    assert not Path("/tmp/left").exists()
+    assert not Path("/tmp", name).exists()

@@ -509,7 +509,7 @@ def test_a_full_disk_is_could_not_decide(tmp_path: Path) -> None:
 
 
 def test_reading_a_large_file_takes_little_memory(tmp_path: Path) -> None:
-    """A file of 40 MB passes through in pieces, also when it is spooled."""
+    """Files of 20 MB pass through in pieces, also when one is spooled: a few are unpacked, read and hashed at a time."""
     out = io.BytesIO()
     out.write(make_tar([("plain", bytes(20 << 20)), ("m.pkl", b"\x80\x04" + bytes(20 << 20))]))
     image = MadeImage([out.getvalue()])
@@ -519,6 +519,6 @@ def test_reading_a_large_file_takes_little_memory(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         read_inventory(opened)
-        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20
     finally:
         tracemalloc.stop()
