@@ -509,7 +509,7 @@ def test_a_full_disk_is_could_not_decide(tmp_path: Path) -> None:
 
 
 def test_reading_a_large_file_takes_little_memory(tmp_path: Path) -> None:
-    """Files of 20 MB pass through in pieces, also when one is spooled: a few are unpacked, read and hashed at a time."""
+    """Files of 20 MB pass in pieces, also when one is spooled: a few are unpacked, read and hashed at a time."""
     out = io.BytesIO()
     out.write(make_tar([("plain", bytes(20 << 20)), ("m.pkl", b"\x80\x04" + bytes(20 << 20))]))
     image = MadeImage([out.getvalue()])
