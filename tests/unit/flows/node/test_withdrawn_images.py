@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ from tests.unit.flows.node.homes import ANNA, BORIS, Home, statements_of
 FLAWED = replace(ANNA, reason="It leaks.")
 
 
-def admitted(home: Home, image: str = "one", *, despite: bool = False, **fields: str) -> Admission:
+def admitted(home: Home, image: str = "one", *, despite: bool = False, **fields: Any) -> Admission:
     return admit(home.node(), home.inspected(image, **fields), ANNA, despite=despite)
 
 
