@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from time import monotonic
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from checks.interface import CheckResult, Status, inconclusive
 from flows.node import Node
 from flows.report import ImageFacts
+from pratique.bounds import strict_json
 from pratique.digests import Digest
 from pratique.errors import CouldNotDecide, InvalidInput, PratiqueError
 from pratique.intake.image.model import FileClass, Image, Inventory
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from flows.inspection import Progress
 
 _MAX_LISTED = 500
+_MAX_DOCUMENT = 256 * 1024**2
 _SHOWN_CLASSES = (FileClass.MODEL, FileClass.ARCHIVE, FileClass.SECRET, FileClass.PYTHON_STARTUP)
 
 
@@ -89,12 +91,17 @@ class Contents:
         return check_sbom(self.inventory, self.image, None, self.node.store)
 
     @property
-    def components(self) -> Sequence[Component]:
-        """The components; raises `CouldNotDecide` where they are not known."""
+    def bom(self) -> Bom:
+        """The components and their document; raises `CouldNotDecide` where they are not known."""
         result, bom = self.sbom
         if not bom.document:
             raise CouldNotDecide("the components of the image are not known", cause=result.summary)
-        return bom.components
+        return bom
+
+    @property
+    def components(self) -> Sequence[Component]:
+        """The components; raises `CouldNotDecide` where they are not known."""
+        return self.bom.components
 
 
 @contextmanager
@@ -156,6 +163,14 @@ def ask_vulnerabilities(
         image=image,
         service=section.service(),
     )
+
+
+def vulnerabilities_found(node: Node, result: CheckResult) -> dict[str, Any]:
+    """The whole document that the vulnerabilities check left; empty where it could not answer."""
+    evidence = next((one for one in result.evidence if one.name == "vulnerabilities.json"), None)
+    data = node.store.get(evidence.digest) if evidence else b"{}"
+    document: dict[str, Any] = strict_json(data, where="vulnerabilities.json", max_bytes=_MAX_DOCUMENT)
+    return document
 
 
 def worst_status(statuses: Iterable[Status]) -> Status:

@@ -11,14 +11,12 @@ from typing import Any
 from checks.interface import CheckResult, Finding, Level, Status
 from checks.sbom.declared import MAX_SIZE, Listing, is_document, read_listing
 from checks.sbom.model import Component
-from flows.contents import ask_vulnerabilities, open_contents
+from flows.contents import ask_vulnerabilities, open_contents, vulnerabilities_found
 from flows.node import Node
-from pratique.bounds import read_bounded, strict_json
+from pratique.bounds import read_bounded
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import InvalidInput
 from pratique.intake.image.locate import is_archive
-
-_MAX_DOCUMENT = 256 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,7 @@ def look_up(node: Node, subject: str, source: str | None = None) -> LookedUp:
     """
     path = Path(subject)
     if path.is_file() and _is_document(path):
-        data = read_bounded(path, MAX_SIZE)
-        listing, digest = read_listing(data, where=str(path)), sha256_bytes(data)
-        return _asked(node, listing.components, listing.unidentified, path.name, digest, source=source)
+        return look_up_document(node, read_bounded(path, MAX_SIZE), path.name, source, where=str(path))
     if path.is_file() and not is_archive(path):
         raise InvalidInput(
             "neither an SBOM nor an archive of an image",
@@ -61,6 +57,12 @@ def look_up(node: Node, subject: str, source: str | None = None) -> LookedUp:
     with open_contents(node, subject) as contents:
         image = contents.image
         return _asked(node, contents.components, 0, image.name, image.manifest_digest, of_image=True, source=source)
+
+
+def look_up_document(node: Node, data: bytes, name: str, source: str | None = None, *, where: str = "") -> LookedUp:
+    """Vulnerabilities of what the SBOM in `data` lists; raises `InvalidInput` for one that cannot be read."""
+    listing = read_listing(data, where=where or name)
+    return _asked(node, listing.components, listing.unidentified, name, sha256_bytes(data), source=source)
 
 
 def look_up_listing(node: Node, listing: Listing, name: str, image: Digest) -> LookedUp:
@@ -80,9 +82,7 @@ def _asked(
 ) -> LookedUp:
     moment = node.clock()
     result = ask_vulnerabilities(node, components, digest if of_image else None, source)
-    evidence = next((e for e in result.evidence if e.name == "vulnerabilities.json"), None)
-    data = node.store.get(evidence.digest) if evidence else b"{}"
-    document = strict_json(data, where="vulnerabilities.json", max_bytes=_MAX_DOCUMENT)
+    document = vulnerabilities_found(node, result)
     left_out = [_unidentified(unidentified)] if unidentified else [] if components else [_nothing_listed()]
     if left_out:
         result = result.model_copy(update={"findings": (*result.findings, *left_out)})

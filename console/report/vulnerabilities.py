@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import uuid
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from checks.advisories.severity import base_score
-from checks.interface import Status
+from checks.interface import CheckResult, Status
 from console.plain import plain
 from console.report.contents import result_in_words
 from console.report.sarif import sarif_of
 from pratique.clock import rfc3339
-from pratique.digests import hex_of
+from pratique.digests import Digest, hex_of
 from pratique.errors import CouldNotDecide
 
 if TYPE_CHECKING:
@@ -53,9 +54,6 @@ def as_json(answer: LookedUp) -> dict[str, Any]:
 def as_cyclonedx(answer: LookedUp) -> dict[str, Any]:
     """CycloneDX 1.6: the components, and their vulnerabilities with analysis where one was waived."""
     urls = sorted({c.purl for c in answer.components if c.purl})
-    grouped: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for found in answer.document.get("vulnerabilities", []):
-        grouped[found["id"]].append(found)
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -71,15 +69,41 @@ def as_cyclonedx(answer: LookedUp) -> dict[str, Any]:
                 "name": answer.name or "image",
                 "version": answer.digest,
             },
-            # a list without entries must not read as "none" where nothing could be answered
-            "properties": [
-                {"name": "pratique:status", "value": answer.status.value},
-                {"name": "pratique:summary", "value": answer.result.summary},
-            ],
+            "properties": _answered(answer.status, answer.result),
         },
         "components": [_component(url) for url in urls],
-        "vulnerabilities": [_vulnerability(name, found) for name, found in sorted(grouped.items())],
+        "vulnerabilities": _vulnerabilities(answer.document, {url: [url] for url in urls}),
     }
+
+
+def bom_with_vulnerabilities(bom: bytes, found: dict[str, Any], result: CheckResult, digest: Digest) -> str:
+    """The SBOM `bom` of the image `digest` with the vulnerabilities that `result`'s document `found` lists."""
+    document: dict[str, Any] = json.loads(bom)
+    references: defaultdict[str, list[str]] = defaultdict(list)
+    for component in document["components"]:
+        references[component.get("purl", "")].append(component["bom-ref"])
+    asked = found.get("asked", "")
+    document["serialNumber"] = f"urn:uuid:{uuid.uuid5(_NAMESPACE, f'{digest} as a whole {asked}')}"
+    document["metadata"] |= {"timestamp": asked} if asked else {}
+    document["metadata"]["properties"] = _answered(result.status, result)
+    document["vulnerabilities"] = _vulnerabilities(found, references)
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def _answered(status: Status, result: CheckResult) -> list[dict[str, str]]:
+    """Whether it was answered: a list without entries must not read as "none" where nothing could be."""
+    return [
+        {"name": "pratique:status", "value": status.value},
+        {"name": "pratique:summary", "value": result.summary},
+    ]
+
+
+def _vulnerabilities(document: dict[str, Any], references: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+    """By id; `references` has the entries of the components with a package URL."""
+    grouped: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for found in document.get("vulnerabilities", []):
+        grouped[found["id"]].append(found)
+    return [_vulnerability(name, found, references) for name, found in sorted(grouped.items())]
 
 
 def _component(url: str) -> dict[str, Any]:
@@ -90,7 +114,7 @@ def _component(url: str) -> dict[str, Any]:
     return {"type": "library", "bom-ref": url, "name": parsed.name, **version, "purl": url}
 
 
-def _vulnerability(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+def _vulnerability(name: str, found: list[dict[str, Any]], references: Mapping[str, list[str]]) -> dict[str, Any]:
     first = found[0]
     rating: dict[str, Any] = {"severity": first["severity"]}
     if first["vector"]:
@@ -99,7 +123,11 @@ def _vulnerability(name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
         "id": name,
         "ratings": [rating],
         "description": first["summary"],
-        "affects": [{"ref": item["purl"]} for item in found if item["purl"]],
+        "affects": [
+            {"ref": ref}
+            for url in dict.fromkeys(item["purl"] for item in found if item["purl"])
+            for ref in references.get(url, [])
+        ],
     }
     if first["aliases"]:
         entry["references"] = [{"id": alias, "source": {"name": alias.partition("-")[0]}} for alias in first["aliases"]]

@@ -44,6 +44,15 @@ class ContentsFormat(StrEnum):
     SARIF = "sarif"
 
 
+class InspectionFormat(StrEnum):
+    """How everything that is inside an image is shown."""
+
+    HUMAN = "human"
+    JSON = "json"
+    SARIF = "sarif"
+    CYCLONEDX = "cyclonedx"
+
+
 class VulnerabilityFormat(StrEnum):
     """How known vulnerabilities are shown."""
 
@@ -67,9 +76,10 @@ def inspect(
     image: ImageArgument,
     home: HomeOption = None,
     policy: PolicyOption = None,
-    output_format: Annotated[ContentsFormat, typer.Option("--format", help="Form of the result.")] = (
-        ContentsFormat.HUMAN
-    ),
+    output_format: Annotated[
+        InspectionFormat,
+        typer.Option("--format", help="Form of the result; cyclonedx is the SBOM with its vulnerabilities."),
+    ] = InspectionFormat.HUMAN,
     output: OutputOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -79,14 +89,21 @@ def inspect(
     every check passed, 1 when one failed, 3 when one could not decide.
     """
     from console.report.contents import render_contents
+    from console.report.vulnerabilities import bom_with_vulnerabilities
     from console.terminal.progress import Progress
-    from flows.contents import inspect_contents, open_contents
+    from flows.contents import inspect_contents, open_contents, vulnerabilities_found
     from flows.node import Node
 
     node = Node.open(settings_from(home, policy))
     with Progress(quiet=quiet) as progress, open_contents(node, image) as contents:
         report = inspect_contents(contents, progress)
-    deliver(render_contents(report, output_format.value), output)
+        if output_format is InspectionFormat.CYCLONEDX:
+            result = report.checks["vulnerabilities"]
+            found = vulnerabilities_found(node, result)
+            text = bom_with_vulnerabilities(contents.bom.document, found, result, report.image.manifest_digest)
+        else:
+            text = render_contents(report, output_format.value)
+    deliver(text, output)
     raise typer.Exit(_EXIT_CODES[report.status.value])
 
 
@@ -127,7 +144,8 @@ def vulns(
         str,
         typer.Argument(
             metavar="SBOM|IMAGE",
-            help="CycloneDX (JSON, XML) or SPDX 2 (JSON, tag-value), or an image as `inspect` takes it.",
+            help="CycloneDX (JSON, XML) or SPDX 2 (JSON, tag-value), `-` for one on standard input, or an image as "
+            "`inspect` takes it.",
         ),
     ],
     home: HomeOption = None,
@@ -150,14 +168,20 @@ def vulns(
     In the imported advisories, or at a service, as the node's policy says. Exits with 0 when none counts, 1 when one
     does, 3 when the advisories are missing or stale, a service does not answer, or a part could not be looked up.
     """
+    from checks.sbom.declared import MAX_SIZE
     from console.report.vulnerabilities import render_vulnerabilities
     from console.terminal.progress import Patience
     from flows.node import Node
-    from flows.vulnerabilities import look_up
+    from flows.vulnerabilities import look_up, look_up_document
 
     node = Node.open(settings_from(home, policy))
+    source = advisories.value if advisories else None
     with Patience(f"still looking up {subject}", quiet=quiet):
-        answer = look_up(node, subject, advisories.value if advisories else None)
+        if subject == "-":
+            piped = typer.get_binary_stream("stdin").read(MAX_SIZE + 1)
+            answer = look_up_document(node, piped, "standard input", source)
+        else:
+            answer = look_up(node, subject, source)
     deliver(render_vulnerabilities(answer, output_format.value), output)
     raise typer.Exit(_EXIT_CODES[answer.status.value])
 

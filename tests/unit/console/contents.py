@@ -20,8 +20,8 @@ TODAY = datetime.now(UTC).date()
 EVIL = b"cposix\nsystem\n(S'true'\ntR."
 
 
-def pratique(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+def pratique(*arguments: str | Path, piped: bytes | None = None) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=piped)
 
 
 def package(name: str, version: str, licence: str = "MIT") -> list[tuple[str, bytes]]:

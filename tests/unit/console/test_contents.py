@@ -85,6 +85,38 @@ def test_what_is_no_image_is_told(name: str, code: int) -> None:
     assert "next:" in found.stderr or code == 1
 
 
+@pytest.mark.usefixtures("home")
+def test_everything_as_cyclonedx_is_the_sbom_with_its_vulnerabilities(tmp_path: Path) -> None:
+    layout = image(tmp_path, *package("widget", "1.0"), ("app/m.pkl", pickle.dumps({"a": 1})))
+    found = pratique("inspect", layout, "-q", "--format", "cyclonedx")
+    assert found.exit_code == 1
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(found.stdout) is None
+    document, bom = json.loads(found.stdout), json.loads(pratique("sbom", layout).stdout)
+    assert (document["components"], document["dependencies"]) == (bom["components"], bom["dependencies"])
+    assert document["serialNumber"] != bom["serialNumber"]
+    (vulnerability,) = document["vulnerabilities"]
+    (widget,) = (one for one in document["components"] if one["name"] == "widget")
+    assert (vulnerability["id"], vulnerability["affects"]) == ("CVE-2024-1", [{"ref": widget["bom-ref"]}])
+    assert {"name": "pratique:status", "value": "failed"} in document["metadata"]["properties"]
+
+
+@pytest.mark.usefixtures("home")
+def test_a_package_that_lies_there_twice_is_affected_twice(tmp_path: Path) -> None:
+    twice = [(path.replace(SITE, "opt/other/site-packages"), data) for path, data in package("widget", "1.0")]
+    layout = image(tmp_path, *package("widget", "1.0"), *twice)
+    document = json.loads(pratique("inspect", layout, "-q", "--format", "cyclonedx").stdout)
+    references = {one["bom-ref"] for one in document["components"] if one["name"] == "widget"}
+    (vulnerability,) = document["vulnerabilities"]
+    assert ({one["ref"] for one in vulnerability["affects"]}, len(references)) == (references, 2)
+
+
+def test_cyclonedx_without_advisories_says_that_nothing_was_answered(home: Path, tmp_path: Path) -> None:
+    (home / "advisories" / "index.json").unlink()
+    found = pratique("inspect", honest(tmp_path), "-q", "--format", "cyclonedx")
+    assert found.exit_code == 3
+    assert {"name": "pratique:status", "value": "inconclusive"} in json.loads(found.stdout)["metadata"]["properties"]
+
+
 # --- sbom and vulns --------------------------------------------------------------------------------------------------
 
 
@@ -103,6 +135,25 @@ def test_the_sbom_is_written_and_can_be_asked_about(tmp_path: Path) -> None:
     assert one["vulnerabilities"] == two["vulnerabilities"]
     assert [v["id"] for v in one["vulnerabilities"]] == ["CVE-2024-1"]
     assert one["snapshots"][0]["taken"] == TODAY.isoformat()
+
+
+PIPED: dict[str, tuple[bytes, int]] = {
+    "nothing is wrong": (bill(WIDGET), 0),
+    "a vulnerable version": (bill({**WIDGET, "purl": "pkg:pypi/widget@1.9"}), 1),
+    "nothing": (b"", 1),
+    "no SBOM": (b"hello\n", 1),
+    "one without end": (b'{"bomFormat": "CycloneDX", "x": "' + b"x" * (65 << 20), 1),
+}
+
+
+@pytest.mark.parametrize("case", PIPED)
+@pytest.mark.usefixtures("home")
+def test_an_sbom_comes_through_a_pipe(case: str) -> None:
+    data, code = PIPED[case]
+    found = pratique("vulns", "-", "--format", "json", piped=data)
+    assert found.exit_code == code, found.output
+    told = json.loads(found.stdout)
+    assert told["subject"]["name"] == "standard input" if "subject" in told else told["error"]["next_step"]
 
 
 def test_an_image_whose_packages_nobody_knows_has_an_incomplete_sbom(home: Path, tmp_path: Path) -> None:
