@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 
-from checks.image_secrets import find_secrets
-from checks.interface import CheckResult, Finding, Level, Measurement, status_of
+from checks.image_secrets import NOT_SEARCHED, find_secrets
+from checks.interface import CheckResult, Finding, Level, Measurement, Status, status_of
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.guards import climbs
 from pratique.intake.image.model import DigestOrigin, FileEntry, Image, Inventory, Kind
 
 CHECK = "image"
-VERSION = "4"
+VERSION = "5"
 _SHOWN = 8
 
 
@@ -45,8 +45,8 @@ def check_image(image: Image, inventory: Inventory) -> CheckResult:
     """Judge how the image was built.
 
     Failed on what serves an attack or gives something away: preloaded libraries, unusual setuid programs, device
-    nodes, secrets, accounts without a password, an entrypoint that is not there. Measurements: `layers`, `bytes`,
-    `files`, `setuid`, `secrets`.
+    nodes, secrets, accounts without a password, an entrypoint that is not there. *Inconclusive* where not all of what
+    may hold a secret could be looked into. Measurements: `layers`, `bytes`, `files`, `setuid`, `secrets`.
     """
     started = time.monotonic()
     secrets = tuple(find_secrets(image, inventory))
@@ -61,20 +61,23 @@ def check_image(image: Image, inventory: Inventory) -> CheckResult:
         *_accounts(inventory),
         *secrets,
     )
+    unsearched = sum(finding.rule_id == f"{CHECK}/{NOT_SEARCHED}" for finding in secrets)
+    status = Status.INCONCLUSIVE if unsearched and status_of(findings) is Status.PASSED else status_of(findings)
     errors = sum(finding.level is Level.ERROR for finding in findings)
     warnings = sum(finding.level is Level.WARNING for finding in findings)
     return CheckResult(
         check=CHECK,
         version=VERSION,
-        status=status_of(findings),
-        summary=f"{len(image.layers)} layers, {len(inventory.files):,} paths: {errors} errors, {warnings} warnings",
+        status=status,
+        summary=f"{len(image.layers)} layers, {len(inventory.files):,} paths: {errors} errors, {warnings} warnings"
+        + (", and not all was searched for secrets" if unsearched else ""),
         findings=findings,
         measurements=(
             Measurement(name="layers", value=len(image.layers), unit="layers"),
             Measurement(name="bytes", value=inventory.bytes_, unit="bytes", method="sum of the unpacked layers"),
             Measurement(name="files", value=sum(e.kind is Kind.FILE for e in inventory.files.values()), unit="files"),
             Measurement(name="setuid", value=sum(e.setuid for e in inventory.files.values()), unit="files"),
-            Measurement(name="secrets", value=len(secrets), unit="findings", method="names and patterns"),
+            Measurement(name="secrets", value=len(secrets) - unsearched, unit="findings", method="names and patterns"),
         ),
         inputs={"image": image.manifest_digest, "config": image.config_digest},
         seconds=time.monotonic() - started,

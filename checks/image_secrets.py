@@ -58,8 +58,13 @@ _KEY_STORES = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")
 _KEY_STORE_NAMES = (".p12", ".pfx", ".jks", ".keystore", ".bcfks")
 _EMPTY_VALUES = frozenset(("", "none", "null", "false", "true", "changeme", "changeit", "xxxx", "redacted"))
 _SMALL = 256 * 1024
-_TEXT_BUDGET = 64 * 1024**2
-_MOST_FILES = 20_000
+_TEXT_BUDGET = 512 * 1024**2
+_MOST_FILES = 250_000
+"""Texts searched of each kind (kept, seen, removed); beyond these bounds the check cannot decide."""
+_AT_ONCE = 32 * 1024**2
+"""Bytes of texts in memory at once: a layer with more is read once for each such part."""
+NOT_SEARCHED = "secrets-not-searched"
+"""Last part of the rule of what was not looked into: with it, no image passes."""
 _KEPT_TEXTS = (
     FileClass.SOURCE,
     FileClass.NODE_METADATA,
@@ -76,7 +81,10 @@ _TESTS = frozenset(("test", "tests", "testing", "testdata"))
 
 
 def find_secrets(image: Image, inventory: Inventory) -> Iterator[Finding]:
-    """Every secret in configuration, history and files, also in files that a later layer removed."""
+    """Every secret in configuration, history and files, also in files that a later layer removed.
+
+    What could not be looked into is a warning of the rule `image/secrets-not-searched`.
+    """
     for where, what in secrets_in_config(image.config):
         yield _finding(
             "secret",
@@ -90,7 +98,8 @@ def find_secrets(image: Image, inventory: Inventory) -> Iterator[Finding]:
         try:
             found = secret_in_file(entry.path, inventory.read(entry.path))
         except CouldNotDecide as error:
-            found = (Level.WARNING, f"what may be a secret, which was not examined ({error.cause})")
+            yield _not_searched(f"/{masked(entry.path)} may be a secret, and was not examined ({error.cause})", entry)
+            continue
         if found:
             yield _secret_file(entry, found[0] if ownership.is_own(entry) else Level.NOTE, found[1])
     yield from _key_stores(inventory, ownership)
@@ -142,25 +151,34 @@ def _in_texts(image: Image, inventory: Inventory, ownership: Ownership) -> Itera
     visible, too_many = _chosen(others, inventory, _TEXT_BUDGET)
     removed, too_many_removed = _chosen(hidden, inventory, _TEXT_BUDGET)
     skipped += too_many + too_many_removed
-    for wanted in _passes(visible, removed):
-        texts = read_again(image, inventory, wanted, most=_TEXT_BUDGET)
-        skipped += len(wanted) - len(texts)
-        for entries, is_removed in ((visible, False), (removed, True)):
-            there = [entry for entry in entries if (entry.layer, entry.path) in texts]
+    for entries, is_removed in ((visible, False), (removed, True)):
+        for part in _parts(entries):
+            texts = read_again(image, inventory, part, most=_AT_ONCE)
+            skipped += len(part) - len(texts)
+            there = [entry for entry in part if (entry.layer, entry.path) in texts]
             yield from _search(there, lambda entry, texts=texts: texts[entry.layer, entry.path], hidden=is_removed)  # type: ignore[misc]
     if skipped:
-        yield _finding(
-            "secrets-not-searched",
-            Level.WARNING,
-            f"{skipped} texts were not searched for secrets: there are too many",
-            "Leave out of the image what the tool does not need.",
-        )
+        yield _not_searched(f"{skipped} texts were not searched for secrets: there are too many, or they are not whole")
 
 
-def _passes(visible: list[FileEntry], removed: list[FileEntry]) -> list[list[FileEntry]]:
-    """What is read together: all at once where it fits, since each pass reads whole layers."""
-    together = [*visible, *removed]
-    return [together] if sum(entry.size for entry in together) <= _TEXT_BUDGET else [visible, removed]
+def _parts(entries: list[FileEntry]) -> Iterator[list[FileEntry]]:
+    """What is read together, layer by layer."""
+    part: list[FileEntry] = []
+    size = 0
+    for entry in sorted(entries, key=lambda one: (one.layer, one.path)):
+        if part and (size + entry.size > _AT_ONCE or entry.layer != part[0].layer):
+            yield part
+            part, size = [], 0
+        part.append(entry)
+        size += entry.size
+    if part:
+        yield part
+
+
+def _not_searched(message: str, entry: FileEntry | None = None) -> Finding:
+    where = f"/{masked(entry.path)} (layer {entry.layer})" if entry is not None else ""
+    fix = "Leave out of the image what the tool does not need; what is not looked into may hold a secret."
+    return _finding(NOT_SEARCHED, Level.WARNING, message, fix, where=where)
 
 
 def _is_text(entry: FileEntry) -> bool:

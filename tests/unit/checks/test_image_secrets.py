@@ -257,12 +257,35 @@ def test_a_file_named_like_a_secret_that_was_too_large_to_keep_is_told(tmp_path:
     layout = image.write_layout(tmp_path / "image", [top])
     opened = open_image(LayoutImage(layout), expected=top["digest"], workdir=tmp_path)
     little = ImageLimits(kept_file_bytes=1000, spooled_bytes=1000)
-    (told,) = [one for one in check_image(opened, read_inventory(opened, little)).findings if "secret" in one.rule_id]
-    assert told.where == "/root/.ssh/id_rsa (layer 0)"
+    result = check_image(opened, read_inventory(opened, little))
+    (told,) = [one for one in result.findings if "secret" in one.rule_id]
+    assert (told.rule_id, told.where) == ("image/secrets-not-searched", "/root/.ssh/id_rsa (layer 0)")
+    assert result.status is Status.INCONCLUSIVE
     assert "was not examined" in told.message
 
 
-def test_texts_beyond_the_budget_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("checks.image_secrets._TEXT_BUDGET", 1000)
-    image = of(*((f"app/{n}.txt", b"some words\n" * 40) for n in range(4)))
-    assert "image/secrets-not-searched" in {finding.rule_id for finding in judged(tmp_path, image).findings}
+@pytest.mark.parametrize(("bound", "value"), [("_TEXT_BUDGET", 1000), ("_MOST_FILES", 2)])
+def test_texts_beyond_the_bounds_leave_it_undecided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    """Not looked into is not passed; what was found in the rest fails all the same."""
+    monkeypatch.setattr(f"checks.image_secrets.{bound}", value)
+    texts = [(f"app/{n}.txt", b"some words\n" * 40) for n in range(4)]
+    (tmp_path / "first").mkdir()
+    result = judged(tmp_path / "first", of(*texts))
+    assert "image/secrets-not-searched" in {finding.rule_id for finding in result.findings}
+    assert (result.status, result.measured("secrets")) == (Status.INCONCLUSIVE, 0)
+    assert "not all was searched" in result.summary
+    (tmp_path / "second").mkdir()
+    assert judged(tmp_path / "second", of(*texts, ("app/a.txt", GITHUB.encode()))).status is Status.FAILED
+
+
+def test_more_texts_than_are_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read part by part, seen and removed ones, in every layer."""
+    monkeypatch.setattr("checks.image_secrets._AT_ONCE", 100)
+    word = f"token = {GITHUB}\n".encode()
+    first = [(f"app/{n}.txt", word) for n in range(5)] + [("app/gone.txt", word)]
+    layers = [make_tar(first), make_tar([entry("app/.wh.gone.txt"), ("app/last.txt", word)])]
+    result = judged(tmp_path, replace(of(), layers=layers))
+    found = {where.partition(" ")[0] for where, _ in secrets(result)}
+    assert found == {"/app/gone.txt", "/app/last.txt", *(f"/app/{n}.txt" for n in range(5))}
