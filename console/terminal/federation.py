@@ -10,7 +10,15 @@ import typer
 
 from console.plain import plain
 from console.terminal.failures import explained
-from console.terminal.options import HomeOption, PlainFormat, PlainFormatOption, PolicyOption, settings_from
+from console.terminal.options import (
+    HomeOption,
+    PlainFormat,
+    PlainFormatOption,
+    PolicyOption,
+    deliver,
+    settings_from,
+    writable,
+)
 
 if TYPE_CHECKING:
     from flows.node import Node
@@ -128,7 +136,7 @@ def show_withdrawals(home: HomeOption = None, policy: PolicyOption = None) -> No
 @withdrawals_app.command("export")
 @explained
 def export_withdrawals(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the signed list goes.")],
+    output: Annotated[Path, typer.Option("--output", "-o", callback=writable, help="Where the signed list goes.")],
     home: HomeOption = None,
     policy: PolicyOption = None,
 ) -> None:
@@ -138,8 +146,7 @@ def export_withdrawals(
     """
     from flows.lists import export_list
 
-    output.write_bytes(export_list(_node(home, policy)))
-    typer.echo(f"wrote {output}", err=True)
+    deliver(export_list(_node(home, policy)).decode(), output)
 
 
 @withdrawals_app.command("import")

@@ -32,11 +32,21 @@ class PlainFormat(StrEnum):
     JSON = "json"
 
 
-def _in_a_directory(output: Path | None) -> Path | None:
-    """Before hours of work, not after: what the result is written to must have a place."""
+def writable(output: Path | None) -> Path | None:
+    """Before hours of work, not after: what the result is written to must have a place, and be no link.
+
+    A link in a folder that somebody else filled, such as a submission, leads to whatever file of the person's it names.
+    """
     if output is not None and not output.parent.is_dir():
         raise typer.BadParameter(f"there is no directory {str(output.parent)[:200]!r} for it")
+    if output is not None and output.is_symlink() and not _is_systems(output):
+        raise typer.BadParameter(f"{str(output)[:200]!r} is a link, which may lead anywhere; name the file itself")
     return output
+
+
+def _is_systems(path: Path) -> bool:
+    """Whether a link is one of the system's own, such as /dev/stdout."""
+    return path.absolute().is_relative_to("/dev") or path.absolute().is_relative_to("/proc")
 
 
 HomeOption = Annotated[
@@ -66,7 +76,7 @@ OutputOption = Annotated[
         "-o",
         metavar="FILE",
         dir_okay=False,
-        callback=_in_a_directory,
+        callback=writable,
         help="Write the result to this file instead of standard output.",
     ),
 ]
@@ -98,9 +108,9 @@ def deliver(text: str, output: Path | None) -> None:
         return
     from flows.files import write_whole
 
-    place = output.resolve()
-    if place.exists() and not place.is_file():  # a pipe, /dev/stdout
-        place.write_text(text, encoding="utf-8")
+    if output.exists() and not output.is_file():  # a pipe, also by way of /dev/stdout
+        output.write_text(text, encoding="utf-8")
     else:
-        write_whole(place, text)
+        # a link that was put there since the command began is replaced, not followed
+        write_whole(output.resolve() if _is_systems(output) else output, text)
     typer.echo(f"wrote {plain(str(output))}", err=True)

@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from console.terminal.failures import explained
-from console.terminal.options import HomeOption, QuietOption, settings_from
+from console.terminal.options import HomeOption, QuietOption, settings_from, writable
 
 if TYPE_CHECKING:
     from sandbox.record import SandboxRun
@@ -59,7 +59,9 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--output", help="Empty directory for what the tool left in /output.")
     ] = None,
-    log: Annotated[Path | None, typer.Option("--log", help="File for what the tool printed, as it came.")] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", callback=writable, help="File for what the tool printed, as it came.")
+    ] = None,
     entrypoint: Annotated[
         str | None, typer.Option("--entrypoint", help="Instead of the image's entry point; '' for none.")
     ] = None,

@@ -158,13 +158,42 @@ def test_a_result_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in output.parent.iterdir()] == ["result.json"]
 
 
+LINKED: dict[str, tuple[str, ...]] = {
+    "result": ("vulns", "bill.json", "-o"),
+    "withdrawal list": ("withdrawals", "export", "-o"),
+    "log": ("sandbox", "run", "image.tar", "--log"),
+}
+
+
 @pytest.mark.usefixtures("home")
-def test_a_result_goes_where_a_link_leads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", LINKED.values(), ids=LINKED)
+@pytest.mark.parametrize("there", [True, False], ids=["file", "nothing yet"])
+def test_a_result_does_not_follow_a_link(
+    command: tuple[str, ...], there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder that a provider filled it could lead to any file of the person's; told before the work."""
+    monkeypatch.chdir(tmp_path)
+    target = tmp_path / "precious"
+    if there:
+        target.write_text("kept")
+    (tmp_path / "link").symlink_to(target)
+    found = pratique(*command, tmp_path / "link")
+    assert found.exit_code == 2
+    assert "is a link" in " ".join(found.stderr.split())
+    assert (target.read_text() == "kept") if there else not target.exists()
+
+
+@pytest.mark.usefixtures("home")
+def test_a_result_goes_where_the_system_leads(tmp_path: Path) -> None:
+    """`/dev/stdout` is a link too, to a pipe or to a file."""
     (tmp_path / "bill.json").write_bytes(bill(WIDGET))
-    (tmp_path / "link").symlink_to(tmp_path / "result.json")
-    assert pratique("vulns", tmp_path / "bill.json", "-o", tmp_path / "link").exit_code == 0
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "result.json").read_text().startswith("PASSED")
+    command = [sys.executable, "-c", "from console.terminal.app import main; main()", "vulns", "bill.json"]
+    command += ["--format", "json", "-o", "/dev/stdout"]
+    with (tmp_path / "result").open("wb") as stream:
+        subprocess.run(command, cwd=tmp_path, stdout=stream, timeout=60, check=False)
+    piped = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, timeout=60, check=False)
+    for told in (piped.stdout, (tmp_path / "result").read_bytes()):
+        assert "status" in json.loads(told)
 
 
 @pytest.mark.usefixtures("home")
