@@ -59,7 +59,9 @@ _FORMS = (
     Form(PRIVATE_KEY, ("PRIVATE KEY",), re.compile(r"---- ?BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)? ?----")),
     Form("a private key in base64", _PACKED_KEYS, re.compile(rf"(?:{'|'.join(_PACKED_KEYS)})[A-Za-z0-9+/]{{40}}")),
     _form(
-        "a PuTTY private key", "PuTTY-User-Key-File", r"PuTTY-User-Key-File-[0-9]:[\s\S]{1,4000}?Private-Lines: [0-9]+"
+        "a PuTTY private key",
+        "PuTTY-User-Key-File",
+        r"PuTTY-User-Key-File-[0-9]:(?:(?!PuTTY-User-Key)[\s\S]){1,4000}?Private-Lines: [0-9]+",
     ),
     _form("a private key as JSON", '"kty"', r'"d"\s{0,3}:\s{0,3}"[A-Za-z0-9_-]{40,}"'),
     _form("a private key as XML", "<RSAKeyValue>", r"(?<=<D>)[A-Za-z0-9+/=\s]{40,}(?=</D>)"),
@@ -74,10 +76,16 @@ _FORMS = (
         "AccountKey= SharedAccessKey=",
         r"\b(?:Account|SharedAccess)Key=[A-Za-z0-9+/]{40,}={0,2}",
     ),
-    _form("an Azure signature", "sig=", r"[?&]s[vrpe]=[^\s\"']{1,400}\bsig=[A-Za-z0-9%+/=]{40,}"),
+    _form(
+        "an Azure signature",
+        "sig=",
+        r"[?&]s[vrpe]=(?:(?![?&]s[vrpe]=)[^\s\"']){1,400}?[?&;]sig=[A-Za-z0-9%+/=]{40,}",
+    ),
     *(_form(kind, marks, pattern) for kind, marks, pattern in PREFIXED),
     _form(
-        "a JSON web token", "eyJ", r"(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"
+        "a JSON web token",
+        "eyJ",
+        r"(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{10,1000}+\.eyJ[A-Za-z0-9_-]{10,20000}+\.[A-Za-z0-9_-]{10,}",
     ),
     _form("a token of an npm registry", "_authToken", r"_authToken\s{0,3}[=:]\s{0,3}[\"']?[A-Za-z0-9_-]{20,}"),
     _form("a registry's credentials", '"auths"', r'"auth"\s{0,3}:\s{0,3}"[A-Za-z0-9+/]{12,}={0,2}"'),
@@ -104,16 +112,16 @@ _FORMS = (
     _form(
         "a password in a connection string",
         "Password= password= Pwd= PWD= PASSWORD=",
-        r"(?i)\b(?:server|host|data source|user id|uid)=[^;\n\"']{1,200};[^\n\"']{0,300}?"
-        r"\b(?:password|pwd)=[^;\s\"'{$<]{4,100}",
+        r"(?i)\b(?:server|host|data source|user id|uid)=[^;\n\"']{1,200};"
+        r"(?:(?!(?:server|host|data source|user id|uid)=)[^\n\"']){0,300}?\b(?:password|pwd)=[^;\s\"'{$<]{4,100}",
     ),
 )
-_QUOTED = re.compile(r"""[:=>]\s{0,3}[bru]{0,2}["']([^"'\s]{12,200})["']""")
+_QUOTED = re.compile(r"""[:=>]\s{0,3}[bru]{0,2}["']([^"'\s]{12,200}+)["']""")
 _TELLING = re.compile(
     r"""(?i)(?:secret|token|passw(?:or)?d|passphrase|api_?key|access_?key|private_?key|credential)"""
     r"""[\w.-]{0,20}["']?\s{0,3}[:=]?$"""
 )
-_BARE = re.compile(r"(?m)[:=][ \t]{0,3}([A-Za-z0-9+/=_.~!@^&*-]{12,200})[ \t]{0,4}$")
+_BARE = re.compile(r"(?m)[:=][ \t]{0,3}([A-Za-z0-9+/=_.~!@^&*-]{12,200}+)[ \t]{0,4}+$")
 _BARE_NAME = re.compile(
     r"(?i)\s*(?:(?:export|set|env|arg|-)\s+)?"
     r"[\w.-]*?(?:secret|token|passw(?:or)?d|passphrase|api_?key|access_?key|private_?key|credential)[\w.-]{0,20}\s*"

@@ -48,7 +48,7 @@ PREFIXED: Final = (
         "/api/webhooks/ webhook.office.com/",
         r"discord(?:app)?\.com/api/webhooks/[0-9]{17,20}/[\w-]{60,}|\.webhook\.office\.com/webhookb2/[\w@/-]{80,}",
     ),
-    ("an OpenAI key", "T3BlbkFJ", r"\bsk-[A-Za-z0-9_-]{10,}T3BlbkFJ[A-Za-z0-9_-]{10,}"),
+    ("an OpenAI key", "T3BlbkFJ", r"\bsk-[A-Za-z0-9_-]{10,200}T3BlbkFJ[A-Za-z0-9_-]{10,}"),
     ("an Anthropic key", "sk-ant-", r"\bsk-ant-[a-z0-9]{2,10}-[A-Za-z0-9_-]{40,}"),
     (
         "a key of a service for language models",

@@ -147,6 +147,32 @@ def test_a_key_that_a_package_brings_unchanged_is_a_note(tmp_path: Path) -> None
     }
 
 
+ENDLESS: dict[str, str] = {
+    "beginnings of web tokens": "-eyJaaaaaaaaaaaa",
+    "beginnings of keys": "T3BlbkFJ -sk-aaaaaaaaaa",
+    "beginnings of signed addresses": "&sv=sig",
+    "beginnings of key files": "PuTTY-User-Key-File-2: ",
+    "beginnings of connections": "Pwd host=a;",
+    "commands without a password": "curl -u a ",
+    "assignments of nothing": "=",
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_beginnings_without_an_end_are_passed_over_once_each(kind: str) -> None:
+    """Each searched to the end of the text would take minutes."""
+    text = ENDLESS[kind]
+    assert list(find_hits(text * (200_000 // len(text)))) == []
+
+
+def test_a_secret_behind_many_beginnings_is_found() -> None:
+    """What ends a beginning early hides nothing behind it."""
+    signed = f"https://a.blob.core.windows.net/x?sv=2020&sr=c&sp=r&sig={LETTERS[:44]}%3D"
+    connection = "Server=db;User Id=app;Uid=app;Password=Zebra-77;"
+    assert [hit.kind for hit in find_hits(f"&sv= {signed}\n")] == ["an Azure signature"]
+    assert [hit.kind for hit in find_hits(f"host= {connection}\n")] == ["a password in a connection string"]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(TOKENS)), st.integers(0, 60), st.text("aA0-_.:/=\n\"' ", max_size=80))
 def test_any_part_of_a_token_is_searched(kind: str, cut: int, more: str) -> None:
