@@ -199,7 +199,7 @@ def _require_not_withdrawn(node: Node, hub: FederationHub, admitted: Admitted, e
             raise _withdrawn(f"the hub withdrew it (entry {found.entry} of its ledger)")
     require_not_withdrawn_elsewhere(node, image, but=origin)
     for one in node.admissions.everything():
-        if one.image_digest != image or one.taken_back is None:
+        if not one.images & {image, admitted.tool.config_digest} or one.taken_back is None:
             continue
         moment = withdrawn_on(verify_envelope(node.ledger.entry(one.taken_back), [node.key.verifier]))
         before = accepted_admission(node, node.ledger.entry(one.entry))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from checks.interface import Status
+from flows.acceptance import accept
 from flows.case import open_case
 from flows.decide import Admission, admit, refuse, withdraw
 from flows.entitlement import entitlement
@@ -21,6 +22,7 @@ from records.dsse import sign_statement
 from records.statements import DECISION, PolicyReference, ToolIdentity, vsa
 from records.words import in_words
 from tests.assets.submissions import tiny_archive, write_submission
+from tests.unit.flows.node.federations import Federation
 from tests.unit.flows.node.homes import ANNA, BORIS, Home, statements_of
 
 FLAWED = replace(ANNA, reason="It leaks.")
@@ -154,3 +156,14 @@ def test_overruling_what_is_not_there(home: Home, before: Callable[[Home], objec
     with pytest.raises(UsageError, match="has not withdrawn"):
         admit(home.node(), run, ANNA, despite=True)
     assert admit(home.node(), run, ANNA).entry is not None
+
+
+def test_a_hubs_older_admission_of_what_this_node_withdrew_repacked(federation: Federation) -> None:
+    """Other manifest, same config: the same image."""
+    papers = federation.admitted()
+    federation.told()
+    node = federation.node
+    verified(node, replace(node.tool(), name="repacked", image_digest=sha256_bytes(b"other")), passed=True)
+    withdraw(node.node(), "repacked", FLAWED)
+    with pytest.raises(Refused, match="withdrawn after"):
+        accept(node.node(), papers)
