@@ -16,7 +16,7 @@ from pratique.intake.image.guards import climbs
 from pratique.intake.image.model import DigestOrigin, FileEntry, Image, Inventory, Kind
 
 CHECK = "image"
-VERSION = "5"
+VERSION = "6"
 _SHOWN = 8
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from checks.interface import Finding, Level
 from checks.ownership import Ownership, read_ownership
-from checks.secret_forms import MAX_TEXT, find_hits, kind_of, masked
+from checks.secret_forms import MAX_TEXT, find_hits, kind_of, masked, may_be_text, text_of
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.again import read_again
 from pratique.intake.image.classify import classify
@@ -183,7 +183,7 @@ def _not_searched(message: str, entry: FileEntry | None = None) -> Finding:
 
 def _is_text(entry: FileEntry) -> bool:
     """Whether a file is small and begins as a text, and is none that package managers write."""
-    if entry.kind is not Kind.FILE or not 0 < entry.size <= _SMALL or b"\0" in entry.head:
+    if entry.kind is not Kind.FILE or not 0 < entry.size <= _SMALL or not may_be_text(entry.head):
         return False
     return not _GENERATED.match(entry.path) and not entry.path.endswith((".pyc", ".so", ".mo"))
 
@@ -263,7 +263,7 @@ def secret_in_file(path: str, data: bytes) -> tuple[Level, str] | None:
 
     Of a library's own tests and manuals it is a note, in other tests a warning: such keys are made up, and public.
     """
-    text = data[:MAX_TEXT].decode("utf-8", "replace")
+    text = text_of(data)
     for name, form, kind in _NAMED_FILES:
         if name.search(path):
             return (_level(path), kind) if form.search(text) else None
@@ -276,7 +276,7 @@ def secret_in_text(path: str, data: bytes) -> tuple[Level, str, int] | None:
 
     What only a telling name before a random value gives away is a warning: it may be a hash or a public key.
     """
-    text = data[:MAX_TEXT].decode("utf-8", "replace")
+    text = text_of(data)
     for hit in find_hits(text):
         level = _level(path, Level.ERROR if hit.certain else Level.WARNING)
         return level, hit.kind, hit.line

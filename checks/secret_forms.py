@@ -138,6 +138,26 @@ _ENTROPY = 3.4
 """Bits a character; words of a language have about 3, random letters and digits of this length 4 and more."""
 
 
+def text_of(data: bytes) -> str:
+    """The first MiB of a text in UTF-8, or in UTF-16 as Windows writes it, with or without a mark."""
+    return data[:MAX_TEXT].decode(_wide(data[:64]) or "utf-8", "replace")
+
+
+def may_be_text(head: bytes) -> bool:
+    """Whether bytes that begin with `head` may be a text as `text_of` reads it."""
+    return b"\0" not in head or bool(_wide(head))
+
+
+def _wide(head: bytes) -> str:
+    """UTF-16 by its mark, or by its letters, of which every second byte is zero."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    for name, letters, zeros in (("utf-16-le", head[::2], head[1::2]), ("utf-16-be", head[1::2], head[::2])):
+        if len(zeros) >= 8 and not any(zeros) and letters.isascii() and b"\0" not in letters:
+            return name
+    return ""
+
+
 def find_hits(text: str, *, by_name: bool = True) -> Iterator[Hit]:
     """Secrets in the first MiB of `text`, the certain ones first; with `by_name` also values after telling names."""
     text = text[:MAX_TEXT]

@@ -18,7 +18,7 @@ from pratique.intake.image.model import Image, ImageLimits, Inventory
 __all__ = ["check_code"]
 
 CHECK = "code"
-VERSION = "2"
+VERSION = "3"
 _RISKS = ("G1", "T2", "U6")
 _MAX_SHOWN = 30
 _DEFAULT_LIMITS = ImageLimits()

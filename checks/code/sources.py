@@ -45,7 +45,8 @@ class OwnCode:
 
     `libraries` are compiled for the processor and owned by no package. Of compiled Python, `sourceless` has no source
     beside it, `unchecked` runs without a look at its source, and `compiled` is all else before a source of the tool's.
-    `started` are the files that the command line gives to an interpreter, `configured` what configurations call.
+    `started` are the files that an interpreter is given to start or to import from, `configured` what configurations
+    call.
     """
 
     sources: list[Source] = field(default_factory=list)
@@ -68,7 +69,7 @@ def find_own_code(image: Image, inventory: Inventory, commands: Sequence[str], l
     ownership = read_ownership(inventory, commands)
     found = OwnCode()
     found.sources += [Source(f"command line {n}", w.encode()) for n, w in enumerate(written_in(commands), 1)]
-    scripts = _started(commands, image, inventory)
+    scripts = _started(commands, image, inventory) | _on_path(image, inventory)
     folders = {path.rpartition("/")[0] for path in inventory.files if path.endswith(".py")}
     wanted: list[FileEntry] = []
     for entry in inventory.files.values():
@@ -99,6 +100,13 @@ def _started(commands: Sequence[str], image: Image, inventory: Inventory) -> set
     places = (word if word.startswith("/") else f"{image.config.workdir}/{word}" for word in words)
     found = (entry for place in places if (entry := inventory.resolve(place)) and entry.kind is Kind.FILE)
     return {entry.path for entry in found if not entry.head.startswith(b"\x7fELF")}
+
+
+def _on_path(image: Image, inventory: Inventory) -> set[str]:
+    """Files that the environment has Python import from: a wheel, or another archive whatever it is called."""
+    places = (place for name, value in image.config.env if name == "PYTHONPATH" for place in value.split(":"))
+    found = (inventory.resolve(place) for place in places if place)
+    return {entry.path for entry in found if entry is not None and entry.kind is Kind.FILE}
 
 
 def _is_module(path: str, folders: set[str]) -> bool:

@@ -201,6 +201,18 @@ def test_what_the_command_line_holds_or_starts_is_the_tools_own(tmp_path: Path) 
     assert found == {f"/{SITE}/bymodule/__init__.py:1", "/command line 1:1"}
 
 
+@pytest.mark.parametrize("name", ["opt/tool-1.0-py3-none-any.whl", "opt/blob"])
+def test_an_archive_that_python_imports_from_is_the_tools_own(name: str, tmp_path: Path) -> None:
+    archive = zipapp(("tool/__init__.py", b"import socket\n"))
+    imported = made((name, archive), run={"Env": [f"PYTHONPATH=/srv:/{name}"]})
+    (tmp_path / "a").mkdir()
+    found = judged(tmp_path / "a", imported, "python", "-m", "tool")
+    assert [f.where for f in found.findings if f.rule_id == "code/network"] == [f"/{name}/tool/__init__.py:1"]
+    (tmp_path / "b").mkdir()
+    lying_there = judged(tmp_path / "b", made((name, archive)), "python", "-m", "tool")
+    assert lying_there.status is Status.NOT_APPLICABLE, "a wheel that nothing imports from is a package's, if anybody's"
+
+
 @pytest.mark.parametrize(
     "commands",
     [

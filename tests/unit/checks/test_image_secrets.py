@@ -51,6 +51,19 @@ PLACES: dict[str, tuple[MadeImage, str]] = {
     "settings": (of(("srv/settings.yaml", b"url: postgres://tool:hunter22@db/x\n")), "/srv/settings.yaml (layer 0)"),
     "notebook": (of(("work/a.ipynb", b'{"x": "AKIAZ7Q2M5N8P1R4T6VW"}')), "/work/a.ipynb (layer 0)"),
     "key in a script without a suffix": (of(("srv/start", b"#!/bin/sh\n" + KEY.encode())), "/srv/start (layer 0)"),
+    "settings of Windows": (
+        of(("srv/app.ini", f"\ufefftoken = '{GITHUB}'\r\n".encode("utf-16-le"))),
+        "/srv/app.ini (layer 0)",
+    ),
+    "settings of Windows, without a mark": (
+        of(("srv/app.ini", f"token = '{GITHUB}'\r\n".encode("utf-16-le"))),
+        "/srv/app.ini (layer 0)",
+    ),
+    "settings in UTF-16 the other way round": (
+        of(("srv/app.ini", f"\ufefftoken = '{GITHUB}'\n".encode("utf-16-be"))),
+        "/srv/app.ini (layer 0)",
+    ),
+    "a key file of Windows": (of(("root/.ssh/id_rsa", KEY.encode("utf-16"))), "/root/.ssh/id_rsa (layer 0)"),
     "key file": (of(("root/.ssh/id_rsa", KEY.encode())), "/root/.ssh/id_rsa (layer 0)"),
     "npm settings": (of(("root/.npmrc", b"//registry/:_authToken=abcdef12345\n")), "/root/.npmrc (layer 0)"),
     "code that runs at every start": (
