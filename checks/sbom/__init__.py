@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from checks.interface import (
     CheckResult,
@@ -139,7 +140,6 @@ def check_sbom(
     findings += unknown
     findings += _against_declared(bom, declared)
     open_ = bool(unknown) or any(lie.rule in _UNREAD for lie in lies)
-    counts = {rule: sum(lie.rule == rule for lie in lies) for rule in ("record-hash", "unowned-module", "unowned-file")}
     shown = _bounded(findings)
     result = CheckResult(
         check=CHECK,
@@ -147,24 +147,29 @@ def check_sbom(
         status=Status.INCONCLUSIVE if open_ and status_of(findings) is Status.PASSED else status_of(findings),
         summary=_summary(bom, findings),
         findings=shown,
-        measurements=(
-            Measurement(name="components", value=len(bom.components), unit="components", method="package metadata"),
-            *(
-                Measurement(name=rule.replace("-", "_"), value=count, unit="findings", method="RECORD against files")
-                for rule, count in counts.items()
-            ),
-            Measurement(
-                name="detected",
-                value=sum(c.origin is Origin.DETECTED for c in bom.components),
-                unit="components",
-                method="modules without owner, copies, archives",
-            ),
-        ),
+        measurements=_measurements(bom, lies),
         evidence=evidence,
         inputs={"image": image.manifest_digest, **_digest_of(declared)},
         seconds=time.monotonic() - started,
     )
     return result, bom
+
+
+def _measurements(bom: Bom, lies: Sequence[Lie]) -> tuple[Measurement, ...]:
+    counts = {rule: sum(lie.rule == rule for lie in lies) for rule in ("record-hash", "unowned-module", "unowned-file")}
+    return (
+        Measurement(name="components", value=len(bom.components), unit="components", method="package metadata"),
+        *(
+            Measurement(name=rule.replace("-", "_"), value=count, unit="findings", method="RECORD against files")
+            for rule, count in counts.items()
+        ),
+        Measurement(
+            name="detected",
+            value=sum(c.origin is Origin.DETECTED for c in bom.components),
+            unit="components",
+            method="modules without owner, copies, archives",
+        ),
+    )
 
 
 def _digest_of(declared: bytes | None) -> dict[str, str]:
