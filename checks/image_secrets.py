@@ -6,13 +6,13 @@ Recognised by name and by form, never repeated in what is reported.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from checks.interface import Finding, Level
 from checks.ownership import Ownership, read_ownership
 from checks.secret_forms import MAX_TEXT, find_hits, kind_of, masked, may_be_text, text_of
 from pratique.errors import CouldNotDecide
-from pratique.intake.image.again import read_again
+from pratique.intake.image.again import read_each_again
 from pratique.intake.image.classify import classify
 from pratique.intake.image.model import FileClass, FileEntry, Image, ImageConfig, Inventory, Kind
 
@@ -61,8 +61,6 @@ _SMALL = 256 * 1024
 _TEXT_BUDGET = 512 * 1024**2
 _MOST_FILES = 250_000
 """Texts searched of each kind (kept, seen, removed); beyond these bounds the check cannot decide."""
-_AT_ONCE = 32 * 1024**2
-"""Bytes of texts in memory at once: a layer with more is read once for each such part."""
 NOT_SEARCHED = "secrets-not-searched"
 """Last part of the rule of what was not looked into: with it, no image passes."""
 _KEPT_TEXTS = (
@@ -144,35 +142,20 @@ def _in_texts(image: Image, inventory: Inventory, ownership: Ownership) -> Itera
     """Tokens and keys in programs, settings and other small texts that no package owns, seen or removed."""
     kept = [entry for kind in _KEPT_TEXTS for entry in inventory.of_class(kind)]
     shown, skipped = _chosen(kept, inventory, _TEXT_BUDGET)
-    yield from _search(shown, lambda entry: inventory.read(entry.path), hidden=False)
+    for entry in shown:
+        yield from _in_text(entry, inventory.read(entry.path), hidden=False)
     others = [e for e in inventory.files.values() if _is_text(e) and e.path not in inventory.classes]
     others = [e for e in others if ownership.is_own(e)]
     hidden = [e for e in inventory.hidden if _is_text(e) and not _is_still_there(e, inventory)]
     visible, too_many = _chosen(others, inventory, _TEXT_BUDGET)
     removed, too_many_removed = _chosen(hidden, inventory, _TEXT_BUDGET)
-    skipped += too_many + too_many_removed
-    for entries, is_removed in ((visible, False), (removed, True)):
-        for part in _parts(entries):
-            texts = read_again(image, inventory, part, most=_AT_ONCE)
-            skipped += len(part) - len(texts)
-            there = [entry for entry in part if (entry.layer, entry.path) in texts]
-            yield from _search(there, lambda entry, texts=texts: texts[entry.layer, entry.path], hidden=is_removed)  # type: ignore[misc]
-    if skipped:
+    gone = frozenset(map(id, removed))
+    missing = len(visible) + len(removed)
+    for entry, data in read_each_again(image, inventory, [*visible, *removed]):
+        missing -= 1
+        yield from _in_text(entry, data, hidden=id(entry) in gone)
+    if skipped := skipped + too_many + too_many_removed + missing:
         yield _not_searched(f"{skipped} texts were not searched for secrets: there are too many, or they are not whole")
-
-
-def _parts(entries: list[FileEntry]) -> Iterator[list[FileEntry]]:
-    """What is read together, layer by layer."""
-    part: list[FileEntry] = []
-    size = 0
-    for entry in sorted(entries, key=lambda one: (one.layer, one.path)):
-        if part and (size + entry.size > _AT_ONCE or entry.layer != part[0].layer):
-            yield part
-            part, size = [], 0
-        part.append(entry)
-        size += entry.size
-    if part:
-        yield part
 
 
 def _not_searched(message: str, entry: FileEntry | None = None) -> Finding:
@@ -207,19 +190,17 @@ def _chosen(entries: Iterable[FileEntry], inventory: Inventory, budget: int) -> 
     return sorted(chosen, key=lambda e: (e.path, e.layer)), skipped
 
 
-def _search(entries: Iterable[FileEntry], read: Callable[[FileEntry], bytes], *, hidden: bool) -> Iterator[Finding]:
-    for entry in entries:
-        data = read(entry)
-        removed = ", removed by a later layer but still in the image," if hidden else ""
-        if hidden and classify(entry.path, data[:4096], entry.size) is FileClass.SECRET:
-            found = secret_in_file(entry.path, data)
-            if found:
-                yield _secret_file(entry, found[0], found[1] + removed)
-            continue
-        in_text = secret_in_text(entry.path, data)
-        if in_text:
-            level, what, line = in_text
-            yield _secret_file(entry, level, f"{what}{removed} in line {line}")
+def _in_text(entry: FileEntry, data: bytes, *, hidden: bool) -> Iterator[Finding]:
+    removed = ", removed by a later layer but still in the image," if hidden else ""
+    if hidden and classify(entry.path, data[:4096], entry.size) is FileClass.SECRET:
+        found = secret_in_file(entry.path, data)
+        if found:
+            yield _secret_file(entry, found[0], found[1] + removed)
+        return
+    in_text = secret_in_text(entry.path, data)
+    if in_text:
+        level, what, line = in_text
+        yield _secret_file(entry, level, f"{what}{removed} in line {line}")
 
 
 def _secret_file(entry: FileEntry, level: Level, what: str) -> Finding:

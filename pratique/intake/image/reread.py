@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from threading import Lock
 
 MAX_KEPT = 32 * 1024**2
 
-Place = tuple[int, str]
-"""Number of the layer, and path."""
-
 
 class Reread:
-    """Files by their place, at most `MAX_KEPT` bytes; whoever reads holds `lock`, so that the next one finds them."""
+    """Files by their SHA-256, at most `MAX_KEPT` bytes; whoever reads holds `lock`, so that the next one finds them."""
 
     def __init__(self) -> None:
         self.lock = Lock()
-        self.files: dict[Place, bytes] = {}
+        self.files: dict[str, bytes] = {}
         self._left = MAX_KEPT
 
-    def keep(self, found: Mapping[Place, bytes]) -> None:
-        """Keep what there is room for, small files first."""
-        for place, data in sorted(found.items(), key=lambda item: len(item[1])):
-            if len(data) > self._left:
-                break
-            if place not in self.files:
-                self._left -= len(data)
-                self.files[place] = data
+    def keep(self, sha256: str, data: bytes) -> None:
+        """Keep `data` where there is room for it."""
+        if len(data) <= self._left and sha256 not in self.files:
+            self._left -= len(data)
+            self.files[sha256] = data

@@ -226,7 +226,7 @@ USAGE: dict[str, tuple[tuple[str, ...], str]] = {
     "an output that leads nowhere": (("--output", "{dangling}"), "cannot go there"),
     "an output where nothing can be made": (("--output", "/proc/out"), "cannot go there"),
     "a log that is a directory": (("--log", "{full}"), "cannot go there"),
-    "a log in no directory": (("--log", "{full}/none/log"), "cannot go there"),
+    "a log in no directory": (("--log", "{full}/none/log"), "there is no directory"),
     "nothing to run": (("--entrypoint", ""), "nothing to run"),
     "an option that there is not": (("--privileged",), "--privileged"),
     "an option without its value": (("--spec",), "--spec"),

@@ -293,9 +293,9 @@ def test_texts_beyond_the_bounds_leave_it_undecided(
     assert judged(tmp_path / "second", of(*texts, ("app/a.txt", GITHUB.encode()))).status is Status.FAILED
 
 
-def test_more_texts_than_are_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read part by part, seen and removed ones, in every layer."""
-    monkeypatch.setattr("checks.image_secrets._AT_ONCE", 100)
+def test_texts_of_every_layer_are_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen and removed ones, the same text at several places, also where none may be kept in memory."""
+    monkeypatch.setattr("pratique.intake.image.reread.MAX_KEPT", 0)
     word = f"token = {GITHUB}\n".encode()
     first = [(f"app/{n}.txt", word) for n in range(5)] + [("app/gone.txt", word)]
     layers = [make_tar(first), make_tar([entry("app/.wh.gone.txt"), ("app/last.txt", word)])]
