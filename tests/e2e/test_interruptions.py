@@ -199,7 +199,10 @@ def test_ctrl_c_while_the_tool_runs(
 ) -> None:
     submission = write_submission(tmp_path / "slow", image, delay=20)
     with node.start(command, submission, policy=True) as process:
-        wait_until(lambda: any(one["State"] == "running" for one in engine.labelled(node.label)))
+        wait_until(
+            lambda: process.poll() is not None or any(o["State"] == "running" for o in engine.labelled(node.label))
+        )
+        assert process.poll() is None, finished(process)
         process.send_signal(number)
         assert_clean(node, process, engine)
 

@@ -43,22 +43,21 @@ def read_each_again(
     regular file, and files whose bytes are not those of the inventory, are left out: the caller sees what is missing.
     Raises as `read_inventory` does.
     """
-    with inventory.reread.lock:
-        source = _first_places(inventory)
-        wanted: dict[int, dict[str, list[FileEntry]]] = {}
-        for entry in entries:
-            if entry.kind is not Kind.FILE or entry.sha256 is None:
-                continue
-            data = _at_hand(inventory, entry)
-            if data is not None:
-                yield entry, data
-            else:
-                place = source.get((entry.layer, entry.sha256), entry.path)
-                wanted.setdefault(entry.layer, {}).setdefault(place, []).append(entry)
-        for number, names in wanted.items():
-            for entry, data in _read_layer(image, number, names, limits):
-                inventory.reread.keep(str(entry.sha256), data)
-                yield entry, data
+    source = _first_places(inventory)
+    wanted: dict[int, dict[str, list[FileEntry]]] = {}
+    for entry in entries:
+        if entry.kind is not Kind.FILE or entry.sha256 is None:
+            continue
+        data = _at_hand(inventory, entry)
+        if data is not None:
+            yield entry, data
+        else:
+            place = source.get((entry.layer, entry.sha256), entry.path)
+            wanted.setdefault(entry.layer, {}).setdefault(place, []).append(entry)
+    for number, names in wanted.items():
+        for entry, data in _read_layer(image, number, names, limits):
+            inventory.reread.keep(str(entry.sha256), data)
+            yield entry, data
 
 
 def _smallest(entries: Iterable[FileEntry], most: int) -> Iterator[FileEntry]:
