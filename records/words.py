@@ -53,8 +53,11 @@ def _inspected(predicate: Mapping[str, Any], tool: str) -> Words:
 
 
 def _admitted(predicate: Mapping[str, Any], tool: str) -> Words:
+    place, rests_on = f"at {predicate['resourceUri']}", predicate.get("inputAttestations", [])
     what = "admitted" if predicate["verificationResult"] == "PASSED" else "closed"
-    return Words(predicate["timeVerified"], what, tool, f"at {predicate['resourceUri']}")
+    if what == "closed" and any(one.get("name") == "rescan" for one in rests_on):
+        what, place = "withdrawn", f"{place}, after a rescan"
+    return Words(predicate["timeVerified"], what, tool, place)
 
 
 def _decided(predicate: Mapping[str, Any], tool: str) -> Words:
@@ -91,8 +94,10 @@ def _listed(predicate: Mapping[str, Any], _: str) -> Words:
 
 
 def _rescanned(predicate: Mapping[str, Any], tool: str) -> Words:
-    found = predicate["scanner"]["result"]
-    return Words(predicate["metadata"]["scanFinishedOn"], "rescanned", tool, f"{len(found)} new vulnerabilities named")
+    metadata = predicate["metadata"]
+    (told,) = metadata["annotations"]
+    detail = f"{told['status']}, {told['new']} new vulnerabilities"
+    return Words(metadata["scanFinishedOn"], "rescanned", tool, detail)
 
 
 _KINDS: dict[str, Callable[[Mapping[str, Any], str], Words]] = {

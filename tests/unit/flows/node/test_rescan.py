@@ -20,9 +20,11 @@ from flows.decide import admit, withdraw
 from flows.node import Node
 from flows.rescan import Rescanned, rescan, rescan_all, worst
 from pratique.digests import canonical_json, sha256_bytes
+from records.admissions import signed_statements
 from records.dsse import sign_statement
 from records.statements import VSA, VULNS, PolicyReference, ToolIdentity, inspection_statement
 from records.verify import verify_ledger
+from records.words import in_words
 from tests.unit.checks.feeds import LOW, record, write_zip
 from tests.unit.flows.node.homes import ANNA, MANIFEST, SUBMITTER, Home, image_config, statements_of
 
@@ -294,6 +296,19 @@ def test_what_was_told_before_is_named_when_it_is_withdrawn_for(admitted: Home) 
     first, second = (one["predicate"]["scanner"]["result"] for one in statements_of(admitted.node(), VULNS))
     assert [one["id"] for one in first] == [one["id"] for one in second] == ["CVE-2026-1"]
     assert [one[0]["annotations"][0]["new"] for one in (first, second)] == [True, False]
+
+
+def test_the_ledger_tells_in_words_what_was_new_and_what_a_rescan_withdrew(admitted: Home) -> None:
+    advisories(admitted, OLD, NEW)
+    rescanned(admitted)
+    admitted.policy["advisories"] = {"rescan": "withdraw"}
+    rescanned(admitted)
+    told = [in_words(statement) for _, statement in signed_statements(admitted.node().ledger, start=3)]
+    assert [(one.what, one.detail) for one in told[:2]] == [
+        ("rescanned", "failed, 1 new vulnerabilities"),
+        ("rescanned", "failed, 0 new vulnerabilities"),
+    ]
+    assert (told[2].what, told[2].detail) == ("withdrawn", f"at {admitted.node().place}, after a rescan")
 
 
 def test_two_rescans_at_once_tell_it_once(admitted: Home) -> None:
