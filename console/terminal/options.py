@@ -32,6 +32,9 @@ class PlainFormat(StrEnum):
     JSON = "json"
 
 
+_STREAMS = frozenset({Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd")})
+
+
 def writable(output: Path | None) -> Path | None:
     """Before hours of work, not after: what the result is written to must have a place, and be no link.
 
@@ -45,8 +48,8 @@ def writable(output: Path | None) -> Path | None:
 
 
 def _is_systems(path: Path) -> bool:
-    """Whether a link is one of the system's own, such as /dev/stdout."""
-    return path.absolute().is_relative_to("/dev") or path.absolute().is_relative_to("/proc")
+    """Whether a link is one of the system's own, such as /dev/stdout; elsewhere below /dev anybody may make one."""
+    return path.absolute().parent in _STREAMS
 
 
 HomeOption = Annotated[
@@ -108,9 +111,9 @@ def deliver(text: str, output: Path | None) -> None:
         return
     from flows.files import write_whole
 
-    if output.exists() and not output.is_file():  # a pipe, also by way of /dev/stdout
-        output.write_text(text, encoding="utf-8")
+    if _is_systems(output) or (output.exists() and not output.is_file()):  # a stream: what was written to it stays
+        with output.open("a", encoding="utf-8") as stream:
+            stream.write(text)
     else:
-        # a link that was put there since the command began is replaced, not followed
-        write_whole(output.resolve() if _is_systems(output) else output, text)
+        write_whole(output, text)  # a link that was put there since the command began is replaced, not followed
     typer.echo(f"wrote {plain(str(output))}", err=True)

@@ -168,16 +168,20 @@ LINKED: dict[str, tuple[str, ...]] = {
 @pytest.mark.usefixtures("home")
 @pytest.mark.parametrize("command", LINKED.values(), ids=LINKED)
 @pytest.mark.parametrize("there", [True, False], ids=["file", "nothing yet"])
+@pytest.mark.parametrize("root", ["/", "/proc/self/root"])
 def test_a_result_does_not_follow_a_link(
-    command: tuple[str, ...], there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: tuple[str, ...], there: bool, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a folder that a provider filled it could lead to any file of the person's; told before the work."""
+    """In a folder that a provider filled it could lead to any file of the person's; told before the work.
+
+    Where the system has links of its own, not every link is one of them: /dev/shm is everybody's.
+    """
     monkeypatch.chdir(tmp_path)
     target = tmp_path / "precious"
     if there:
         target.write_text("kept")
     (tmp_path / "link").symlink_to(target)
-    found = pratique(*command, tmp_path / "link")
+    found = pratique(*command, Path(root, *tmp_path.parts[1:], "link"))
     assert found.exit_code == 2
     assert "is a link" in " ".join(found.stderr.split())
     assert (target.read_text() == "kept") if there else not target.exists()
@@ -185,14 +189,17 @@ def test_a_result_does_not_follow_a_link(
 
 @pytest.mark.usefixtures("home")
 def test_a_result_goes_where_the_system_leads(tmp_path: Path) -> None:
-    """`/dev/stdout` is a link too, to a pipe or to a file."""
+    """`/dev/stdout` is a link too, to a pipe or to a file, where what was there before is not ours to remove."""
     (tmp_path / "bill.json").write_bytes(bill(WIDGET))
     command = [sys.executable, "-c", "from console.terminal.app import main; main()", "vulns", "bill.json"]
     command += ["--format", "json", "-o", "/dev/stdout"]
-    with (tmp_path / "result").open("wb") as stream:
+    (tmp_path / "result").write_bytes(b"before\n")
+    with (tmp_path / "result").open("ab") as stream:
         subprocess.run(command, cwd=tmp_path, stdout=stream, timeout=60, check=False)
     piped = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, timeout=60, check=False)
-    for told in (piped.stdout, (tmp_path / "result").read_bytes()):
+    before, _, result = (tmp_path / "result").read_bytes().partition(b"\n")
+    assert before == b"before"
+    for told in (piped.stdout, result):
         assert "status" in json.loads(told)
 
 
