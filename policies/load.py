@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,13 +150,14 @@ def load_policy(path: Path | None = None) -> LoadedPolicy:
 def copy_default(target: Path) -> tuple[Path, ...]:
     """Write the shipped policy to `target`, the files that it pins beside it; what was written.
 
-    A file of that name with the same bytes is left. Raises `UsageError` where another one is in the way, `OSError`.
+    A file of that name with the same bytes is left. Raises `UsageError` where another one is in the way, or a link that
+    leads nowhere, and `OSError`.
     """
     roots = [root.file for root in load_policy().policy.trust.roots]
     wanted = {target: DEFAULT_POLICY, **{target.parent / name: DEFAULT_POLICY.parent / name for name in roots}}
     data = {path: source.read_bytes() for path, source in wanted.items()}
     for path, content in data.items():
-        if path.exists() and (path == target or path.read_bytes() != content):
+        if os.path.lexists(path) and (path == target or not path.exists() or path.read_bytes() != content):
             raise UsageError(f"there is a {path} already", next_step="name another file, or a new directory")
     target.parent.mkdir(parents=True, exist_ok=True)
     missing = {path: content for path, content in data.items() if not path.exists()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -170,7 +171,7 @@ def new_key(
             next_step="give an identity without spaces and '+', such as you@node.example, with --as",
         )
     kept = file.exists()
-    line = load_or_create_key(file, person).verifier.vkey
+    line = _usable(load_or_create_key, file, person, "name another file, which is not there yet").verifier.vkey
     typer.echo(
         f"{'kept' if kept else 'made'} {file}, which is secret; in the policy, under approvals.people:", err=True
     )
@@ -212,17 +213,20 @@ def _decision(person: str, organisation: str, reason: str, key: Path | None) -> 
 
 
 def _own_key(person: str, path: Path | None) -> NodeKey | None:
-    """The person's key; one that cannot be used is a mistake of theirs, which refuses no tool."""
-    from pratique.errors import InvalidInput, UsageError
     from records.keys import load_key
 
+    made = "name the file that `pratique key new FILE --as YOU` made, with mode 0600"
+    return _usable(load_key, path, person, made) if path is not None else None
+
+
+def _usable(load: Callable[[Path, str], NodeKey], path: Path, person: str, next_step: str) -> NodeKey:
+    """The person's key; one that cannot be used is a mistake of theirs, which refuses no tool."""
+    from pratique.errors import InvalidInput, UsageError
+
     try:
-        return load_key(path, person) if path is not None else None
+        return load(path, person)
     except InvalidInput as error:
-        raise UsageError(
-            f"the key {path} cannot be used: {error.message}",
-            next_step="name the file that `pratique key new FILE --as YOU` made, with mode 0600",
-        ) from error
+        raise UsageError(f"the key {path} cannot be used: {error.message}", next_step=next_step) from error
 
 
 def _end_of(day: datetime | None) -> datetime | None:

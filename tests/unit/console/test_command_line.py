@@ -103,6 +103,7 @@ WRONG_USAGE: dict[str, tuple[str, ...]] = {
     "withdraw without a word": ("withdraw", "tool", "--reason", "", "--as", "a@b.example"),
     "a key that is not there": ("refuse", "x", "--reason", "r", "--as", "a@b.example", "--key", "/nonexistent"),
     "a key that is none": ("refuse", "x", "--reason", "r", "--as", "a@b.example", "--key", "/etc/hostname"),
+    "a new key where a file is": ("key", "new", "/etc/hostname", "--as", "a@b.example"),
     "a key for nobody": ("key", "new", "/nonexistent/key", "--as", "two words"),
     "a policy where a file is": ("policy", "new", "/etc/hostname"),
     "nothing and everything at once": ("precheck", ".", "--static", "--all"),
@@ -175,6 +176,16 @@ def test_a_policy_of_ones_own_begins_with_the_files_that_it_pins(home: Path, tmp
     assert "✗ pinned file: the trusted root sigstore-public-good.json" in pratique("doctor", "--policy", own).stdout
     own.with_name("sigstore-public-good.json").write_text("{}")
     assert pratique("policy", "new", own.with_name("third.yaml")).exit_code == 2, "another file is in the way"
+
+
+@pytest.mark.parametrize("name", ["policy.yaml", "sigstore-public-good.json"])
+def test_a_new_policy_is_written_through_no_link(name: str, home: Path, tmp_path: Path) -> None:
+    """Also one that leads to nothing yet."""
+    directory, elsewhere = tmp_path / "node", tmp_path / "elsewhere"
+    directory.mkdir()
+    (directory / name).symlink_to(elsewhere)
+    assert pratique("policy", "new", directory / "policy.yaml").exit_code == 2
+    assert not elsewhere.exists()
 
 
 def test_down_without_a_server_is_no_error(home: Path) -> None:
