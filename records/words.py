@@ -36,7 +36,7 @@ def in_words(statement: Statement) -> Words:
     kind, tool = str(statement["predicateType"]), _subject(statement)
     try:
         return _KINDS[kind](statement["predicate"], tool)
-    except (KeyError, TypeError, AttributeError):  # another type, or not the form that this version gives it
+    except (LookupError, TypeError, AttributeError):  # another type, or not the form that this version gives it
         return Words("", kind, tool)
 
 
@@ -95,7 +95,7 @@ def _listed(predicate: Mapping[str, Any], _: str) -> Words:
 
 def _rescanned(predicate: Mapping[str, Any], tool: str) -> Words:
     metadata = predicate["metadata"]
-    (told,) = metadata["annotations"]
+    told = metadata["annotations"][0]
     detail = f"{told['status']}, {told['new']} new vulnerabilities"
     return Words(metadata["scanFinishedOn"], "rescanned", tool, detail)
 
