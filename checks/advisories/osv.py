@@ -174,9 +174,9 @@ def _events(value: Any) -> tuple[Event, ...]:
         for kind, version in item.items():
             if kind not in _KINDS or not isinstance(version, str) or not 0 < len(version) <= MAX_VERSION:
                 return ()
-            if (kind, version) != ("limit", "*"):
-                events.append((kind, version))
-    return tuple(events)
+            events.append((kind, version))
+    unlimited = ("limit", "*") in events  # it is as if there were no limit at all, whatever others there are
+    return tuple(event for event in events if not (unlimited and event[0] == "limit"))
 
 
 def _severity(record: dict[str, Any]) -> tuple[Severity, str]:

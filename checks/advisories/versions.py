@@ -57,13 +57,28 @@ _NOT_AFFECTED = Judgement(Decision.NOT_AFFECTED)
 
 @lru_cache(maxsize=65536)
 def version_text(ecosystem: str, version: str) -> str:
-    """`version` in the form in which listed versions are compared (PyPI: canonical, without a local part)."""
-    if base_ecosystem(ecosystem) != "PyPI":
-        return version
+    """`version` in the form in which listed versions are compared.
+
+    PyPI: canonical, without a local part. npm: three numbers, without a build (`v1.0.0+x` is 1.0.0, as its registry has
+    it). Distributions: without the epoch that is meant where there is none.
+    """
+    base = base_ecosystem(ecosystem)
+    if base == "npm":
+        return _npm_text(version)
+    if base != "PyPI":
+        return version.removeprefix("0:")
     from packaging.utils import canonicalize_version
 
     point = place(ecosystem, version)
     return canonicalize_version(point.key) if point is not None and point.exact else version
+
+
+def _npm_text(version: str) -> str:
+    if place("npm", version) is None:
+        return version
+    numbers, dash, suffix = version.partition("+")[0].removeprefix("v").partition("-")
+    release = [str(int(number)) for number in numbers.split(".")]
+    return ".".join((*release, "0", "0")[:3]) + dash + suffix
 
 
 def span_of(ecosystem: str, events: Sequence[Event]) -> Span:
@@ -71,7 +86,7 @@ def span_of(ecosystem: str, events: Sequence[Event]) -> Span:
     # "introduced 0" is the start of all versions; "fixed 0" is a version, by which feeds say that none is affected
     placed = [(place(ecosystem, text), kind, text) for kind, text in events if (kind, text) != ("introduced", "0")]
     there = [(point, kind, text) for point, kind, text in placed if point is not None]
-    ordered = sorted(there, key=lambda item: (item[0].key, _ORDER[item[1]]))
+    ordered = _with_last_limit(sorted(there, key=lambda item: (item[0].key, _ORDER[item[1]])))
     return Span(
         bounds=tuple((point.key, kind) for point, kind, _ in ordered),
         inexact=tuple(point.key for point, _, _ in there if not point.exact),
@@ -80,6 +95,12 @@ def span_of(ecosystem: str, events: Sequence[Event]) -> Span:
         fixes=tuple((point.key, text) for point, kind, text in ordered if kind == "fixed" and point.exact),
         whole=len(there) == len(placed),
     )
+
+
+def _with_last_limit(ordered: list[tuple[Point, str, str]]) -> list[tuple[Point, str, str]]:
+    """Without the limits before the last: what is below any of them is within the range."""
+    limits = [number for number, (_, kind, _) in enumerate(ordered) if kind == "limit"]
+    return [item for number, item in enumerate(ordered) if item[1] != "limit" or number == limits[-1]]
 
 
 def judge(
@@ -95,7 +116,8 @@ def judge(
 
 def judge_at(point: Point | None, spans: Sequence[Span], *, listed: bool, decidable: bool) -> Judgement:
     """`judge` for a version and ranges that have their places already."""
-    affected, undecided = listed, not decidable or (point is None and not spans and not listed)
+    placed = point is not None and point.exact
+    affected, undecided = listed, not decidable or not (placed or spans or listed)
     for span in spans:
         outcome = _within(point, span)
         affected = affected or outcome is Decision.AFFECTED

@@ -76,6 +76,14 @@ RANGES: dict[str, tuple[list[dict[str, str]], dict[str, Decision]]] = {
     ),
     "no start": ([{"fixed": "1.0"}], {"0.5": Decision.AFFECTED, "1.0": Decision.NOT_AFFECTED}),
     "a limit": ([{"introduced": "0"}, {"limit": "1.0"}], {"0.5": Decision.AFFECTED, "1.0": Decision.NOT_AFFECTED}),
+    "several limits": (
+        [{"introduced": "0"}, {"limit": "1.0"}, {"limit": "2.0"}],
+        {"0.5": Decision.AFFECTED, "1.5": Decision.AFFECTED, "2.0": Decision.NOT_AFFECTED},
+    ),
+    "a limit beside one that is none": (
+        [{"introduced": "0"}, {"limit": "1.0"}, {"limit": "*"}],
+        {"1.5": Decision.AFFECTED},
+    ),
     "a local version counts as its public one": (
         [{"introduced": "0"}, {"last_affected": "2.6.0"}],
         {"2.6.0+cu124": Decision.AFFECTED, "2.6.1+cpu": Decision.NOT_AFFECTED},
@@ -125,6 +133,35 @@ def test_versions_by_name_count_beside_ranges(tmp_path: Path) -> None:
     home = imported(tmp_path, entry)
     assert found(home, "widget", "1.0") == {"GHSA-a": Decision.AFFECTED}
     assert found(home, "widget", "2.0") == {}
+
+
+SPELLINGS = {
+    "PyPI": ("1.0.0", {"1.0": True, "v1.0+local": True, "0!1": True, "1.0.1": False}),
+    "npm": (
+        "1.0.0",
+        {"v1.0.0": True, "1.0.0+evil": True, "v1.0.0+a.b": True, "1.0": True, "1.0.0-rc.1": False, "1.0.1": False},
+    ),
+    "Debian:12": ("1.0-1", {"0:1.0-1": True, "1:1.0-1": False}),
+    "AlmaLinux:9": ("1.0-1.el9", {"0:1.0-1.el9": True, "1:1.0-1.el9": False}),
+}
+
+
+@pytest.mark.parametrize("ecosystem", SPELLINGS)
+def test_a_listed_version_is_known_by_every_way_of_writing_it(ecosystem: str, tmp_path: Path) -> None:
+    """Records of malicious packages list versions; metadata in an image is written by whoever made it."""
+    listed, spellings = SPELLINGS[ecosystem]
+    entry = record("MAL-2024-1", ecosystem=ecosystem, vector="")
+    entry["affected"][0] = {"package": {"ecosystem": ecosystem, "name": "widget"}, "versions": [listed]}
+    home = imported(tmp_path, entry, ecosystem=ecosystem.partition(":")[0])
+    for version, same in spellings.items():
+        assert bool(found(home, "widget", version, ecosystem)) is same, version
+
+
+@pytest.mark.parametrize("version", ["1.0.0-NA", "1.0.x", "1.0 beta", "none", ""])
+def test_a_version_that_is_none_is_undecided_for_a_list_of_versions(version: str, tmp_path: Path) -> None:
+    entry = record("MAL-2024-1")
+    entry["affected"][0] = {"package": {"ecosystem": "PyPI", "name": "widget"}, "versions": ["1.0.0"]}
+    assert found(imported(tmp_path, entry), "widget", version) == {"MAL-2024-1": Decision.UNDECIDED}
 
 
 def test_a_record_without_versions_is_undecided_and_not_silent(tmp_path: Path) -> None:
