@@ -132,6 +132,14 @@ def _advisories(settings: Settings) -> Iterator[Point]:
             yield Point("advisories", not why, f"{message}. {why}".rstrip(". ") + ".", fix)
 
 
+def _home(settings: Settings) -> Iterator[Point]:
+    from flows.node import require_own
+
+    if settings.home.is_dir():
+        require_own(settings.home)
+        yield Point("state directory", True, f"{settings.home}, where nobody else may write")
+
+
 def _disk(settings: Settings) -> Iterator[Point]:
     place = next(path for path in (settings.home, *settings.home.parents) if path.is_dir())
     free = shutil.disk_usage(place).free
@@ -141,13 +149,17 @@ def _disk(settings: Settings) -> Iterator[Point]:
 
 
 def _ledger(settings: Settings) -> Iterator[Point]:
-    from flows.node import has_ledger, ledger_verifier
+    from flows.node import has_ledger, ledger_verifier, require_newest_seen, require_own_name
     from records.verify import verify_ledger
 
     if not has_ledger(settings):
         yield Point("ledger", None, "none yet; the first onboarding makes it")
         return
-    report = verify_ledger(settings.ledger, ledger_verifier(settings, None))
+    verifier = ledger_verifier(settings, None)
+    require_own_name(settings, verifier)
+    report = verify_ledger(settings.ledger, verifier)
+    if report.verified:
+        require_newest_seen(settings, verifier)
     fix = "" if report.verified else "run `pratique log verify`, keep the ledger as it is, compare it with a backup"
     yield Point("ledger", report.verified, f"{report.size} entries, {len(report.problems)} problems", fix)
 
@@ -195,6 +207,7 @@ _LOOKS: dict[str, Callable[[Settings], Iterator[Point]]] = {
     "sandbox": _demands,
     "policy": _policy,
     "advisories": _advisories,
+    "state directory": _home,
     "disk": _disk,
     "ledger": _ledger,
     "server": _server,

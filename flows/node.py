@@ -55,7 +55,7 @@ class Node:
                 cause=str(error),
                 next_step="name another one with --home or PRATIQUE_HOME",
             ) from error
-        _require_own(settings.home)
+        require_own(settings.home)
         try:
             policy = load_policy(settings.policy)
             _require_verifier_lines(policy)
@@ -173,7 +173,7 @@ class Node:
         return Mark(self.settings.keys / MARK_FILE, ledger)
 
 
-def _require_own(home: Path) -> None:
+def require_own(home: Path) -> None:
     """Raise `UsageError` for a state directory in which others could put another ledger and key."""
     if home.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UsageError(

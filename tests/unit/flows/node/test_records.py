@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -77,6 +78,29 @@ def test_a_ledger_that_is_gone_is_not_a_new_node(recorded: Home, command: tuple[
     done = pratique(recorded, *command)
     assert done.exit_code == 3
     assert "the ledger that this node had" in done.stderr
+
+
+def doctor(home: Home, subject: str, **environment: str) -> str:
+    """What doctor says of one subject."""
+    done = pratique(home, "doctor", "--format", "json", DOCKER_HOST="unix:///nowhere", **environment)
+    (point,) = (one for one in json.loads(done.stdout) if one["subject"] == subject)
+    return f"{point['good']} {point['message']} {point['fix']}"
+
+
+def test_doctor_sees_what_keeps_the_gates_closed(recorded: Home) -> None:
+    """What a command would stop at, and `log verify` finds."""
+    place = recorded.directory / "home"
+    shutil.copytree(place / "ledger", place / "old")
+    recorded.inspected("three", name="third")
+    assert doctor(recorded, "ledger").startswith("True 8 entries")
+    assert f"PRATIQUE_ORIGIN={recorded.origin}" in doctor(recorded, "ledger", PRATIQUE_ORIGIN="another.example/ledger")
+    shutil.rmtree(place / "ledger")
+    (place / "old").rename(place / "ledger")
+    assert doctor(recorded, "ledger").startswith("False the ledger is not the one that this node has seen")
+    assert doctor(recorded, "state directory").startswith("True")
+    place.chmod(0o777)
+    told = doctor(recorded, "state directory")
+    assert told.startswith("False others may write") and "chmod go-w" in told
 
 
 def test_a_node_key_that_others_may_read_refuses_nobody(recorded: Home) -> None:
