@@ -75,6 +75,7 @@ def create_secret(path: Path, data: bytes) -> None:
             os.fsync(stream.fileno())
         with suppress(FileExistsError):
             path.hardlink_to(draft)
+        Disk().sync(path.parent)
     finally:
         draft.unlink(missing_ok=True)
 
