@@ -15,15 +15,15 @@ def test_a_secret_is_on_the_disk_under_its_name(tmp_path: Path, monkeypatch: pyt
     synced, fsync = [], os.fsync
 
     def noting(descriptor: int) -> None:
-        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), sorted(os.listdir(tmp_path))))
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink(), [one.name for one in tmp_path.iterdir()]))
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noting)
     create_secret(tmp_path / "key", b"secret")
     (draft, there), (place, then) = synced
-    assert there == [Path(draft).name]
-    assert (place, "key" in then) == (str(tmp_path), True)
-    assert os.listdir(tmp_path) == ["key"]
+    assert there == [draft.name]
+    assert (place, "key" in then) == (tmp_path, True)
+    assert list(tmp_path.iterdir()) == [tmp_path / "key"]
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
 
 
@@ -32,4 +32,4 @@ def test_the_first_of_several_secrets_stays(tmp_path: Path) -> None:
     create_secret(tmp_path / "key", b"first")
     create_secret(tmp_path / "key", b"second")
     assert (tmp_path / "key").read_bytes() == b"first"
-    assert os.listdir(tmp_path) == ["key"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "key"]
