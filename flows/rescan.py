@@ -13,7 +13,7 @@ from checks.sbom.declared import read_listing
 from checks.vulnerabilities.report import document_bytes
 from flows.background import locked, read_state, write_state
 from flows.node import Node, has_ledger
-from flows.vulnerabilities import LookedUp, look_up_listing
+from flows.vulnerabilities import LookedUp, look_up_listing, scan_predicate
 from pratique.bounds import strict_json
 from pratique.clock import rfc3339
 from pratique.digests import Digest, parse_digest, sha256_bytes
@@ -279,44 +279,26 @@ def _predicate(answer: LookedUp, new: tuple[str, ...], stored: Evidence) -> dict
     by_id: dict[str, list[dict[str, Any]]] = {name: [] for name in new}
     for found in _counted(answer.document):
         by_id.setdefault(found["id"], []).append(found)
-    moment = rfc3339(answer.asked)
-    snapshots = answer.document["snapshots"]
-    return {
-        "scanner": {
-            "uri": "https://pypi.org/project/pratique/",
-            "version": answer.result.version,
-            "db": {
-                "uri": "https://osv.dev",
-                "version": str(answer.result.measured("snapshot_digest") or ""),
-                "lastUpdate": f"{min(s['taken'] for s in snapshots)}T00:00:00Z",
-            },
-            "result": [
-                {
-                    "id": name,
-                    "severity": [{"method": "qualitative", "score": found[0]["severity"]}],
-                    "annotations": [
-                        {
-                            "package": (found[0]["purl"] or found[0]["component"])[:_MAX_PACKAGE],
-                            "packages": len(found),
-                            "fixed": found[0]["fixed"][:_MAX_PACKAGE],
-                            "new": name in new,
-                        }
-                    ],
-                }
-                for name, found in list(by_id.items())[:_MAX_NAMED]
-            ],
-        },
-        "metadata": {
-            "scanStartedOn": moment,
-            "scanFinishedOn": moment,
+    results = [
+        {
+            "id": name,
+            "severity": [{"method": "qualitative", "score": found[0]["severity"]}],
             "annotations": [
                 {
-                    "status": answer.status.value,
-                    "new": len(new),
-                    "vulnerabilities": len(by_id),
-                    "errors": sum(f.level is Level.ERROR for f in answer.result.findings),
-                    "document": described(stored),
+                    "package": (found[0]["purl"] or found[0]["component"])[:_MAX_PACKAGE],
+                    "packages": len(found),
+                    "fixed": found[0]["fixed"][:_MAX_PACKAGE],
+                    "new": name in new,
                 }
             ],
-        },
+        }
+        for name, found in list(by_id.items())[:_MAX_NAMED]
+    ]
+    annotations = {
+        "status": answer.status.value,
+        "new": len(new),
+        "vulnerabilities": len(by_id),
+        "errors": sum(f.level is Level.ERROR for f in answer.result.findings),
+        "document": described(stored),
     }
+    return scan_predicate(answer, results, annotations)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from checks.sbom.model import Component
 from flows.contents import ask_vulnerabilities, open_contents, vulnerabilities_found
 from flows.node import Node
 from pratique.bounds import read_bounded
+from pratique.clock import rfc3339
 from pratique.digests import Digest, sha256_bytes
 from pratique.errors import InvalidInput
 from pratique.intake.image.locate import is_archive
@@ -68,6 +69,27 @@ def look_up_document(node: Node, data: bytes, name: str, source: str | None = No
 def look_up_listing(node: Node, listing: Listing, name: str, image: Digest) -> LookedUp:
     """Vulnerabilities of what the SBOM of an image lists."""
     return _asked(node, listing.components, listing.unidentified, name, image, of_image=True)
+
+
+def scan_predicate(
+    answer: LookedUp, results: Sequence[Mapping[str, Any]], annotations: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The predicate vulns/v0.2 of in-toto: scanner, its database, `results`, when, and `annotations` on all of it."""
+    moment = rfc3339(answer.asked)
+    taken = min((snapshot["taken"] for snapshot in answer.document["snapshots"]), default=moment[:10])
+    return {
+        "scanner": {
+            "uri": "https://pypi.org/project/pratique/",
+            "version": answer.result.version,
+            "db": {
+                "uri": "https://osv.dev",
+                "version": str(answer.result.measured("snapshot_digest") or ""),
+                "lastUpdate": f"{taken}T00:00:00Z",
+            },
+            "result": list(results),
+        },
+        "metadata": {"scanStartedOn": moment, "scanFinishedOn": moment, "annotations": [dict(annotations)]},
+    }
 
 
 def _asked(

@@ -6,22 +6,20 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from checks.advisories.severity import base_score
 from checks.interface import CheckResult, Status
 from console.plain import plain
 from console.report.contents import result_in_words
 from console.report.sarif import sarif_of
+from flows.vulnerabilities import LookedUp, scan_predicate
 from pratique.clock import rfc3339
-from pratique.digests import Digest, hex_of
+from pratique.digests import Digest
 from pratique.errors import CouldNotDecide
+from records.intoto import descriptor, statement
+from records.statements import VULNS
 
-if TYPE_CHECKING:
-    from flows.vulnerabilities import LookedUp
-
-VULNS = "https://in-toto.io/attestation/vulns/v0.2"
-STATEMENT = "https://in-toto.io/Statement/v1"
 _NAMESPACE = uuid.UUID("1f3c6f0a-3a53-5f1e-8c55-0d9f9d7cf6a5")
 _METHODS = (("CVSS:4", "CVSSv4"), ("CVSS:3.1", "CVSSv31"), ("CVSS:3.0", "CVSSv3"))
 
@@ -167,35 +165,14 @@ def as_statement(answer: LookedUp) -> dict[str, Any]:
             cause=answer.result.summary,
             next_step=next((finding.fix for finding in answer.result.findings if finding.fix), ""),
         )
-    return {
-        "_type": STATEMENT,
-        "subject": [{"name": answer.name or "image", "digest": {"sha256": hex_of(answer.digest)}}],
-        "predicateType": VULNS,
-        "predicate": _predicate(answer),
-    }
-
-
-def _predicate(answer: LookedUp) -> dict[str, Any]:
-    moment = rfc3339(answer.asked)
-    taken = min((snapshot["taken"] for snapshot in answer.document["snapshots"]), default=moment[:10])
+    results = [_scanned(found) for found in answer.document.get("vulnerabilities", [])]
     annotations = {
         "status": answer.status.value,
         "unidentified": answer.unidentified,
         "unchecked": answer.result.measured("unchecked"),
     }
-    return {
-        "scanner": {
-            "uri": "https://pypi.org/project/pratique/",
-            "version": answer.result.version,
-            "db": {
-                "uri": "https://osv.dev",
-                "version": str(answer.result.measured("snapshot_digest") or ""),
-                "lastUpdate": f"{taken}T00:00:00Z",
-            },
-            "result": [_scanned(found) for found in answer.document.get("vulnerabilities", [])],
-        },
-        "metadata": {"scanStartedOn": moment, "scanFinishedOn": moment, "annotations": [annotations]},
-    }
+    subject = descriptor(name=answer.name or "image", digest=answer.digest)
+    return statement([subject], VULNS, scan_predicate(answer, results, annotations))
 
 
 def _scanned(found: dict[str, Any]) -> dict[str, Any]:
