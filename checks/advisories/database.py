@@ -7,6 +7,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 from checks.advisories.ecosystems import base_ecosystem, release_of
@@ -38,10 +39,14 @@ MAX_TOLD = 50
 class Tally:
     """What an import found: records kept and withdrawn, `broken` ones, and what is wrong with the first of these.
 
-    `nameless` counts the broken ones of which not even the packages could be told.
+    `nameless` counts the broken ones of which not even the packages could be told, `foreign` those that speak of other
+    ecosystems alone, which are not kept. `newest` is when the last of all records was changed, as of `until`.
     """
 
+    until: datetime
     ecosystem: str = ""
+    foreign: int = 0
+    newest: datetime | None = None
     records: int = 0
     withdrawn: int = 0
     nameless: int = 0
@@ -56,21 +61,25 @@ class Tally:
         return self.records + self.broken
 
 
-def build(path: Path, records: Iterable[tuple[str, bytes]], ecosystem: str | None, *, where: str) -> Tally:
-    """Write the database at `path` from `records` (name, bytes).
+def build(path: Path, records: Iterable[tuple[str, bytes]], ecosystem: str | None, *, taken: date, where: str) -> Tally:
+    """Write the database at `path` from `records` (name, bytes), which were `taken` at their source on that day.
 
-    Without `ecosystem` all records must speak of one. Raises `InvalidInput`: `advisories/ecosystem`,
-    `advisories/empty`, `advisories/broken`.
+    Without `ecosystem` all records must speak of one, with it most of them of that one. Raises `InvalidInput`:
+    `advisories/ecosystem`, `advisories/empty`, `advisories/broken`.
     """
-    tally = Tally()
+    # a record that says it is changed later than that would make every later export look older
+    tally = Tally(datetime.combine(taken, time(), UTC) + timedelta(days=2))
     connection = sqlite3.connect(path)
     try:
         connection.executescript(_SCHEMA)
         with connection:
             for name, data in records:
-                _add(connection, tally, name, data)
+                _add(connection, tally, name, data, ecosystem)
                 if tally.broken > max(_MAX_BROKEN, tally.records):
                     break  # no export: there is no need to read a million more
+            if tally.foreign > tally.records:  # some of npm's records name a package of PyPI in passing
+                few = f"only {tally.records:,} records speak" if tally.records else "no record speaks"
+                raise _wrong_ecosystem(where, f"{few} of {ecosystem!r}, {tally.foreign:,} of others alone")
             if not tally.records or tally.broken > max(_MAX_BROKEN, tally.records):
                 raise _not_records(where, tally)
             tally.ecosystem = ecosystem or _only_ecosystem(tally, where)
@@ -85,7 +94,7 @@ def build(path: Path, records: Iterable[tuple[str, bytes]], ecosystem: str | Non
     return tally
 
 
-def _add(connection: sqlite3.Connection, tally: Tally, name: str, data: bytes) -> None:
+def _add(connection: sqlite3.Connection, tally: Tally, name: str, data: bytes, ecosystem: str | None) -> None:
     try:
         advisory = parse_record(data, where=name)
     except InvalidInput as error:
@@ -98,8 +107,14 @@ def _add(connection: sqlite3.Connection, tally: Tally, name: str, data: bytes) -
         else:
             _insert(connection, tally.kept, rest)
         return
+    named = ecosystems_of(advisory)
+    if ecosystem is not None and named and base_ecosystem(ecosystem) not in named:
+        tally.foreign += 1
+        return
     tally.records += 1
-    tally.seen.update(ecosystems_of(advisory))
+    tally.seen.update(named)
+    if advisory.modified is not None and advisory.modified <= tally.until:
+        tally.newest = max(advisory.modified, tally.newest or advisory.modified)
     if advisory.withdrawn:
         tally.withdrawn += 1
     else:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -236,6 +236,7 @@ def _snapshot_json(entry: Indexed) -> dict[str, Any]:
         "broken": snapshot.broken,
         "nameless": snapshot.nameless,
         "releases": list(snapshot.releases),
+        "newest": snapshot.newest.isoformat() if snapshot.newest else None,
         "label": snapshot.label,
         "database": entry.database,
         "database_digest": entry.database_digest,
@@ -255,6 +256,7 @@ def _snapshot_from(entry: dict[str, Any]) -> Indexed:
         broken=int(entry.get("broken", len(entry["unreadable"]))),
         nameless=int(entry["nameless"]),
         releases=tuple(str(item) for item in entry["releases"]),
+        newest=datetime.fromisoformat(entry["newest"]) if entry.get("newest") else None,
     )
     origin = entry["origin"]
     found = Origin(str(origin["url"]), str(origin["etag"]), str(origin["modified"])) if origin else None

@@ -58,6 +58,7 @@ class Advisory:
     severity: Severity
     vector: str
     affected: tuple[Affected, ...]
+    modified: datetime | None = None
 
     @property
     def malicious(self) -> bool:
@@ -88,6 +89,7 @@ def parse_record(data: bytes, *, where: str) -> Advisory:
         severity=severity,
         vector=vector,
         affected=tuple(_affected(entry, where) for entry in packages),
+        modified=_moment(record.get("modified")),
     )
 
 
@@ -223,11 +225,16 @@ def _upstream(record: dict[str, Any], own: set[str]) -> tuple[str, ...]:
 
 def _is_past(value: Any) -> bool:
     """Whether it is a time that has come, the form in which a record was withdrawn; anything else withdraws nothing."""
+    moment = _moment(value)
+    return moment is not None and moment <= system_clock()
+
+
+def _moment(value: Any) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
-        return False
-    return moment is not None and (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) <= system_clock()
+        return None
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def _identifier(value: Any, where: str) -> str:

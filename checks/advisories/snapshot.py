@@ -61,7 +61,7 @@ def import_snapshot(
 
     `archive` is an `all.zip` of one ecosystem, a directory of its records, or a directory with one directory an
     ecosystem (each with `all.zip` or records). `taken` is the day on which the snapshot left its source; one of a later
-    day, or with far more records, is not replaced unless `replace_newer` says so.
+    day, with later changes or far more records, is not replaced unless `replace_newer` says so.
     Raises `InvalidInput` (`advisories/…`) where nothing usable is there and `CouldNotDecide` where it cannot be stored;
     `home` is then as before.
     """
@@ -114,6 +114,7 @@ def _require_progress(held: list[Snapshot], imported: list[Indexed], archive: Pa
         if old is None:
             continue
         require_newer(new.ecosystems[0], new.taken, old.taken, str(archive))
+        _require_no_older_records(new, old, archive)
         if old.records >= _MANY and new.records < old.records * _MOST:
             raise InvalidInput(
                 f"it has {new.records:,} records of {new.ecosystems[0]}, what is in use has {old.records:,}",
@@ -123,11 +124,23 @@ def _require_progress(held: list[Snapshot], imported: list[Indexed], archive: Pa
             )
 
 
+def _require_no_older_records(new: Snapshot, old: Snapshot, archive: Path) -> None:
+    """Whoever hands in an old export can give it any day; the records in it say when they were changed."""
+    if new.newest is not None and old.newest is not None and new.newest < old.newest:
+        raise InvalidInput(
+            f"its newest record was changed on {new.newest:%Y-%m-%d %H:%M}, that of what is in use of "
+            f"{new.ecosystems[0]} on {old.newest:%Y-%m-%d %H:%M}: it is an older copy under a later day",
+            rule="advisories/older",
+            where=str(archive),
+            next_step="Take a fresh copy from the source. Where this one is meant, import with --replace-newer.",
+        )
+
+
 def _import_one(source: _Source, home: Path, taken: date, label: str, origin: Origin | None) -> Indexed:
     digest = _digest_of_archive(source.path) if source.is_archive else _digest_of_records(source.path)
     records = _zip_records(source.path) if source.is_archive else _directory_records(source.path)
     built = building(home)
-    tally = build(built, records, source.ecosystem, where=str(source.path))
+    tally = build(built, records, source.ecosystem, taken=taken, where=str(source.path))
     _require_usable(tally, source)
     database, database_digest = settle(home, built, tally.ecosystem)
     snapshot = Snapshot(
@@ -141,6 +154,7 @@ def _import_one(source: _Source, home: Path, taken: date, label: str, origin: Or
         broken=tally.broken,
         nameless=tally.nameless,
         releases=tally.releases,
+        newest=tally.newest,
     )
     return Indexed(snapshot, database, database_digest, origin)
 

@@ -24,7 +24,8 @@ class Snapshot:
     """One import: `digest` of its source bytes, the day it was taken at the source, how many records it holds.
 
     `releases` are the keys of the releases that its records speak of (an empty one: of all). `broken` records could not
-    be read, and `unreadable` tells why of the first; of `nameless` ones not even the packages are known.
+    be read, and `unreadable` tells why of the first; of `nameless` ones not even the packages are known. `newest` is
+    when the last of all records was changed.
     """
 
     digest: Digest
@@ -37,6 +38,7 @@ class Snapshot:
     broken: int = 0
     nameless: int = 0
     releases: tuple[str, ...] = ("",)
+    newest: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from checks.advisories import import_snapshot, load
-from checks.advisories.index import Index, read_index
+from checks.advisories import Snapshot, import_snapshot, load
+from checks.advisories.index import Index, existing_index, read_index
 from console.terminal.app import app
 from pratique.errors import CouldNotDecide, InvalidInput
 from tests.unit.checks.feeds import record, write_zip
@@ -297,6 +297,65 @@ def test_an_import_that_is_killed_leaves_the_snapshot_and_the_next_one_cleans_up
     imported(home)
     assert not list(home.glob("building-*"))
     assert usable(home)
+
+
+def test_an_export_of_another_ecosystem_is_not_taken_for_one_of_this(tmp_path: Path) -> None:
+    """npm's export has records that name a package of PyPI in passing; all that it lacks would pass unseen."""
+    entries = [record(f"GHSA-aaaa-bbbb-{n:04d}", ecosystem="npm", kind="SEMVER") for n in range(9)]
+    entries[0]["affected"].append({"package": {"ecosystem": "PyPI", "name": "widget"}, "versions": ["1.0"]})
+    archive = write_zip(tmp_path / "PyPI" / "all.zip", entries)
+    with pytest.raises(InvalidInput, match="only 1 records speak of 'PyPI'") as error:
+        import_snapshot(archive, tmp_path / "home", taken=DAY)
+    assert error.value.rule == "advisories/ecosystem"
+    assert read_index_of(tmp_path / "home") == []
+
+
+def test_records_of_others_are_not_counted(tmp_path: Path) -> None:
+    entries = [record(f"GHSA-aaaa-bbbb-{n:04d}") for n in range(3)]
+    other = record("GHSA-cccc-bbbb-0001", ecosystem="npm", kind="SEMVER")
+    gone = record("GHSA-cccc-bbbb-0002", ecosystem="npm", kind="SEMVER", withdrawn="2024-01-01T00:00:00Z")
+    archive = write_zip(tmp_path / "PyPI" / "all.zip", [*entries, other, gone])
+    snapshot = import_snapshot(archive, tmp_path / "home", taken=DAY)
+    assert (snapshot.records, snapshot.withdrawn) == (3, 0)
+
+
+def dated(*changed: str) -> list[dict[str, object]]:
+    return [record(f"GHSA-aaaa-bbbb-{n:04d}") | {"modified": moment} for n, moment in enumerate(changed)]
+
+
+def test_an_old_export_under_a_new_day_replaces_nothing(tmp_path: Path) -> None:
+    """A mirror that was put back, or a stick with a wrong day: the records say themselves when they were changed."""
+    home = tmp_path / "home"
+    new = write_zip(tmp_path / "new" / "PyPI" / "all.zip", dated("2026-01-01T00:00:00Z", "2026-07-20T00:00:00Z"))
+    old = write_zip(tmp_path / "old" / "PyPI" / "all.zip", dated("2026-01-01T00:00:00Z", "2026-06-01T00:00:00Z"))
+    kept = import_snapshot(new, home, taken=DAY)
+    with pytest.raises(InvalidInput, match="older copy under a later day") as error:
+        import_snapshot(old, home, taken=DAY + timedelta(days=9))
+    assert error.value.rule == "advisories/older"
+    assert read_index_of(home) == [kept]
+    assert import_snapshot(new, home, taken=DAY + timedelta(days=9)).taken == DAY + timedelta(days=9)
+    assert import_snapshot(old, home, taken=DAY + timedelta(days=9), replace_newer=True).digest != kept.digest
+
+
+def test_a_record_from_the_future_makes_no_later_export_old(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    first = write_zip(tmp_path / "1" / "PyPI" / "all.zip", dated("2026-07-01T00:00:00Z", "2099-01-01T00:00:00Z"))
+    second = write_zip(tmp_path / "2" / "PyPI" / "all.zip", dated("2026-07-02T00:00:00Z"))
+    import_snapshot(first, home, taken=DAY)
+    assert import_snapshot(second, home, taken=DAY + timedelta(days=1)).newest == datetime(2026, 7, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("moment", ["", "soon", 7, None, "0001-01-01T00:00:00+23:59", "2026-07-01"], ids=repr)
+def test_any_time_of_change_is_imported(moment: object, tmp_path: Path) -> None:
+    entry = record("GHSA-aaaa-bbbb-0001") | {"modified": moment}
+    archive = write_zip(tmp_path / "PyPI" / "all.zip", [entry])
+    for _ in range(2):
+        assert import_snapshot(archive, tmp_path / "home", taken=DAY).records == 1
+
+
+def read_index_of(home: Path) -> list[Snapshot]:
+    """The snapshots in the index of `home`; none where there is no index."""
+    return [entry.snapshot for entry in existing_index(home).snapshots]
 
 
 def test_imports_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
