@@ -148,7 +148,22 @@ class Tree:
                 where=self._where,
                 cause=f"{path} -> {target}",
             )
+        self._same_rights(there, entry)
         return replace(there, path=path, linkname=target if there.kind is Kind.FILE else there.linkname)
+
+    def _same_rights(self, file: FileEntry, link: TarEntry) -> None:
+        """Refuse a link that gives its file rights: engines let the mode and owner of the last of all names count."""
+        if file.kind is not Kind.FILE:
+            return
+        privileged = file.setuid or file.capabilities
+        moved = privileged and (link.uid, link.gid) != (file.uid, file.gid)
+        if moved or link.mode & ~file.mode or (link.capabilities and not file.capabilities):
+            refuse_entry(
+                "hard-link",
+                "a hard link with another owner or more rights than the file that it is a name of",
+                where=self._where,
+                cause=f"{file.path}: {file.mode:o}, the link {link.mode:o}",
+            )
 
     def _white_out(self, folder: str, name: str) -> None:
         victim = "" if name == _OPAQUE else name.removeprefix(_WHITEOUT)

@@ -201,6 +201,22 @@ BAD_LAYERS: dict[str, tuple[list[Sequence[Item]], str]] = {
     "hard link to a directory": ([[entry("d", DIR), entry("a", LNK, linkname="d")]], "image/hard-link"),
     "hard link to a device": ([[entry("d", CHR, devmajor=1), entry("a", LNK, linkname="d")]], "image/hard-link"),
     "hard link to itself": ([[entry("a", LNK, linkname="a")]], "image/hard-link"),
+    "hard link that makes its file setuid": (
+        [[("a", b"1"), entry("b", LNK, linkname="a", mode=0o4644)]],
+        "image/hard-link",
+    ),
+    "hard link that makes its file writable": (
+        [[("a", b"1"), entry("b", LNK, linkname="a", mode=0o666)]],
+        "image/hard-link",
+    ),
+    "hard link that gives its file capabilities": (
+        [[("a", b"1"), entry("b", LNK, linkname="a", pax_headers={"SCHILY.xattr.security.capability": "x"})]],
+        "image/hard-link",
+    ),
+    "hard link that gives a setuid file to root": (
+        [[entry("a", mode=0o4755, uid=1000), entry("b", LNK, linkname="a", mode=0o4755)]],
+        "image/hard-link",
+    ),
     "hard link into a lower layer": ([[("a", b"1")], [entry("b", LNK, linkname="a")]], "image/hard-link"),
     "name with a newline": ([[("a\nb", b"")]], "image/path-encoding"),
     "name with an escape sequence": ([[("a\x1b[2Jb", b"")]], "image/path-encoding"),
