@@ -143,6 +143,19 @@ def test_everybody_who_decides_says_so(home: Home) -> None:
     assert admit(home.node(), run, BORIS, despite=True).entry is not None
 
 
+def test_a_voice_from_before_the_image_was_taken_back_is_none(home: Home) -> None:
+    """Whoever agreed to an earlier inspection did not know what a rescan would find."""
+    home.policy["approvals"] = {"admit": {"persons": 2, "organisations": 2}}
+    first, second = home.inspected(), home.inspected()
+    for person in (ANNA, BORIS):
+        admit(home.node(), first, person)
+    admit(home.node(), second, ANNA)
+    verified(home, home.tool(), passed=False)
+    late = admit(home.node(), second, BORIS, despite=True)
+    assert (late.entry, late.missing) == (None, "1 more of 2 persons and 1 more of 2 organisations")
+    assert admit(home.node(), second, ANNA, despite=True).entry is not None
+
+
 @pytest.mark.parametrize(
     "before",
     [lambda home: None, lambda home: (withdraw(home.node(), "scorer", FLAWED), admitted(home, despite=True))],
