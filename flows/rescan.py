@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,10 @@ from pratique.clock import rfc3339
 from pratique.digests import Digest, parse_digest, sha256_bytes
 from pratique.errors import CouldNotDecide, InvalidInput, PratiqueError
 from pratique.settings import Settings
-from records.admissions import signed_statements, standing
-from records.dsse import sign_statement
+from records.admissions import standing
+from records.dsse import sign_statement, verify_envelope
 from records.intoto import described, descriptor, statement
-from records.statements import INSPECTION_EXTENSION, TEST_RESULT, VULNS, PolicyReference, ToolIdentity, vsa
+from records.statements import INSPECTION_EXTENSION, TEST_RESULT, VSA, VULNS, PolicyReference, ToolIdentity, vsa
 
 if TYPE_CHECKING:
     from checks.pinning import ValidatedVersion
@@ -67,11 +67,38 @@ class Rescanned:
 
 @dataclass
 class _Remembered:
-    """What the ledger says of an image: where its results are, and which vulnerabilities a rescan has told."""
+    """An inspection of an image: its statement, where its results are, and what rescans have told since."""
 
+    statement: Digest
     results: Mapping[str, Digest]
     known: Known = frozenset()
     asked_again: bool = False
+
+
+@dataclass
+class _Past:
+    """What the ledger says of the tools: the inspections of each image, and on which one each admission rests.
+
+    Anybody may hand in an image once more, with papers that break the inspection or after a vulnerability has become
+    known. So what counts is what was admitted, not what came last. An admission by a hub rests on none of this node's;
+    for it the last one that left an SBOM counts.
+    """
+
+    inspections: dict[Digest, list[_Remembered]] = field(default_factory=dict)
+    rests_on: dict[int, Digest] = field(default_factory=dict)
+
+    def of(self, node: Node, admitted: ValidatedVersion) -> tuple[_Remembered, Digest]:
+        """The inspection of an admission, and the SBOM that it left; raises `CouldNotDecide` where there is none."""
+        there = self.inspections.get(admitted.image_digest, [])
+        named = self.rests_on.get(admitted.entry)
+        if named is not None:
+            there = [one for one in there if one.statement == named]
+        for one in reversed(there):
+            sbom = _evidence(node, one.results, "sbom", "sbom.cdx.json")
+            if sbom is not None:
+                return one, sbom
+        missing = "its inspection left no SBOM" if there else "the ledger has no inspection of this image"
+        raise CouldNotDecide(missing, next_step="Onboard the tool again.")
 
 
 def rescan(node: Node, *, record: bool = True) -> Iterator[Rescanned]:
@@ -85,10 +112,10 @@ def rescan(node: Node, *, record: bool = True) -> Iterator[Rescanned]:
         return
     node.head()
     admitted = standing(node.admissions.everything(), moment=node.clock())
-    remembered = _remembered(node, {one.image_digest for one in admitted})
+    past = _past(node, admitted)
     for one in admitted:
         try:
-            yield _rescan(node, one, remembered.get(one.image_digest), record=record)
+            yield _rescan(node, one, past, record=record)
         except PratiqueError as error:
             yield Rescanned(
                 one.name, one.version, one.image_digest, Status.INCONCLUSIVE, str(error), problem=error.next_step
@@ -158,12 +185,8 @@ def worst(rescanned: Iterable[Rescanned]) -> int:
     return 1 if Status.FAILED in statuses else 3 if Status.INCONCLUSIVE in statuses else 0
 
 
-def _rescan(node: Node, one: ValidatedVersion, remembered: _Remembered | None, *, record: bool) -> Rescanned:
-    if remembered is None:
-        raise CouldNotDecide("the ledger has no inspection of this image", next_step="Onboard the tool again.")
-    sbom = _evidence(node, remembered.results, "sbom", "sbom.cdx.json")
-    if sbom is None:
-        raise CouldNotDecide("its inspection left no SBOM", next_step="Onboard the tool again.")
+def _rescan(node: Node, one: ValidatedVersion, past: _Past, *, record: bool) -> Rescanned:
+    remembered, sbom = past.of(node, one)
     listing = read_listing(node.store.get(sbom), where="sbom.cdx.json")
     answer = look_up_listing(node, listing, f"{one.name} {one.version}", one.image_digest)
     known = remembered.known if remembered.asked_again else _known_then(node, remembered.results)
@@ -179,24 +202,35 @@ def _rescan(node: Node, one: ValidatedVersion, remembered: _Remembered | None, *
 # --- what was known --------------------------------------------------------------------------------------------------
 
 
-def _remembered(node: Node, images: set[Digest]) -> dict[Digest, _Remembered]:
-    """The last inspection of each image, with what later rescans found."""
-    found: dict[Digest, _Remembered] = {}
-    for _, signed in signed_statements(node.ledger):
-        image = _image(signed)
-        if image not in images:
+def _past(node: Node, admitted: Sequence[ValidatedVersion]) -> _Past:
+    """The inspections of what is admitted, each with what rescans found later."""
+    images, entries, past = {one.image_digest for one in admitted}, {one.entry for one in admitted}, _Past()
+    for entry in node.ledger.entries():
+        signed = _by_this_node(node, entry.data)
+        image = _image(signed) if signed is not None else None
+        if signed is None or image not in images:
             continue
-        predicate = signed["predicate"]
-        if signed["predicateType"] == TEST_RESULT and INSPECTION_EXTENSION in predicate:
+        kind, predicate = signed["predicateType"], signed["predicate"]
+        there = past.inspections.setdefault(image, [])
+        if kind == TEST_RESULT and INSPECTION_EXTENSION in predicate:
             listed = predicate[INSPECTION_EXTENSION].get("results", [])
             results = {one["name"]: parse_digest(f"sha256:{one['digest']['sha256']}") for one in listed}
-            found[image] = _Remembered(results)
-        elif signed["predicateType"] == VULNS and image in found:
+            there.append(_Remembered(sha256_bytes(entry.data), results))
+        elif kind == VSA and entry.index in entries:
+            past.rests_on[entry.index] = Digest(f"sha256:{predicate['inputAttestations'][0]['digest']['sha256']}")
+        elif kind == VULNS and there:
             with suppress(CouldNotDecide):  # a document that is gone: what it told is told and recorded once more
-                document = _document(node, predicate)
-                found[image].known |= frozenset(name for f in _counted(document) for name in _names(f))
-                found[image].asked_again = True
-    return found
+                told = frozenset(name for f in _counted(_document(node, predicate)) for name in _names(f))
+                for one in there:
+                    one.known, one.asked_again = one.known | told, True
+    return past
+
+
+def _by_this_node(node: Node, entry: bytes) -> dict[str, Any] | None:
+    try:
+        return verify_envelope(entry, [node.key.verifier])
+    except InvalidInput:
+        return None
 
 
 def _image(signed: Mapping[str, Any]) -> Digest | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -44,6 +45,19 @@ def component(name: str, version: str) -> Component:
 
 def onboarded(home: Home, name: str = "scorer", *packages: tuple[str, str], sbom: bytes | None = None) -> str:
     """An inspection with SBOM and vulnerabilities in the ledger, and the tool admitted."""
+    run_id = inspected(home, name, *packages, sbom=sbom)
+    admit(home.node(), run_id, ANNA)
+    return run_id
+
+
+def inspected(
+    home: Home,
+    name: str = "scorer",
+    *packages: tuple[str, str],
+    sbom: bytes | None = None,
+    leaving: Sequence[str] = ("sbom", "vulnerabilities"),
+) -> str:
+    """An inspection in the ledger, with the results of the checks in `leaving`."""
     node = home.node()
     components = [component(*package) for package in packages or (("widget", "1.0"),)]
     tool = ToolIdentity(name, "1.0.0", sha256_bytes(f"manifest of {name}".encode()), sha256_bytes(image_config(name)))
@@ -61,6 +75,7 @@ def onboarded(home: Home, name: str = "scorer", *packages: tuple[str, str], sbom
     }
     home.runs += 1
     run_id = f"20260301T120000-{home.runs:08x}"
+    results = {check: result for check, result in results.items() if check in leaving}
     statement = inspection_statement(
         tool,
         results,
@@ -75,7 +90,6 @@ def onboarded(home: Home, name: str = "scorer", *packages: tuple[str, str], sbom
         image_config=node.store.put(image_config(name), name="config.json", media_type="application/json"),
     )
     node.append(sign_statement(statement, node.key))
-    admit(node, run_id, ANNA)
     return run_id
 
 
@@ -226,6 +240,34 @@ def test_a_tool_that_cannot_be_answered_for_is_undecided_and_stays(case: str, ad
     assert (found.status, found.withdrawn) == (Status.INCONCLUSIVE, False)
     assert len(admitted.node().validated()) == 1
     assert worst([found]) == 3
+
+
+def test_an_image_handed_in_again_with_papers_that_break_its_inspection_is_asked_about_all_the_same(
+    admitted: Home,
+) -> None:
+    """A declared SBOM that is too large keeps the sbom check from leaving one, and nobody has to admit that run."""
+    inspected(admitted, leaving=["vulnerabilities"])
+    admitted.policy["advisories"] = {"rescan": "withdraw"}
+    advisories(admitted, OLD, NEW)
+    found = rescanned(admitted)["scorer"]
+    assert (found.status, found.new, found.withdrawn) == (Status.FAILED, ("CVE-2026-1",), True)
+
+
+def test_what_a_later_inspection_of_the_image_finds_is_told_as_new_for_what_was_admitted(admitted: Home) -> None:
+    advisories(admitted, OLD, NEW)
+    inspected(admitted)
+    assert rescanned(admitted)["scorer"].new == ("CVE-2026-1",)
+    assert len(statements_of(admitted.node(), VULNS)) == 1
+    assert rescanned(admitted)["scorer"].new == ()
+
+
+def test_an_inspection_between_another_and_its_admission_is_not_what_was_admitted(home: Home) -> None:
+    advisories(home, OLD)
+    run_id = inspected(home)
+    inspected(home, leaving=["vulnerabilities"])
+    admit(home.node(), run_id, ANNA)
+    advisories(home, NEW)
+    assert rescanned(home)["scorer"].status is Status.FAILED
 
 
 def test_one_tool_that_cannot_be_read_does_not_hide_another(home: Home) -> None:
