@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _CHUNK = 1 << 20
+_LEAST = 1 << 16
+"""Bytes of a step of unpacking, but for the last."""
 _AGAIN = "Export the image again; do not edit the files of a layout or an archive."
 
 
@@ -229,10 +231,13 @@ class UnpackedLayer(Steps):
             )
 
     def _next(self) -> bytes:
-        data = b""
-        while not data and not self._unpacking.ended:
-            data = self._unpacking.next()
-        self._budget.take_bytes(len(data), where=self._where)
+        """The next bytes; small ones are put together, so that a layer of tiny frames costs no more than another."""
+        parts, size = [], 0
+        while size < _LEAST and not self._unpacking.ended:
+            parts.append(self._unpacking.next())
+            size += len(parts[-1])
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._budget.take_bytes(size, where=self._where)
         if self._verified is None:
             self._hash.update(data)
         return data

@@ -420,6 +420,24 @@ def test_a_layer_of_several_gzip_members_is_read_as_one(tmp_path: Path) -> None:
     assert read_inventory(opened).files["a"].sha256 == sha256_bytes(b"x" * 3000)
 
 
+def test_a_layer_of_tiny_gzip_members_takes_little_memory(tmp_path: Path) -> None:
+    """Each step of unpacking costs hundreds of bytes until its file is hashed: tiny ones are put together."""
+    layer = make_tar([("large", bytes(1 << 20))])
+    image = _Packed([layer])
+    rest = len(layer) - 512 - (1 << 20)
+    image.packed = gzip.compress(layer[:512]) + gzip.compress(bytes(32)) * (1 << 15) + gzip.compress(layer[-rest:])
+    top = image.manifest()
+    opened = open_image(
+        LayoutImage(image.write_layout(tmp_path / "layout", [top])), expected=top["digest"], workdir=tmp_path
+    )
+    tracemalloc.start()
+    try:
+        assert read_inventory(opened).files["large"].sha256 == sha256_bytes(bytes(1 << 20))
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_repeated_removals_cost_no_quadratic_time(tmp_path: Path) -> None:
     """Whiteouts of thousands of files in thousands of directories are read in one go."""
     lower = [(f"{n % 50}/{n}", b"") for n in range(4000)]
