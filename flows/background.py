@@ -1,7 +1,8 @@
 """Programs that go on running after the command that started them: their state files, and how they are told and ended.
 
-The system may give the number of a process that ended to another one. So a process counts as ours only while its
-command line has the marks that ours has.
+The system may give the number of a process that ended to another one, and anybody may start one with the same words
+on its command line. So a process counts as ours only while it is of our user and its command line has the marks that
+ours has.
 """
 
 from __future__ import annotations
@@ -50,7 +51,14 @@ def locked(directory: Path, name: str = "lock") -> Iterator[None]:
 
 def is_ours(pid: int, marks: Sequence[bytes]) -> bool:
     """Whether the process still is the one that was started with these words on its command line."""
-    return all(marks) and set(marks) <= set(_command_line(pid))
+    return _is_of_our_user(pid) and all(marks) and set(marks) <= set(_command_line(pid))
+
+
+def _is_of_our_user(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _command_line(pid: int) -> list[bytes]:

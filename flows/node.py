@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -175,7 +176,14 @@ class Node:
 
 def require_own(home: Path) -> None:
     """Raise `UsageError` for a state directory in which others could put another ledger and key."""
-    if home.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    state = home.stat()
+    if state.st_uid not in (os.geteuid(), 0):
+        raise UsageError(
+            f"the state directory {home} belongs to another user ({state.st_uid}), who may put another ledger, store "
+            "or key there",
+            next_step="run the command as that user (sudo -u), or name a directory of your own with --home",
+        )
+    if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UsageError(
             f"others may write to the state directory {home}, and so put another ledger, store or key there",
             next_step=f"look at what is in it, and run: chmod go-w {home}",

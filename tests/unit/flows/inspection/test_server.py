@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import server
+from flows import background, server
 from flows.prefect_environment import enter_prefect_environment, prefect_environment
 from pratique.errors import CouldNotDecide
 
@@ -102,6 +102,18 @@ def test_another_installations_server_lives_on(tmp_path: Path, lookalike: subpro
     assert server.running(tmp_path) is None
     assert server.stop(tmp_path) is False
     assert lookalike.poll() is None
+
+
+def test_a_server_of_another_user_is_not_ours(
+    tmp_path: Path, lookalike: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever gets the number of ours, once it has ended, may give themselves its command line and answer at its port."""
+    record(tmp_path, lookalike.pid)
+    marks = server.Server(lookalike.pid, "http://127.0.0.1:4200").marks
+    assert background.is_ours(lookalike.pid, marks)
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    assert not background.is_ours(lookalike.pid, marks)
+    assert server.stop(tmp_path) is False
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -603,6 +604,23 @@ def test_nothing_is_run_from_a_home_that_others_may_write_to(bench: Bench, mode:
     settings.home.chmod(mode)
     with pytest.raises(UsageError, match="others may write"):
         Node.open(settings)
+
+
+def test_nothing_is_run_from_a_home_of_somebody_else(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner may write there whatever its mode; root owns everything anyway."""
+    settings = bench.home.node().settings
+    owner = settings.home.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    if owner:
+        with pytest.raises(UsageError, match="belongs to another user"):
+            Node.open(settings)
+        return
+    assert Node.open(settings)
+    os.chown(settings.home, 65_534, -1)
+    for user in (4711, 0):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        with pytest.raises(UsageError, match="belongs to another user"):
+            Node.open(settings)
 
 
 def test_a_run_that_never_started(bench: Bench) -> None:
