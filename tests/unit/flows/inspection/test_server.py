@@ -107,7 +107,7 @@ def test_another_installations_server_lives_on(tmp_path: Path, lookalike: subpro
 def test_a_server_of_another_user_is_not_ours(
     tmp_path: Path, lookalike: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever gets the number of ours, once it has ended, may give themselves its command line and answer at its port."""
+    """Whoever gets the number of ours, once it has ended, may use its command line and answer at its port."""
     record(tmp_path, lookalike.pid)
     marks = server.Server(lookalike.pid, "http://127.0.0.1:4200").marks
     assert background.is_ours(lookalike.pid, marks)
