@@ -37,7 +37,7 @@ from records.intoto import descriptor
 from records.keys import parse_verifier
 from records.standing import Admitted, NotAdmitted, check_admission
 from records.statements import VSA, acceptance
-from records.withdrawals import list_origin, withdrawn_on
+from records.withdrawals import list_origin, own_withdrawals
 
 if TYPE_CHECKING:
     from policies.sections.decisions import FederationHub
@@ -198,14 +198,11 @@ def _require_not_withdrawn(node: Node, hub: FederationHub, admitted: Admitted, e
         if found is not None:
             raise _withdrawn(f"the hub withdrew it (entry {found.entry} of its ledger)")
     require_not_withdrawn_elsewhere(node, image, but=origin)
-    for one in node.admissions.everything():
-        if not one.images & {image, admitted.tool.config_digest} or one.taken_back is None:
-            continue
-        moment = withdrawn_on(verify_envelope(node.ledger.entry(one.taken_back), [node.key.verifier]))
-        before = accepted_admission(node, node.ledger.entry(one.entry))
-        same = before is not None and before.envelope == envelope
-        if same or (moment is not None and moment >= admitted.verified):
-            raise _withdrawn(f"this node withdrew it (entry {one.taken_back})")
+    for entry, one, moment in own_withdrawals(node.ledger):
+        if one.images & {image, admitted.tool.config_digest}:
+            before = accepted_admission(node, node.ledger.entry(one.entry))
+            if moment >= admitted.verified or (before is not None and before.envelope == envelope):
+                raise _withdrawn(f"this node withdrew it (entry {entry})")
 
 
 def _withdrawn(cause: str) -> NotAdmitted:

@@ -19,7 +19,7 @@ from pratique.bounds import strict_json
 from pratique.clock import rfc3339
 from pratique.digests import Digest, canonical_json, parse_digest
 from pratique.errors import InvalidInput, Refused
-from records.admissions import LONG_AGO, Admissions, images_of, moment_of, signed_statements
+from records.admissions import LONG_AGO, Admissions, AdmittedVersion, images_of, moment_of, signed_statements
 from records.checkpoint import Checkpoint, parse_checkpoint
 from records.keys import NodeKey, Verifier
 from records.merkle import leaf_hash, root_of
@@ -103,20 +103,31 @@ def list_origin(ledger_origin: str) -> str:
 
 
 def withdrawals_of(ledger: LedgerReader, verifiers: Sequence[Verifier] | None = None) -> Iterator[Withdrawal]:
-    """What the ledger's own node took back, in order: by a person's withdrawal, or by a failed verification.
+    """What the ledger's own node took back, in order, as it is listed: an image once an entry under each name."""
+    seen = set()
+    for entry, one, moment in own_withdrawals(ledger, verifiers):
+        key = (entry, one.name, one.version, one.image_digest)
+        if key not in seen:
+            seen.add(key)
+            yield Withdrawal(*key, moment)
 
-    A withdrawal never seems to be older than the admission that it took back, whatever the clock showed.
+
+def own_withdrawals(
+    ledger: LedgerReader, verifiers: Sequence[Verifier] | None = None
+) -> Iterator[tuple[int, AdmittedVersion, datetime]]:
+    """Entry, admission and moment of each that the ledger's own node took back, in order, whatever took its name since.
+
+    By a person's withdrawal, or by a failed verification. It never seems to be older than the admission that it took
+    back, whatever the clock showed.
     """
     admissions, admitted = Admissions(), dict[int, datetime]()
     for entry, statement in signed_statements(ledger, verifiers):
         if statement["predicateType"] == VSA:
             admitted[entry] = moment_of(statement["predicate"].get("timeVerified"))
-        moment, seen = withdrawn_on(statement), set()
+        moment = withdrawn_on(statement)
         for one in admissions.take_in(entry, statement):
-            key = (one.name, one.version, one.image_digest)
-            if moment is not None and key not in seen:
-                seen.add(key)
-                yield Withdrawal(entry, *key, max(moment, admitted.get(one.entry, moment)))
+            if moment is not None:
+                yield entry, one, max(moment, admitted.get(one.entry, moment))
 
 
 def taken_back(ledger: LedgerReader, images: frozenset[Digest]) -> TakenBack | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pratique.errors import Refused
 from records.keys import load_or_create_key
 from records.standing import NotAdmitted
 from tests.unit.flows.node.federations import FEDERATION, HUB, Federation, hub_withdraws, node_withdraws
-from tests.unit.flows.node.homes import ANNA, Home
+from tests.unit.flows.node.homes import ANNA, MANIFEST, Home, image_config, image_manifest
 
 
 def hub_refuses_the_same_image_later(federation: Federation) -> None:
@@ -156,6 +157,35 @@ def test_another_admission_from_before_the_nodes_own_withdrawal(federation: Fede
         accept(federation.node.node(), federation.vsa(time_verified=began))
     federation.later(hours=1)
     assert accept(federation.node.node(), federation.vsa()).place == FEDERATION
+
+
+def test_an_older_admission_after_another_image_took_the_name_of_the_one_withdrawn(federation: Federation) -> None:
+    """What stands under its name now does not make the node forget what it withdrew."""
+    papers, alias = federation.admitted(), federation.admitted(name="alias")
+    federation.told()
+    accept(federation.node.node(), papers)
+    federation.later(hours=1)
+    node_withdraws(federation)
+    other = federation.vsa(tool=federation.hub.tool("two"))
+    accept(federation.node.node(), replace(other, documents=(MANIFEST, image_config("two"), image_manifest("two"))))
+    with pytest.raises(NotAdmitted, match="withdrawn after"):
+        accept(federation.node.node(), alias)
+
+
+def test_a_withdrawal_that_is_older_than_the_admission_and_heard_of_later(
+    federation: Federation, tmp_path: Path
+) -> None:
+    """The list ends what was accepted, and the hub's later word brings it back: this node withdrew nothing itself."""
+    federation.told()
+    federation.admitted()
+    withdraw(federation.hub.node(), "scorer", ANNA)
+    federation.later(hours=1)
+    papers = federation.admitted(despite=True)
+    accept(federation.node.node(), papers)
+    federation.told()
+    federation.refused(tmp_path, "run/withdrawn")
+    accept(federation.node.node(), papers)
+    assert federation.run(tmp_path).calls
 
 
 def test_an_image_that_a_third_node_withdrew(federation: Federation, tmp_path: Path) -> None:
