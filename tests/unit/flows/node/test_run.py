@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -595,6 +596,24 @@ def test_outputs_are_not_led_elsewhere_by_whoever_owns_the_place_beside(bench: B
     (kept,) = bench.home.node().settings.runs.glob("*/output/cron")
     assert kept.read_text() == "x"
     assert not list(bench.order.output.with_name("mine").iterdir())
+
+
+def test_outputs_do_not_go_into_a_directory_that_somebody_else_put_there(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its making and its opening; nothing runs then."""
+    make = tempfile.mkdtemp
+
+    def swapped(**names: Any) -> str:
+        path = make(**names)
+        Path(path).chmod(0o707)
+        return path
+
+    monkeypatch.setattr("flows.staging.tempfile.mkdtemp", swapped)
+    with pytest.raises(CouldNotDecide, match="somebody else put"):
+        bench.run()
+    assert bench.machine.calls == []
+    assert not bench.order.output.exists()
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o702])
