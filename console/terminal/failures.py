@@ -42,11 +42,13 @@ def explained(command: Callable[Arguments, Returned]) -> Callable[Arguments, Ret
             return command(*args, **kwargs)
         except (PratiqueError, OSError) as error:
             told = error if isinstance(error, PratiqueError) else _of_the_system(error)
-            explain(told)
+            with contextlib.suppress(OSError):  # nobody reads standard error: the exit code still tells
+                explain(told)
             _record(kwargs, told.exit_code, str(told), getattr(told, "rule", ""), told.next_step)
             raise typer.Exit(told.exit_code) from error
         except KeyboardInterrupt as error:
-            typer.echo("interrupted; the ledger has whole entries only (`pratique log show` lists them)", err=True)
+            with contextlib.suppress(OSError):
+                typer.echo("interrupted; the ledger has whole entries only (`pratique log show` lists them)", err=True)
             _record(kwargs, INTERRUPTED, "interrupted")
             raise typer.Exit(INTERRUPTED) from error
 
@@ -82,6 +84,10 @@ def _of_the_system(error: OSError) -> PratiqueError:
             cause=name[:80] + "…",
             next_step="name a shorter path",
         )
+    if error.errno == errno.EPIPE:
+        return CouldNotDecide(
+            "whoever was to read the result stopped before its end", next_step="read all of it, or save it to a file"
+        )
     return CouldNotDecide(
         str(error), next_step="free disk space or mend the permissions that it names, and run the command again"
     )
@@ -100,10 +106,14 @@ def refuse_closed_streams() -> None:
 
 def report_crash(error: Exception) -> int:
     """Say that Pratique itself failed, with what a bug report needs; the exit code of *could not decide*."""
-    sys.stderr.write("".join(traceback.format_exception(error)))
-    sys.stderr.write(
-        "error: Pratique itself failed, so nothing was decided. Please report this with the lines above.\n"
-    )
+    with contextlib.suppress(OSError):
+        if isinstance(error, OSError):  # of a command they are told there; here help or wrong usage was not written
+            explain(_of_the_system(error))
+        else:
+            sys.stderr.write("".join(traceback.format_exception(error)))
+            sys.stderr.write(
+                "error: Pratique itself failed, so nothing was decided. Please report this with the lines above.\n"
+            )
     return COULD_NOT_DECIDE
 
 

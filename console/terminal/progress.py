@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Self
 from console.plain import plain
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from checks.interface import CheckResult
 
 _FIRST, _THEN = 2.0, 10.0
@@ -65,9 +67,7 @@ class Progress:
     """Shows what an inspection is doing; safe to call from several threads."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        from rich.console import Console
-
-        self._console = Console(stderr=True, highlight=False, quiet=quiet)
+        self._console = _console(quiet)
         self._status = self._console.status("") if sys.stderr.isatty() and not quiet else None
         self._running: list[str] = []
         if self._status is not None:
@@ -108,3 +108,17 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _console(quiet: bool) -> Console:
+    """Standard error; where nobody reads it any more (`2>&1 | head`), the work goes on in silence.
+
+    Left to itself, rich would exit with 1 there, which looks like a refusal.
+    """
+    from rich.console import Console
+
+    class Unread(Console):
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+
+    return Unread(stderr=True, highlight=False, quiet=quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -419,6 +420,32 @@ def test_closed_stream_is_never_a_pass(number: int) -> None:
     )
     assert done.returncode == 3
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "into"),
+    [("precheck --static", "2>&1 | true"), ("precheck --static", "2>/dev/full"), ("chek", "2>/dev/full")],
+    ids=["gone", "full", "usage"],
+)
+def test_what_nobody_could_read_is_neither_a_pass_nor_a_refusal(
+    command: str, into: str, home: Path, submission: Path
+) -> None:
+    """A reader who went away (`2>&1 | head`) and a full disk leave the exit code of what could not be decided."""
+    script = f'"$@" {command} {submission} {into}; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", script, "bash", *PRATIQUE], capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stdout + done.stderr
+
+
+def test_reader_who_goes_away_is_no_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
+    def unread() -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with pytest.raises(typer.Exit) as ended:
+        explained(unread)()
+    assert ended.value.exit_code == 3
+    said = capsys.readouterr().err
+    assert "stopped before its end" in said
+    assert "disk" not in said
 
 
 def imported(code: str) -> set[str]:
