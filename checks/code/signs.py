@@ -302,9 +302,10 @@ class _Visitor(ast.NodeVisitor):
             if held == "sys.modules" or held.endswith(".__dict__"):
                 of = held.removesuffix("__dict__") if held != "sys.modules" else ""
                 return ".".join([f"{of}{node.slice.value}", *reversed(parts)])
-        if isinstance(node, ast.Call) and self._name(node.func) == "vars" and node.args:
+        called = self._name(node.func) if isinstance(node, ast.Call) and node.args else ""  # once: calls come in chains
+        if isinstance(node, ast.Call) and called == "vars":
             return ".".join([self._name(node.args[0]), "__dict__", *reversed(parts)])
-        if isinstance(node, ast.Call) and self._name(node.func) in _LOADS_NAMED and node.args:
+        if isinstance(node, ast.Call) and called in _LOADS_NAMED:
             first = node.args[0]
             parts.append(str(first.value) if isinstance(first, ast.Constant) else "?")
         elif isinstance(node, ast.Name):

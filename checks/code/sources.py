@@ -17,6 +17,8 @@ from pratique.intake.image.model import FileClass, FileEntry, Image, ImageLimits
 MAX_FILES = 3000
 MAX_BYTES = 48 * 1024**2
 MAX_FILE = 2 * 1024**2
+MAX_UNPACKED = 48 * 1024**2
+"""Bytes of code that are unpacked of all archives together."""
 _MODULES = (".py", ".pyw", ".pth")
 _ARCHIVES = (".pyz", ".pyzw", ".zip", ".egg")
 _NOTEBOOK = ".ipynb"
@@ -46,7 +48,7 @@ class OwnCode:
     `libraries` are compiled for the processor and owned by no package. Of compiled Python, `sourceless` has no source
     beside it, `unchecked` runs without a look at its source, and `compiled` is all else before a source of the tool's.
     `started` are the files that an interpreter is given to start or to import from, `configured` what configurations
-    call.
+    call. `may_unpack` is how many bytes of archives may still be unpacked.
     """
 
     sources: list[Source] = field(default_factory=list)
@@ -58,7 +60,7 @@ class OwnCode:
     libraries: list[str] = field(default_factory=list)
     configured: dict[str, list[Sign]] = field(default_factory=dict)
     started: set[str] = field(default_factory=set)
-    others: int = 0
+    may_unpack: int = 0
 
 
 def find_own_code(image: Image, inventory: Inventory, commands: Sequence[str], limits: ImageLimits) -> OwnCode:
@@ -67,7 +69,7 @@ def find_own_code(image: Image, inventory: Inventory, commands: Sequence[str], l
     Raises `CouldNotDecide` where the packages' own lists were too large to be kept.
     """
     ownership = read_ownership(inventory, commands)
-    found = OwnCode()
+    found = OwnCode(may_unpack=MAX_UNPACKED)
     found.sources += [Source(f"command line {n}", w.encode()) for n, w in enumerate(written_in(commands), 1)]
     scripts = _started(commands, image, inventory) | _on_path(image, inventory)
     folders = {path.rpartition("/")[0] for path in inventory.files if path.endswith(".py")}
@@ -82,10 +84,7 @@ def find_own_code(image: Image, inventory: Inventory, commands: Sequence[str], l
         elif entry.path.endswith(".pyc"):
             _compiled(entry, inventory, ownership, found)
         elif _is_python(entry) or entry.path in scripts:
-            if ownership.is_own(entry):
-                wanted.append(entry)
-            else:
-                found.others += 1
+            wanted += [entry] if ownership.is_own(entry) else []
     found.started = scripts
     _read(image, inventory, wanted, found, limits)
     _configurations(inventory, ownership, found)
@@ -188,18 +187,17 @@ def _pieces(path: str, data: bytes, found: OwnCode) -> Iterator[Source]:
         if python is not None:
             yield Source(path, python)
         return
-    left = MAX_BYTES
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = [member for member in archive.infolist() if member.filename.lower().endswith((".py", ".pyw"))]
             for member in members[:MAX_FILES]:
                 where = f"{path}/{member.filename[:300]}"
                 with archive.open(member) as stream:
-                    text = stream.read(MAX_FILE + 1)
-                left -= len(text)
-                if len(text) > MAX_FILE or left < 0:
-                    found.open_[where] = "too large"
+                    text = stream.read(min(MAX_FILE, found.may_unpack) + 1)
+                if len(text) > min(MAX_FILE, found.may_unpack):
+                    found.open_[where] = "too large, or one of too many in archives"
                     continue
+                found.may_unpack -= len(text)
                 yield Source(where, text)
             if len(members) > MAX_FILES:
                 found.open_[path] = f"{len(members) - MAX_FILES:,} more modules in it"

@@ -18,6 +18,7 @@ _INTERPRETER = re.compile(r"(?:.*/)?(?:i?python|pypy)[0-9.]*")
 _SHELL = re.compile(r"(?:.*/)?(?:ba|da|a|z|k)?sh|(?:.*/)?busybox")
 _MAX_NESTED = 4
 _MAX_CELLS = 2000
+_SHELL_CELLS = ("%%bash", "%%sh", "%%script", "%%system", "%%!")
 _MAX_FOUND = 200
 SHEBANG: Final = re.compile(rb"(?:\xef\xbb\xbf)?#![^\n]{0,250}?\b(?:i?python|pypy|jython|graalpy)")
 _RUNS_ITSELF = re.compile(
@@ -111,14 +112,15 @@ def in_notebook(data: bytes) -> Iterator[tuple[int, bytes]]:
         if isinstance(cell, dict) and cell.get("cell_type") == "code":
             source = cell.get("source")
             text = "".join(map(str, source)) if isinstance(source, list) else str(source)
-            yield number, "\n".join(_plain_line(line, text) for line in text.split("\n")).encode("utf-8", "replace")
+            in_shell = text.lstrip().startswith(_SHELL_CELLS)
+            plain = "\n".join(_plain_line(line, in_shell=in_shell) for line in text.split("\n"))
+            yield number, plain.encode("utf-8", "replace")
 
 
-def _plain_line(line: str, cell: str) -> str:
+def _plain_line(line: str, *, in_shell: bool) -> str:
     bare = line.lstrip()
-    shell_cell = cell.lstrip().startswith(("%%bash", "%%sh", "%%script", "%%system", "%%!"))
-    if bare.startswith(("!", "%sx", "%system", "%%")) or shell_cell or re.match(r"[\w, ]+=\s*!", bare):
-        starts = shell_cell or not bare.startswith("%%")
+    if bare.startswith(("!", "%sx", "%system", "%%")) or in_shell or re.match(r"[\w, ]+=\s*!", bare):
+        starts = in_shell or not bare.startswith("%%")
         return line[: len(line) - len(bare)] + ("os.system('')" if starts and bare else "pass")
     return line[: len(line) - len(bare)] + "pass" if bare.startswith("%") else line
 

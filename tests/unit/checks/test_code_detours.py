@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checks.code.texts import in_shell_script, signs_of_configuration, written_in
+from checks.code.texts import in_notebook, in_shell_script, signs_of_configuration, written_in
 from checks.interface import Level
 from tests.assets.images import made
 from tests.unit.checks.test_code import SITE, judged, zipapp
@@ -47,6 +49,11 @@ REACHED: dict[str, tuple[str, bytes, str]] = {
     "a package called sitecustomize": (f"{SITE}/sitecustomize/__init__.py", b"x = 1\n", "startup-file"),
     "a library called usercustomize": (f"{SITE}/usercustomize.abi3.so", b"\x7fELF" + bytes(60), "startup-file"),
     "a program in a zip of any name": ("app/data.bin", zipapp(("__main__.py", b"import ctypes\n")), "native-code"),
+    "behind a long chain of calls": (
+        "app/a.py",
+        b"import os\nq = q" + b".where(1)" * 60 + b"\nos.system('true')\n",
+        "subprocess",
+    ),
     "a function taken from a list": ("app/a.py", b"import os\n[os.system][0]('true')\n", "subprocess"),
     "a function handed to another": ("app/a.py", b"import os\nlist(map(os.system, ['true']))\n", "subprocess"),
     "a function as a decorator": ("app/a.py", b"import os\n@os.system\ndef f(): pass\n", "subprocess"),
@@ -133,6 +140,20 @@ COMMANDS: dict[str, tuple[list[str], bool]] = {
 def test_a_program_in_the_command_line_is_read(kind: str) -> None:
     words, is_python = COMMANDS[kind]
     assert list(written_in(words)) == (["import ctypes"] if is_python else [])
+
+
+def test_a_notebook_of_empty_lines_is_read_in_one_go() -> None:
+    """Of a million lines, each once: what a cell is for is not asked again at every line of it."""
+    (cell,) = in_notebook(NOTEBOOK % (b'"' + b"\\n" * 1_000_000 + b'x = 1"'))
+    assert cell == (2, b"\n" * 1_000_000 + b"x = 1")
+
+
+def test_archives_unpack_to_so_much_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each alone is small, and packs a thousand times its size."""
+    monkeypatch.setattr("checks.code.sources.MAX_UNPACKED", 250)
+    archives = [(f"app/{n}.zip", zipapp(("a.py", b"x = 1\n" + b"#" * 94))) for n in range(4)]
+    result = judged(tmp_path, made(*archives))
+    assert (result.measured("files"), result.measured("not_examined")) == (2, 2)
 
 
 def test_lines_of_embedded_code_are_those_of_its_file() -> None:
