@@ -16,7 +16,7 @@ from pratique.intake.image.guards import climbs
 from pratique.intake.image.model import DigestOrigin, FileEntry, Image, Inventory, Kind
 
 CHECK = "image"
-VERSION = "6"
+VERSION = "7"
 _SHOWN = 8
 
 

@@ -61,6 +61,7 @@ _SMALL = 256 * 1024
 _TEXT_BUDGET = 512 * 1024**2
 _MOST_FILES = 250_000
 """Texts searched of each kind (kept, seen, removed); beyond these bounds the check cannot decide."""
+_REMOVED = ", removed by a later layer but still in the image,"
 NOT_SEARCHED = "secrets-not-searched"
 """Last part of the rule of what was not looked into: with it, no image passes."""
 _KEPT_TEXTS = (
@@ -115,24 +116,31 @@ def _ownership(inventory: Inventory) -> Ownership:
 
 def _key_stores(inventory: Inventory, ownership: Ownership) -> Iterator[Finding]:
     what = "a store of keys, which nobody can look into"
-    for entry in inventory.files.values():
+    removed = [entry for entry in inventory.hidden if not _is_still_there(entry, inventory)]
+    for entry in (*inventory.files.values(), *removed):
         named = entry.path.lower().endswith(_KEY_STORE_NAMES) and entry.head.startswith((b"\x30\x82", b"\x30\x80"))
         is_store = named or (entry.head.startswith(_KEY_STORES) and not entry.path.endswith("/cacerts"))
         if entry.kind is Kind.FILE and is_store and ownership.is_own(entry):
-            yield _secret_file(entry, _level(entry.path, Level.WARNING), what)
+            hidden = inventory.files.get(entry.path) is not entry
+            yield _secret_file(entry, _level(entry.path, Level.WARNING), what + (_REMOVED if hidden else ""))
 
 
 def _repositories(inventory: Inventory) -> Iterator[Finding]:
-    """A repository's history keeps what was once committed to it."""
-    for path, entry in inventory.files.items():
-        if path.endswith(".git/HEAD") and entry.kind is Kind.FILE and f"{path[:-4]}objects" in inventory.files:
-            yield _finding(
-                "repository-in-image",
-                Level.WARNING,
-                f"/{path.removesuffix('/HEAD')} is the history of a repository, with all that was ever committed",
-                "Leave `.git` out of the image (`.dockerignore`).",
-                where=f"/{path.removesuffix('/HEAD')}",
-            )
+    """A repository's history keeps what was once committed to it, and an image what a later layer removed."""
+    shown = {path: entry for path, entry in inventory.files.items() if entry.kind is Kind.FILE}
+    hidden = {entry.path: entry for entry in inventory.hidden if entry.kind is Kind.FILE}
+    for files, more in ((shown, ""), ({p: e for p, e in hidden.items() if p not in shown}, _REMOVED)):
+        filled = {path.rpartition("/objects/")[0] for path in files if "/objects/" in path}
+        for path, entry in files.items():
+            repository = path.removesuffix("/HEAD")
+            if path.endswith(".git/HEAD") and repository in filled:
+                yield _finding(
+                    "repository-in-image",
+                    Level.WARNING,
+                    f"/{repository} is the history of a repository{more} with all that was ever committed",
+                    "Leave `.git` out of the image (`.dockerignore`): a later `rm` leaves it in the earlier layer.",
+                    where=f"/{repository} (layer {entry.layer})",
+                )
 
 
 # --- texts -----------------------------------------------------------------------------------------------------------
@@ -191,7 +199,7 @@ def _chosen(entries: Iterable[FileEntry], inventory: Inventory, budget: int) -> 
 
 
 def _in_text(entry: FileEntry, data: bytes, *, hidden: bool) -> Iterator[Finding]:
-    removed = ", removed by a later layer but still in the image," if hidden else ""
+    removed = _REMOVED if hidden else ""
     if hidden and classify(entry.path, data[:4096], entry.size) is FileClass.SECRET:
         found = secret_in_file(entry.path, data)
         if found:

@@ -178,9 +178,9 @@ def find_hits(text: str, *, by_name: bool = True) -> Iterator[Hit]:
 
 def kind_of(text: str) -> str:
     """The first kind of secret whose form is in `text`, examples among them; empty for none."""
+    text = text[:MAX_TEXT]
     for form in _FORMS:
-        found = form.pattern.search(text[:MAX_TEXT]) if any(mark in text for mark in form.marks) else None
-        if found and _fits(form, found):
+        if any(mark in text for mark in form.marks) and any(_fits(form, one) for one in form.pattern.finditer(text)):
             return form.kind
     return ""
 

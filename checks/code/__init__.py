@@ -18,7 +18,7 @@ from pratique.intake.image.model import Image, ImageLimits, Inventory
 __all__ = ["check_code"]
 
 CHECK = "code"
-VERSION = "3"
+VERSION = "4"
 _RISKS = ("G1", "T2", "U6")
 _MAX_SHOWN = 30
 _DEFAULT_LIMITS = ImageLimits()

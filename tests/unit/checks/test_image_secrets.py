@@ -47,6 +47,14 @@ PLACES: dict[str, tuple[MadeImage, str]] = {
         of(history=[{"created_by": "|1 API_KEY=abcd1234 RUN make"}]),
         "config: history 0",
     ),
+    "history, behind an example": (
+        of(history=[{"created_by": "RUN job --password changeme && job --password hunter22"}]),
+        "config: history 0",
+    ),
+    "command, behind an example": (
+        of(run={"Cmd": ["sh", "-c", "job --token example-token; job --token hunter22"]}),
+        "config: Cmd",
+    ),
     "program": (of(("app/main.py", f"import os\ntoken = '{GITHUB}'\n".encode())), "/app/main.py (layer 0)"),
     "settings": (of(("srv/settings.yaml", b"url: postgres://tool:hunter22@db/x\n")), "/srv/settings.yaml (layer 0)"),
     "notebook": (of(("work/a.ipynb", b'{"x": "AKIAZ7Q2M5N8P1R4T6VW"}')), "/work/a.ipynb (layer 0)"),
@@ -238,6 +246,14 @@ def test_a_repository_and_a_key_store_are_told(tmp_path: Path) -> None:
     rules = {finding.rule_id: finding.level for finding in judged(tmp_path, image).findings}
     assert rules["image/repository-in-image"] is Level.WARNING
     assert rules["image/secret"] is Level.WARNING
+
+
+def test_a_repository_and_a_key_store_that_a_later_layer_removed_are_told(tmp_path: Path) -> None:
+    there = [("app/.git/HEAD", b"ref\n"), ("app/.git/objects/aa/bb", b"x"), ("s.jks", b"\xfe\xed\xfe\xed" + bytes(60))]
+    image = replace(of(), layers=[make_tar(there), make_tar([entry("app/.wh..git"), entry(".wh.s.jks")])])
+    told = {finding.rule_id: finding.message for finding in judged(tmp_path, image).findings}
+    assert "removed by a later layer but still in the image" in told["image/repository-in-image"]
+    assert "removed by a later layer but still in the image" in told["image/secret"]
 
 
 @settings(max_examples=60, deadline=None)
