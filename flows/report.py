@@ -100,8 +100,8 @@ class Report(_Frozen):
     tool_seconds: float
 
     def to_json(self) -> str:
-        """Pretty-printed JSON."""
-        return self.model_dump_json(indent=2)
+        """Pretty-printed JSON in ASCII: the words of a provider must not drive the screen that shows it."""
+        return self.model_dump_json(indent=2, ensure_ascii=True)
 
 
 def load_report(runs: Path, run_id: str) -> Report:

@@ -19,9 +19,9 @@ MAX_FINDINGS = 40
 
 
 def render_contents(report: ContentsReport, form: str) -> str:
-    """`report` as `human`, `json` or `sarif`."""
+    """`report` as `human`, `json` or `sarif`; JSON in ASCII, since files may be named to drive the screen."""
     if form == "json":
-        return report.model_dump_json(indent=2)
+        return report.model_dump_json(indent=2, ensure_ascii=True)
     if form == "sarif":
         from console.report.sarif import all_answered, sarif_of
 

@@ -25,7 +25,8 @@ _METHODS = (("CVSS:4", "CVSSv4"), ("CVSS:3.1", "CVSSv31"), ("CVSS:3.0", "CVSSv3"
 
 
 def render_vulnerabilities(answer: LookedUp, form: str) -> str:
-    """`answer` as `human`, `json`, `sarif`, `cyclonedx` or `in-toto`."""
+    """`answer` as `human`, `json`, `sarif`, `cyclonedx` or `in-toto`; JSON in ASCII, since names may be made to drive
+    the screen that shows it."""
     if form == "human":
         head = f"{answer.status.value.upper()}  {plain(answer.name)}  {answer.digest}"
         return "\n".join([head, "", *result_in_words(answer.result)])
@@ -33,7 +34,7 @@ def render_vulnerabilities(answer: LookedUp, form: str) -> str:
         facts = {"subject": answer.digest, "status": answer.status.value}
         return sarif_of(answer.result.findings, facts, complete=answer.status is not Status.INCONCLUSIVE)
     document = {"json": as_json, "cyclonedx": as_cyclonedx, "in-toto": as_statement}[form](answer)
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return json.dumps(document, indent=2)
 
 
 def as_json(answer: LookedUp) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def bom_with_vulnerabilities(bom: bytes, found: dict[str, Any], result: CheckRes
     document["metadata"] |= {"timestamp": asked} if asked else {}
     document["metadata"]["properties"] = _answered(result.status, result)
     document["vulnerabilities"] = _vulnerabilities(found, references)
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return json.dumps(document, indent=2)
 
 
 def _answered(status: Status, result: CheckResult) -> list[dict[str, str]]:

@@ -111,6 +111,17 @@ def test_vulnerabilities_as_cyclonedx_are_valid_whatever_they_are_of(tmp_path: P
     assert {one["ref"] for one in vulnerability["affects"]} == {FLAWED["purl"], odd["purl"]}
 
 
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("form", ["json", "sarif", "cyclonedx", "in-toto"])
+def test_what_programs_read_drives_no_screen(form: str, tmp_path: Path) -> None:
+    """U+009B begins a command to many terminals, U+202E turns a line round; JSON lets both stand as they are."""
+    odd = {**FLAWED, "name": "widget\x9b2J\u202e", "purl": "pkg:pypi/widget@1.9%C2%9B2J%E2%80%AE"}
+    (tmp_path / "bill.json").write_bytes(bill(odd, {**WIDGET, "name": "\x9b2J\u202e", "purl": "pkg:pypi/%C2%9B@1"}))
+    found = pratique("vulns", tmp_path / "bill.json", "--format", form).stdout
+    assert found.isascii()
+    assert json.loads(found)
+
+
 def moment(text: str) -> datetime:
     assert text.endswith("Z")
     return datetime.fromisoformat(text)

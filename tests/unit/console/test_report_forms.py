@@ -173,6 +173,11 @@ def test_sarif_fingerprints_stay_while_the_finding_does(tmp_path: Path) -> None:
     assert first != prints(checks={"manifest": other})
 
 
+@pytest.mark.parametrize("case", HOSTILE)
+def test_json_drives_no_screen(case: str, tmp_path: Path) -> None:
+    assert render(report(HOSTILE[case]), "json", tmp_path).isascii()
+
+
 def test_json_is_the_report(tmp_path: Path) -> None:
     made = report(HOSTILE["all"])
     assert type(made).model_validate_json(render(made, "json", tmp_path)) == made
