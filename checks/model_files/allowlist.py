@@ -6,6 +6,7 @@ is not listed is refused. The list of dangerous modules serves the wording of a 
 
 from __future__ import annotations
 
+import _compat_pickle
 from functools import cache
 from importlib.resources import files
 
@@ -61,6 +62,13 @@ _DANGEROUS_MODULES = frozenset(
     ]
 )
 
+_OF_TORCHSCRIPT = frozenset(
+    (
+        *("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "build_tensor_from_id"),
+        "restore_type_tag",
+    )
+)
+
 
 @cache
 def _listed(name: str) -> frozenset[tuple[str, str]]:
@@ -82,3 +90,16 @@ def may_call(module: str, name: str) -> bool:
 def is_known_dangerous(module: str, name: str) -> bool:
     """Whether an import that is not allowed is of a module known to run code, open files or reach the network."""
     return module.partition(".")[0] in _DANGEROUS_MODULES
+
+
+def is_of_torchscript(module: str, name: str) -> bool:
+    """Names that TorchScript's own unpickler resolves: Python cannot import the first, and the others do nothing."""
+    of_program = module == "__torch__" or module.startswith("__torch__.")
+    return of_program or (module == "torch.jit._pickle" and name in _OF_TORCHSCRIPT)
+
+
+def present_name(module: str, name: str) -> tuple[str, str]:
+    """The name of Python 3 for a name of Python 2, as `pickle` maps it for protocols below 3."""
+    if (module, name) in _compat_pickle.NAME_MAPPING:
+        return _compat_pickle.NAME_MAPPING[module, name]
+    return _compat_pickle.IMPORT_MAPPING.get(module, module), name

@@ -79,7 +79,7 @@ def _zip_kind(names: list[str]) -> str:
         return "torch.package"
     if "MAR-INF/MANIFEST.json" in names:
         return "TorchServe"
-    if "constants.pkl" in tails:
+    if names and f"{names[0].partition('/')[0]}/constants.pkl" in names:  # only there PyTorch looks for it
         return TORCHSCRIPT
     if "archive_format" in tails:
         return "PyTorch export"

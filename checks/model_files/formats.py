@@ -18,6 +18,8 @@ from pratique.bounds import strict_json
 from pratique.errors import InvalidInput
 
 _LONG = re.compile(r"\b([0-9]+)L\b")  # Python 2 wrote so
+_PLAIN = re.compile(r"[<>=|]?(?:\?|[biufcSaUVmM][0-9]{1,9}(?:\[[0-9A-Za-z/]{1,20}\])?)", re.ASCII)
+_OBJECTS = re.compile(r"[<>=|]?O[0-9]{0,2}", re.ASCII)
 _MAX_HEADER = 64 * 1024
 _MAX_JSON = 64 * 1024**2
 _CHUNK = 1024**2
@@ -114,7 +116,8 @@ def examine_npy(part: Part, found: Found, nested: Callable[[Part, Found, int], N
         description = header["descr"]
     except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
         raise Unparsable("a NumPy header that cannot be read") from error
-    if any("O" in kind for kind in _types(description)):
+    kinds = list(_types(description))
+    if any(_OBJECTS.fullmatch(kind) for kind in kinds):
         nested(part, found, part.stream.tell())
 
 
@@ -123,7 +126,7 @@ def _types(description: Any) -> Iterator[str]:
     pending = [description]
     while pending:
         item = pending.pop()
-        if isinstance(item, str):
+        if isinstance(item, str) and (_PLAIN.fullmatch(item) or _OBJECTS.fullmatch(item)):
             yield item
         elif isinstance(item, list) and all(isinstance(f, tuple) and len(f) in (2, 3) for f in item):
             pending.extend(f[1] for f in item)

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
-MAX_LINE = 1 << 20
-MAX_KEPT = 4096
+MAX_KEPT = 512
 """Arguments longer than this are skipped: no module, name, shape or type is as long."""
+_LINE_CHUNK = 1 << 16
 
 
 class Unparsable(Exception):
@@ -51,6 +51,7 @@ _LENGTHS: Final = {
     pickletools.TAKEN_FROM_ARGUMENT8U: (8, False),
 }
 _TWO_LINES: Final = frozenset(("GLOBAL", "INST"))
+_NUMBERS: Final = frozenset(("INT", "LONG"))
 
 
 def starts_like_opcode(byte: bytes) -> bool:
@@ -78,23 +79,30 @@ def read_steps(stream: BinaryIO, size: int) -> Iterator[Step]:
 
 
 def _argument(opcode: pickletools.OpcodeInfo, stream: BinaryIO, size: int, offset: int) -> Any:
+    """The argument; `OPAQUE` where it is long, or written as `pickletools` does not read it but a loader may.
+
+    Loaders read numbers in any base and, when told so, texts in any encoding: they go on, so the walk goes on too.
+    """
     descriptor = opcode.arg
     if descriptor is None:
         return None
     if descriptor.n in _LENGTHS:
         raw = _counted(stream, size, offset, *_LENGTHS[descriptor.n])
-        if raw is None:
-            return OPAQUE
     elif descriptor.n == pickletools.UP_TO_NEWLINE:
-        raw = _line(stream, offset) + (_line(stream, offset) if opcode.name in _TWO_LINES else b"")
-        if len(raw) > MAX_KEPT and opcode.name not in _TWO_LINES:
-            return OPAQUE
+        lines = [_line(stream, offset) for _ in range(2 if opcode.name in _TWO_LINES else 1)]
+        raw = None if None in lines else b"".join(line for line in lines if line)
     else:
         raw = stream.read(descriptor.n)
+        if len(raw) < descriptor.n:
+            raise Unparsable(f"the argument of {opcode.name} is cut short", offset)
+    if raw is None:
+        return OPAQUE
     try:
+        if opcode.name in _NUMBERS and raw not in (b"00\n", b"01\n"):
+            return int(raw.strip().rstrip(b"L"), 0)
         return descriptor.reader(io.BytesIO(raw))
-    except (ValueError, UnicodeError, OverflowError) as error:
-        raise Unparsable(f"the argument of {opcode.name} cannot be read", offset) from error
+    except (ValueError, UnicodeError, OverflowError):
+        return OPAQUE
 
 
 def _counted(stream: BinaryIO, size: int, offset: int, width: int, signed: bool) -> bytes | None:
@@ -110,8 +118,12 @@ def _counted(stream: BinaryIO, size: int, offset: int, width: int, signed: bool)
     return prefix + stream.read(length)
 
 
-def _line(stream: BinaryIO, offset: int) -> bytes:
-    line = stream.readline(MAX_LINE)
-    if not line.endswith(b"\n"):
+def _line(stream: BinaryIO, offset: int) -> bytes | None:
+    """A line; None where it is long and was skipped."""
+    line = stream.readline(MAX_KEPT)
+    whole = line
+    while whole and not whole.endswith(b"\n"):
+        whole = stream.readline(_LINE_CHUNK)
+    if not whole:
         raise Unparsable("a line without an end", offset)
-    return line
+    return line if whole is line else None

@@ -10,11 +10,10 @@ too, since `pickle.load` would take them for such.
 
 from __future__ import annotations
 
-import _compat_pickle
 import io
 from typing import Any, BinaryIO, Final
 
-from checks.model_files.allowlist import is_allowed, is_known_dangerous, may_call
+from checks.model_files.allowlist import is_allowed, is_known_dangerous, is_of_torchscript, may_call, present_name
 from checks.model_files.arguments import odd_arguments, odd_state
 from checks.model_files.arrays import element_count, item_width
 from checks.model_files.opcodes import OPAQUE, Step, Unparsable, read_steps, starts_like_opcode
@@ -50,8 +49,9 @@ class Walk:
         self.memo: dict[int, Any] = {}
         self.result: Any = OPAQUE
         self.protocol = 0
+        self.frame_end = 0
         self.getattr_at = -1
-        self.getattr_only_known = False
+        self.getattr_unused = 0
         self.getattr_names: set[tuple[str, str]] = set()
 
     def run(self) -> None:
@@ -64,7 +64,7 @@ class Walk:
                 self._do(step)
             except (IndexError, KeyError) as error:
                 raise Unparsable(f"{step.name} finds nothing to work on", step.offset) from error
-        if self.getattr_at >= 0 and not self.getattr_only_known:
+        if self.getattr_unused:
             self.report.add("dangerous-import", f"imports {GETATTR}, which can run code", self.getattr_at)
         else:
             self.report.listed |= self.getattr_names
@@ -94,8 +94,12 @@ class Walk:
         """PROTO may stand anywhere; below 3 the names of Python 2 are meant from here on."""
         self.protocol = step.argument
 
+    def begin_frame(self, step: Step) -> None:
+        """FRAME: that many bytes are read ahead, which matters to who reads the stream besides (joblib's arrays)."""
+        self.frame_end = self.stream.tell() + step.argument
+
     def ignore(self, step: Step) -> None:
-        """FRAME, READONLY_BUFFER: nothing that matters changes."""
+        """READONLY_BUFFER: nothing that matters changes."""
 
     def mark(self, step: Step) -> None:
         self.marked.append(self.stack)
@@ -116,7 +120,12 @@ class Walk:
         self._pop_mark()
 
     def duplicate(self, step: Step) -> None:
-        self.stack.append(self.stack[-1])
+        self._push_again(self.stack[-1])
+
+    def _push_again(self, value: Any) -> None:
+        """Every use of `getattr` must be one that is known, also of one that was kept."""
+        self.getattr_unused += value == GETATTR
+        self.stack.append(value)
 
     def make_tuple(self, step: Step) -> None:
         items = self._pop_mark()
@@ -182,12 +191,19 @@ class Walk:
         self.memo[len(self.memo)] = self.stack[-1]
 
     def get(self, step: Step) -> None:
-        self.stack.append(self.memo[step.argument])
+        self._push_again(self.memo[step.argument])
 
     # --- imports and calls -------------------------------------------------------------------------------------------
 
     def import_by_argument(self, step: Step) -> None:
-        self.stack.append(self._import(*_pair(step), step))
+        self.stack.append(self._import_written(step))
+
+    def _import_written(self, step: Step) -> Any:
+        if isinstance(step.argument, str):
+            module, _, name = step.argument.partition(" ")
+            return self._import(module, name, step)
+        self.report.add("computed-import", "imports something whose name cannot be read", step.offset)
+        return OPAQUE
 
     def import_from_stack(self, step: Step) -> None:
         module, name = self._pop_many(2)
@@ -202,14 +218,15 @@ class Walk:
         self.stack.append(OPAQUE)
 
     def _import(self, module: str, name: str, step: Step) -> Import:
-        found = Import(*_present_name(module, name)) if self.protocol < 3 else Import(module, name)
+        found = Import(*present_name(module, name)) if self.protocol < 3 else Import(module, name)
         self.report.imports.add((module, name))
         if found == GETATTR:
             self.getattr_at = step.offset
+            self.getattr_unused += 1
             self.getattr_names.add((module, name))
         elif is_allowed(found.module, found.name):
             self.report.listed.add((module, name))
-        elif not (self.report.torchscript and _of_torchscript(found)):
+        elif not (self.report.torchscript and is_of_torchscript(found.module, found.name)):
             if is_known_dangerous(found.module, found.name):
                 self.report.add("dangerous-import", f"imports {found}, which can run code", step.offset)
             else:
@@ -227,7 +244,7 @@ class Walk:
 
     def call_named(self, step: Step) -> None:
         items = self._pop_mark()
-        self.stack.append(self._called(self._import(*_pair(step), step), tuple(items), step))
+        self.stack.append(self._called(self._import_written(step), tuple(items), step))
 
     def call_marked(self, step: Step) -> None:
         items = self._pop_mark()
@@ -252,7 +269,7 @@ class Walk:
         if isinstance(arguments, tuple) and len(arguments) == 2 and isinstance(arguments[0], Import):
             method = Import(arguments[0].module, f"{arguments[0].name}.{arguments[1]}")
             if method in KNOWN_METHODS:
-                self.getattr_only_known = True
+                self.getattr_unused -= 1
                 return method
         self.report.add("dangerous-import", f"calls {GETATTR}, which can run code", step.offset)
         return OPAQUE
@@ -289,6 +306,11 @@ class Walk:
         if not isinstance(state, Table) or "shape" not in state or "dtype" not in state:
             raise Unparsable("a joblib array without shape and type", step.offset)
         position = self.stream.tell()
+        if position < self.frame_end:
+            self.report.add(
+                "hidden-code", "an array inside a frame, which loaders read past what stands here", step.offset
+            )
+            raise Unparsable("a joblib array inside a frame", step.offset)
         width = item_width(state["dtype"], step.offset)
         nested = self._look_as_pickle(position, width is not None, step.offset)
         if width is None:
@@ -342,23 +364,6 @@ class Walk:
         self.report.problems += real_problems(other.report)
 
 
-def _pair(step: Step) -> tuple[str, str]:
-    module, _, name = str(step.argument).partition(" ")
-    return module, name
-
-
-def _of_torchscript(found: Import) -> bool:
-    """Names that TorchScript's own unpickler resolves; Python never imports them."""
-    return found.module.startswith("__torch__") or found.module == "torch.jit._pickle"
-
-
-def _present_name(module: str, name: str) -> tuple[str, str]:
-    """The name of Python 3 for a name of Python 2, as `pickle` maps it for protocols below 3."""
-    if (module, name) in _compat_pickle.NAME_MAPPING:
-        return _compat_pickle.NAME_MAPPING[module, name]
-    return _compat_pickle.IMPORT_MAPPING.get(module, module), name
-
-
 _ACTIONS: Final = {
     **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"), Walk.push_constant),
     **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING"), Walk.push_constant),
@@ -366,7 +371,8 @@ _ACTIONS: Final = {
     **dict.fromkeys(("FLOAT", "BINFLOAT", "NONE"), Walk.push_constant),
     **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), Walk.push_opaque),
     **dict.fromkeys(("NEWTRUE", "NEWFALSE", "EMPTY_LIST", "EMPTY_SET", "NEXT_BUFFER"), Walk.push_opaque),
-    **dict.fromkeys(("FRAME", "READONLY_BUFFER"), Walk.ignore),
+    "FRAME": Walk.begin_frame,
+    "READONLY_BUFFER": Walk.ignore,
     "PROTO": Walk.set_protocol,
     **dict.fromkeys(("LIST", "FROZENSET"), Walk.make_opaque_from_mark),
     **dict.fromkeys(("TUPLE1", "TUPLE2", "TUPLE3"), Walk.make_short_tuple),

@@ -16,7 +16,7 @@ from checks.model_files.opinion import MAX_SIZE, Opinion, ask_picklescan, togeth
 from checks.model_files.opinion import MAX_STEPS as MAX_STEPS_OF_OPINION
 from checks.model_files.parts import Found, Part, Reason, Verdict
 from checks.model_files.pickles import MAX_STEPS, Walk
-from checks.model_files.report import Problem, Report, real_problems
+from checks.model_files.report import Problem, Report, plausible, real_problems
 from checks.model_files.templates import examine_template
 
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
@@ -50,7 +50,7 @@ _COMPRESSIONS = (
     (b"\x1f\x8b", "gzip"),
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\x00", "xz"),
-    (b"\x5d\x00\x00", "lzma"),
+    (b"\x5d\x00", "lzma"),
     (b"\x28\xb5\x2f\xfd", "zstandard"),
 )
 _CLOSED = (
@@ -200,7 +200,7 @@ def _attack_beside(part: Part, found: Found) -> None:
     report = Report()
     part.stream.seek(0)
     with contextlib.suppress(Unparsable):
-        Walk(part.stream, part.size, report).run()
+        _run_of_pickles(part, report, Found())
     _note(real_problems(report), part, found)
 
 
@@ -259,17 +259,20 @@ def _maybe_pickle(part: Part, found: Found, head: bytes) -> None:
         return
     report = Report(torchscript=part.torchscript)
     part.stream.seek(0)
+    failure: Unparsable | None = None
     try:
-        Walk(part.stream, part.size, report).run()
-        whole = part.stream.tell() == part.size
-    except Unparsable:
-        whole = False
-    problems = report.problems if whole else real_problems(report)
-    if problems or (whole and report.steps > 2):
+        _run_of_pickles(part, report, found)
+    except Unparsable as error:
+        failure = error
+    used = bool(report.calls) and any(plausible(*pair) for pair in report.imports)
+    problems = real_problems(report) if failure else report.problems
+    if problems or used or (not failure and report.steps > 2):
         found.formats.append("pickle")
         found.imports |= {f"{module}.{name}" for module, name in report.imports}
         _note(problems, part, found)
         _ask_second(part, 0, report, found)
+        if failure and used:
+            raise failure
     elif kind := formats.data_format(part, head):  # only now: a pickle may begin with any of their marks
         found.formats.append(kind)
     elif part.suffix in _MODEL_NAMES and not (part.suffix in _OTHER_MEANINGS and _is_text(head)):
