@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from pratique.digests import Digest, parse_digest
 from pratique.errors import CouldNotDecide, InvalidInput, UsageError
+from pratique.intake.image.locate import path_and_digest
 from pratique.settings import Settings
 from sandbox.record import UNDECIDED, SandboxRun
 from sandbox.spec import Mount, SandboxRequest, SandboxSpec
@@ -128,7 +129,7 @@ def ready_image(engine: Engine, name: str | None, state_dir: Path) -> ReadyImage
         from sandbox.observe.helper_image import ensure_helper_image
 
         return _known(engine.image(ensure_helper_image(engine, state_dir)) or {})
-    base, _, digest = name.partition("@")
+    base, digest = path_and_digest(name)
     expected = parse_digest(digest) if digest else None
     path = Path(base)
     if base and path.exists():

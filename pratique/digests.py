@@ -22,6 +22,7 @@ def parse_digest(text: object, *, where: str = "") -> Digest:
             rule="digest/form",
             where=where,
             cause=f"got {str(text)[:80]!r}",
+            next_step="Write sha256: and the 64 lower-case hex digits of the digest that is meant.",
         )
     return Digest(text)
 

@@ -22,11 +22,13 @@ def locate(name: str, workdir: Path, limits: ImageLimits = _DEFAULT_LIMITS) -> t
     archive of `docker save`, or a registry reference by digest. A path without a digest means the only image that lies
     there. Raises `UsageError` where that is not clear, and `InvalidInput` as opening does.
     """
-    base, _, text = name.partition("@")
+    if not name:  # a variable that is not set: never the directory that one happens to be in
+        raise UsageError("no image is named", next_step=_NAME_IT)
+    base, text = path_and_digest(name)
     path = Path(base)
-    if name and path.is_dir() and (path / "submission.yaml").is_file():
+    if path.is_dir() and (path / "submission.yaml").is_file():
         return _of_submission(path)
-    if name and path.is_dir() and not (path / "oci-layout").exists() and not text:
+    if path.is_dir() and not (path / "oci-layout").exists() and not text:
         return _of_tree(path, workdir, limits)
     if path.is_dir():
         return LayoutImage(path), parse_digest(text) if text else _only_one(_in_layout(path, limits), name)
@@ -44,6 +46,14 @@ def locate(name: str, workdir: Path, limits: ImageLimits = _DEFAULT_LIMITS) -> t
     from pratique.intake.image.reference import parse_reference
 
     return RegistryImage(name), parse_reference(name).digest
+
+
+def path_and_digest(name: str) -> tuple[str, str]:
+    """`PATH@sha256:…` as path and digest, which is empty where none is given; other `@` belong to the path."""
+    base, _, text = name.rpartition("@")
+    if not base or "/" in text or Path(name).exists():
+        return name, ""
+    return base, text
 
 
 def is_archive(path: Path) -> bool:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pratique.errors import InvalidInput
+from pratique.errors import InvalidInput, UsageError
 from pratique.intake.image.inventory import read_inventory
-from pratique.intake.image.locate import locate
+from pratique.intake.image.locate import locate, path_and_digest
 from pratique.intake.image.model import ImageLimits, Inventory, Kind
 from pratique.intake.image.opening import open_image
 
@@ -104,3 +104,25 @@ def test_an_empty_directory_is_no_image(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         inventory_of(tmp_path / "empty", tmp_path / "scratch")
     assert caught.value.rule == "image/tree"
+
+
+@pytest.mark.parametrize("home", ["anna@hospital.example", "@", "a@sha256:b", "a@b@c"])
+def test_place_of_an_image_may_have_an_at_sign(home: str, tmp_path: Path) -> None:
+    """Homes of domains do: only what is behind the last one, and is no path, is a digest."""
+    place = tmp_path / home / "root"
+    place.mkdir(parents=True)
+    (place / "f").write_text("x")
+    (tmp_path / "scratch").mkdir()
+    assert locate(str(place), tmp_path / "scratch")[1].startswith("sha256:")
+    assert path_and_digest(f"{place}@sha256:{'0' * 64}") == (str(place), f"sha256:{'0' * 64}")
+    with pytest.raises(UsageError, match="there is no image"):
+        locate(f"{place}/nothing", tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["", "@sha256:" + "0" * 64])
+def test_unset_variable_names_no_image(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never the directory that one happens to be in."""
+    (tmp_path / "f").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError):
+        locate(name, tmp_path / "scratch")
