@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.terminal.failures import COULD_NOT_DECIDE, INTERRUPTED, explained
+from console.terminal.failures import COULD_NOT_DECIDE, explained
 from console.terminal.options import HomeOption, PlainFormat, PlainFormatOption, PolicyOption, settings_from
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def run(
 
     Works without a network. The admission is verified each time: signature, place, policy, end, withdrawals, manifest,
     and the image in the engine. What is not admitted exits with 1, nothing runs, and the refusal is recorded. Exits
-    with 0 when the tool ended as its manifest says, else with 1; its outputs are then kept with the run's papers.
+    with 0 when the tool ended as its manifest says, with 3 when the engine or somebody else ended it, else with 1; its
+    outputs are then kept with the run's papers.
     """
     from flows.images import source_from
     from flows.machine import engine_machine
@@ -73,16 +74,11 @@ def run(
     node = Node.open(settings_from(home, policy))
     source = source_from(image) if image is not None else None
     order = Order(parse_tool(tool), tuple(inputs or ()), output, person, dataset, source)
-    try:
-        finished = run_tool(node, order, lambda: engine_machine(node.settings))
-    except KeyboardInterrupt as error:
-        typer.echo("interrupted; if the tool had started, that is in the ledger", err=True)
-        raise typer.Exit(INTERRUPTED) from error
-    _show(finished, output_format)
+    _show(run_tool(node, order, lambda: engine_machine(node.settings)), output_format)
 
 
 def _show(finished: Finished, output_format: PlainFormat) -> None:
-    from sandbox.record import EndedBy
+    from sandbox.record import UNDECIDED
 
     happened = finished.execution.happened
     if happened is None:
@@ -105,7 +101,7 @@ def _show(finished: Finished, output_format: PlainFormat) -> None:
         typer.echo(f"  ended by {happened.ended_by.value}, exit code {happened.exit_code}, {happened.seconds:.1f} s")
         typer.echo(f"  outputs: {len(happened.outputs)} files in {finished.outputs}")
         typer.echo(f"  record: run {finished.execution.run_id}, ledger entry {finished.entry}")
-    if happened.ended_by is EndedBy.ENGINE_LOST:
+    if happened.ended_by in UNDECIDED:
         raise typer.Exit(COULD_NOT_DECIDE)
     if not finished.succeeded:
         raise typer.Exit(1)

@@ -21,6 +21,7 @@ from flows.images import remember_image
 from flows.node import Node
 from flows.run import Finished, Order, run
 from flows.tools import parse_tool
+from pratique.clock import system_clock
 from pratique.digests import parse_digest, sha256_bytes
 from pratique.errors import CouldNotDecide, EngineUnavailable, PratiqueError, Refused, UsageError
 from pratique.intake.image import ArchiveImage
@@ -576,6 +577,49 @@ def test_a_run_that_failed(bench: Bench, code: int, facts: dict[str, Any]) -> No
     assert len(statements_of(bench.home.node(), PROVENANCE)) == 1
 
 
+def ends(exit_code: int | None = 0, ended_by: EndedBy = EndedBy.EXIT) -> Callable[[Bench], None]:
+    def tool(bench: Bench) -> None:
+        bench.machine.facts = {"ended_by": ended_by, "exit_code": exit_code}
+
+    return tool
+
+
+def is_interrupted(bench: Bench) -> None:
+    def tool(request: SandboxRequest, output: Path) -> int:
+        raise KeyboardInterrupt
+
+    bench.machine.tool = tool
+
+
+@pytest.mark.parametrize(
+    ("tool", "code", "told"),
+    [
+        (ends(), 0, True),
+        (ends(7), 1, False),
+        (ends(ended_by=EndedBy.DEADLINE), 1, False),
+        (ends(None, EndedBy.ENGINE_LOST), 3, False),
+        (ends(None, EndedBy.KILLED), 3, False),
+        (is_interrupted, 130, None),
+    ],
+    ids=["well", "wrong exit code", "out of time", "engine lost", "container removed", "Ctrl-C"],
+)
+def test_the_command_says_how_a_run_ended(
+    bench: Bench, tool: Callable[[Bench], None], code: int, told: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was ended from elsewhere says nothing of the tool; and every end is JSON where that was asked for."""
+    bench.home.moment = system_clock()
+    admit(bench.home.node(), bench.home.inspected(), ANNA)
+    tool(bench)
+    monkeypatch.setattr("flows.machine.engine_machine", lambda settings: bench.machine.connect())
+    settings = bench.home.node().settings
+    given = ["--home", str(settings.home), "--policy", str(settings.policy), "--input", bench.order.inputs[0]]
+    command = ["run", "scorer", *given, "-o", str(bench.order.output), "--format", "json"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == code, done.output
+    answer = json.loads(done.stdout)
+    assert answer["succeeded"] is told if told is not None else answer["error"]["exit_code"] == code
+
+
 def test_outputs_are_not_led_elsewhere_by_whoever_owns_the_place_beside(bench: Bench, tmp_path: Path) -> None:
     """They are moved away while the tool runs, and a link to a directory of the system lies there instead."""
     elsewhere = tmp_path / "etc"
@@ -605,7 +649,7 @@ def test_outputs_do_not_go_into_a_directory_that_somebody_else_put_there(
     make = tempfile.mkdtemp
 
     def swapped(**names: Any) -> str:
-        path = make(**names)
+        path = str(make(**names))
         Path(path).chmod(0o707)
         return path
 
