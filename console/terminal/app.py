@@ -20,7 +20,7 @@ from console.terminal import (
     sandbox,
     trust,
 )
-from console.terminal.failures import EXIT_CODES, refuse_closed_streams, report_crash
+from console.terminal.failures import EXIT_CODES, INTERRUPTED, refuse_closed_streams, report_crash
 
 app = typer.Typer(
     name="pratique",
@@ -81,5 +81,7 @@ def main() -> None:
     try:
         with terminated_as_interrupted():
             app()
+    except KeyboardInterrupt:  # before a command began, or after it ended
+        sys.exit(INTERRUPTED)
     except Exception as error:  # noqa: BLE001 the outermost boundary: a crash must never look like a refusal or a pass
         sys.exit(report_crash(error))

@@ -436,6 +436,13 @@ def test_what_nobody_could_read_is_neither_a_pass_nor_a_refusal(
     assert done.returncode == 3, done.stdout + done.stderr
 
 
+def test_ctrl_c_before_a_command_begins_is_an_interrupt() -> None:
+    """While the words are read, where no command can tell it: no traceback."""
+    press = "def app(): raise KeyboardInterrupt\nimport console.terminal.app as it\nit.app = app\nit.main()"
+    done = subprocess.run([sys.executable, "-c", press], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_reader_who_goes_away_is_no_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
     def unread() -> None:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
