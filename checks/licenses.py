@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from license_expression import LicenseExpression
 
 CHECK = "licenses"
-VERSION = "3"
+VERSION = "4"
 _RISKS = ("G9",)
 _SHOWN = 8
 _MAX_FINDINGS = 200
@@ -85,7 +85,7 @@ def check_licenses(components: Sequence[Component], lists: LicenseLists) -> Chec
         message = f"{len(refused) - _MAX_FINDINGS} more components are not listed"
         findings.append(Finding(rule_id=f"{CHECK}/more", level=Level.NOTE, message=message))
     findings += _unknown(unknown)
-    idle = [name for name in lists.denied if not _means_something(name)]
+    idle = [name for name in lists.denied if not _denies_something(name)]
     findings += [_denies_nothing(name) for name in idle[:_SHOWN]]
     status = status_of(findings)
     if status is Status.PASSED and (idle or (unknown and not lists.accept_unknown)):
@@ -136,6 +136,11 @@ def _means_something(name: str) -> bool:
     return known and (not exception or is_listed(exception))
 
 
+def _denies_something(name: str) -> bool:
+    """Whether a licence can be read as `name`: what ends in `+` is read as the licence that stands before it."""
+    return _means_something(name) and not name.partition(" WITH ")[0].endswith("+")
+
+
 def _judge(expression: LicenseExpression, lists: LicenseLists) -> Judged:
     operator = getattr(expression, "operator", "").strip()
     if operator == "OR":
@@ -169,7 +174,7 @@ def _denies_nothing(name: str) -> Finding:
     return Finding(
         rule_id=f"{CHECK}/denied-name",
         level=Level.WARNING,
-        message=f"the policy denies {name[:80]!r}, which is no identifier of SPDX, so that nothing is denied by it",
+        message=f"the policy denies {name[:80]!r}, which is no identifier of SPDX today, so that nothing is denied by it",
         fix="Write the identifier of the licence as spdx.org/licenses has it, such as GPL-3.0-only or AGPL-3.0-*.",
         risks=_RISKS,
     )

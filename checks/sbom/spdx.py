@@ -222,8 +222,12 @@ def _licensing() -> Licensing:
 
 @lru_cache(maxsize=1)
 def _identifiers() -> dict[str, tuple[str, bool]]:
-    """By the identifier in lower case: how it is written, and whether it is an exception; the library's own list."""
+    """By the identifier in lower case: how it is written, and whether it is an exception.
+
+    The library's own list, without what SPDX gave up: licences are read as what came in its place.
+    """
     from license_expression import get_license_index
 
     listed = ((entry.get("spdx_license_key"), entry) for entry in get_license_index())
-    return {key.lower(): (key, entry.get("is_exception", False)) for key, entry in listed if key}
+    found = {key.lower(): (key, entry.get("is_exception", False)) for key, entry in listed if key}
+    return {key: entry for key, entry in found.items() if key not in _SUCCESSORS}
