@@ -174,7 +174,7 @@ def _denies_nothing(name: str) -> Finding:
     return Finding(
         rule_id=f"{CHECK}/denied-name",
         level=Level.WARNING,
-        message=f"the policy denies {name[:80]!r}, which is no identifier of SPDX today, so that nothing is denied by it",
+        message=f"the policy denies {name[:80]!r}, which is no identifier of SPDX today: nothing is denied by it",
         fix="Write the identifier of the licence as spdx.org/licenses has it, such as GPL-3.0-only or AGPL-3.0-*.",
         risks=_RISKS,
     )
