@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from console.terminal.app import app
 from flows.decide import admit, withdraw
 from flows.node import Node
 from flows.rescan import Rescanned, rescan, rescan_all, worst
+from flows.vulnerabilities import LookedUp, look_up_listing
 from pratique.digests import canonical_json, sha256_bytes
 from records.admissions import signed_statements
 from records.dsse import sign_statement
@@ -353,9 +356,17 @@ def test_the_ledger_tells_in_words_what_was_new_and_what_a_rescan_withdrew(admit
     assert (told[2].what, told[2].detail) == ("withdrawn", f"at {admitted.node().place}, after a rescan")
 
 
-def test_two_rescans_at_once_tell_it_once(admitted: Home) -> None:
+def test_two_rescans_at_once_tell_it_once(admitted: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second looks at what was told only when the first has told it, however long that one takes."""
     advisories(admitted, OLD, NEW)
-    nodes = [admitted.node(), admitted.node()]
+    nodes, meeting = [admitted.node(), admitted.node()], Barrier(2)
+
+    def slowly(*subject: Any) -> LookedUp:
+        with suppress(BrokenBarrierError):
+            meeting.wait(1)
+        return look_up_listing(*subject)
+
+    monkeypatch.setattr("flows.rescan.look_up_listing", slowly)
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(rescan_all, nodes))
     assert sorted(len(tools[0].new) for tools in done) == [0, 1]
