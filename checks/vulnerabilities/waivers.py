@@ -97,6 +97,7 @@ def _is_product(stated: str, found: str) -> bool:
     return (
         names[0] == names[1]
         and one.version in (None, two.version)
+        and one.subpath in (None, two.subpath)
         and all(present.get(key) == value for key, value in wanted.items())
     )
 

@@ -114,6 +114,7 @@ IDLE: dict[str, bytes] = {
     "another namespace": openvex(products=[{"@id": "pkg:pypi/x/widget@1.0"}]),
     "a qualifier that the package does not have": openvex(products=[{"@id": "pkg:pypi/widget@1.0?arch=arm"}]),
     "another vulnerability": openvex(vulnerability={"name": "CVE-2024-2"}),
+    "a part of the package": openvex(products=[{"@id": "pkg:pypi/widget@1.0#widget/extras"}]),
     "part of another image": openvex(products=[{**IN_IMAGE[0], "@id": f"pkg:oci/tool@{OTHER}"}]),
     "part of an image without a digest": openvex(products=[{**IN_IMAGE[0], "@id": "pkg:oci/tool@1.0"}]),
     "part of something else": openvex(products=[{**IN_IMAGE[0], "@id": "pkg:pypi/tool@1.0"}]),
