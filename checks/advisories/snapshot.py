@@ -26,7 +26,7 @@ MAX_RECORDS = 1_000_000
 MAX_RATIO = 50
 """How many times the archive's size its records may have: those of osv.dev have less than ten times."""
 _MANY, _MOST = 1000, 0.5
-"""Of so many records at least half must be there again."""
+"""Of so many records that are not withdrawn at least half must be there again."""
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, LookupError, OSError, RuntimeError, ValueError)
 """What `zipfile` raises over an archive that is none, or hostile: `ValueError` for names that are no text."""
 _FREE = 64 * 1024**2
@@ -108,16 +108,17 @@ def confirm_snapshot(home: Path, ecosystem: str, origin: Origin, taken: date) ->
 
 def _require_progress(held: list[Snapshot], imported: list[Indexed], archive: Path) -> None:
     """An export grows from day to day: one that is older, or has lost most of its records, is not the next one."""
-    present = {snapshot.ecosystems: snapshot for snapshot in held}
+    in_use = {snapshot.ecosystems: snapshot for snapshot in held}
     for new in (entry.snapshot for entry in imported):
-        old = present.get(new.ecosystems)
+        old = in_use.get(new.ecosystems)
         if old is None:
             continue
         require_newer(new.ecosystems[0], new.taken, old.taken, str(archive))
         _require_no_older_records(new, old, archive)
-        if old.records >= _MANY and new.records < old.records * _MOST:
+        present, there = old.records - old.withdrawn, new.records - new.withdrawn
+        if present >= _MANY and there < present * _MOST:
             raise InvalidInput(
-                f"it has {new.records:,} records of {new.ecosystems[0]}, what is in use has {old.records:,}",
+                f"it has {there:,} records of {new.ecosystems[0]} that are not withdrawn; what is in use has {present:,}",
                 rule="advisories/shrunk",
                 where=str(archive),
                 next_step="Take the whole export again. Where so few are meant, import with --replace-newer.",

@@ -319,6 +319,16 @@ def test_records_of_others_are_not_counted(tmp_path: Path) -> None:
     assert (snapshot.records, snapshot.withdrawn) == (3, 0)
 
 
+def test_an_export_in_which_nearly_all_is_withdrawn_is_hollow(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    whole = [record(f"GHSA-aaaa-bbbb-{n:04d}") for n in range(1100)]
+    hollow = [whole[0], *(entry | {"withdrawn": "2024-01-01T00:00:00Z"} for entry in whole[1:])]
+    import_snapshot(write_zip(tmp_path / "1" / "PyPI" / "all.zip", whole), home, taken=DAY)
+    with pytest.raises(InvalidInput, match="it has 1 records of PyPI") as error:
+        import_snapshot(write_zip(tmp_path / "2" / "PyPI" / "all.zip", hollow), home, taken=DAY)
+    assert error.value.rule == "advisories/shrunk"
+
+
 def dated(*changed: str) -> list[dict[str, object]]:
     return [record(f"GHSA-aaaa-bbbb-{n:04d}") | {"modified": moment} for n, moment in enumerate(changed)]
 
