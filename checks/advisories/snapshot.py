@@ -118,7 +118,7 @@ def _require_progress(held: list[Snapshot], imported: list[Indexed], archive: Pa
         present, there = old.records - old.withdrawn, new.records - new.withdrawn
         if present >= _MANY and there < present * _MOST:
             raise InvalidInput(
-                f"it has {there:,} records of {new.ecosystems[0]} in force, what is in use has {present:,}",
+                f"it has {there:,} records of {new.ecosystems[0]}, what is in use has {present:,}",
                 rule="advisories/shrunk",
                 where=str(archive),
                 next_step="Take the whole export again. Where so few are meant, import with --replace-newer.",
