@@ -14,6 +14,8 @@ from flows.prefect_environment import prefect_environment
 from pratique.errors import CouldNotDecide
 
 START_SECONDS = 120
+BUSY_SECONDS = 20
+"""How long one that is there may take to answer: taken for absent, it would get a second one beside it."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ def _recorded(directory: Path) -> Server | None:
 def _answers(server: Server) -> bool:
     import httpx
 
+    timeout = httpx.Timeout(BUSY_SECONDS, connect=2)
     try:
-        return httpx.get(f"{server.api_url}/health", timeout=2, trust_env=False).status_code == httpx.codes.OK
+        return httpx.get(f"{server.api_url}/health", timeout=timeout, trust_env=False).status_code == httpx.codes.OK
     except (httpx.HTTPError, httpx.InvalidURL):
         return False
 
@@ -68,11 +71,15 @@ def _free_port() -> int:
 
 
 def start(directory: Path, say: Callable[[str], None]) -> Server:
-    """Start the server, or return the one that runs; raises `CouldNotDecide` when it does not come up."""
+    """Start the server, or return the one that runs; raises `CouldNotDecide` when it does not come up.
+
+    One that hangs is ended before: two would share one database.
+    """
     with locked(directory):
         present = running(directory)
         if present is not None:
             return present
+        _end(directory)
         port = _free_port()
         say("starting the local server (about 20 seconds)")
         log = directory / "server.log"
@@ -100,9 +107,14 @@ def start(directory: Path, say: Callable[[str], None]) -> Server:
 def stop(directory: Path) -> bool:
     """Stop the server; False where none ran."""
     with locked(directory):
-        server = _recorded(directory)
-        ours = server is not None and is_ours(server.pid, server.marks)
-        if server is not None and ours:
-            end(server.pid, server.marks)
-        _state_file(directory).unlink(missing_ok=True)
-        return ours
+        return _end(directory)
+
+
+def _end(directory: Path) -> bool:
+    """With the lock held."""
+    server = _recorded(directory)
+    ours = server is not None and is_ours(server.pid, server.marks)
+    if server is not None and ours:
+        end(server.pid, server.marks)
+    _state_file(directory).unlink(missing_ok=True)
+    return ours

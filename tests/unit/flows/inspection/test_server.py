@@ -126,8 +126,10 @@ def test_url_that_is_none_is_no_server(url: str, tmp_path: Path, lookalike: subp
 
 class _Answers(BaseHTTPRequestHandler):
     status = 200
+    busy = 0.0
 
     def do_GET(self) -> None:
+        time.sleep(self.busy)
         self.send_response(self.status)
         self.end_headers()
 
@@ -135,9 +137,16 @@ class _Answers(BaseHTTPRequestHandler):
         """Silent."""
 
 
-@pytest.mark.parametrize(("status", "there"), [(200, True), (500, False), (302, False)])
-def test_server_is_there_when_it_is_ours_and_healthy(status: int, there: bool, tmp_path: Path) -> None:
-    handler = type("Handler", (_Answers,), {"status": status})
+@pytest.mark.parametrize(
+    ("status", "busy", "there"),
+    [(200, 0.0, True), (200, 2.5, True), (500, 0.0, False), (302, 0.0, False)],
+    ids=["healthy", "busy", "broken", "elsewhere"],
+)
+def test_server_is_there_when_it_is_ours_and_healthy(
+    status: int, busy: float, there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy one is no absent one; one that is broken is ended before another takes its place."""
+    handler = type("Handler", (_Answers,), {"status": status, "busy": busy})
     with HTTPServer(("127.0.0.1", 0), handler) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
         port = str(http.server_port)
@@ -146,7 +155,11 @@ def test_server_is_there_when_it_is_ours_and_healthy(status: int, there: bool, t
             assert (server.running(tmp_path) is not None) == there
             if there:
                 assert server.start(tmp_path, print).pid == process.pid, "it is not started twice"
-            assert server.stop(tmp_path) is True
+                assert server.stop(tmp_path) is True
+            else:
+                monkeypatch.setattr(sys, "executable", "/bin/false")
+                with pytest.raises(CouldNotDecide):
+                    server.start(tmp_path, print)
             assert process.wait(timeout=5) != 0
         http.shutdown()
 
