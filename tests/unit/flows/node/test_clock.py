@@ -15,8 +15,13 @@ from flows.node import Node
 from flows.rescan import rescan_all
 from flows.run import Order, run
 from flows.tools import parse_tool
+from pratique.digests import sha256_bytes
 from pratique.errors import CouldNotDecide, Refused
+from records.dsse import sign_statement
+from records.intoto import descriptor, statement
+from records.keys import load_or_create_key
 from records.signed_times import ClockSetBack
+from records.statements import VSA
 from tests.unit.flows.node.homes import ANNA, Home
 from tests.unit.flows.node.machines import FakeMachine
 
@@ -85,6 +90,17 @@ def test_clocks_that_are_set_a_little(expired: Home, minutes: int, good: bool) -
 def test_without_the_index_of_admissions(expired: Home) -> None:
     """It is a cache: what it knew of times stands in the ledger."""
     shutil.rmtree(expired.node().settings.admissions)
+    expired.later(days=-20)
+    with pytest.raises(ClockSetBack):
+        expired.node().head()
+
+
+def test_entries_that_the_node_did_not_sign_hide_no_time(expired: Home) -> None:
+    """What somebody else signed says nothing of the time, and makes nothing forgotten."""
+    stranger = load_or_create_key(expired.directory / "stranger.pem", "stranger.example/ledger")
+    told = statement([descriptor(name="x", digest=sha256_bytes(b"x"))], VSA, {"timeVerified": "2030-01-01T00:00:00Z"})
+    expired.node().append(sign_statement(told, stranger))
+    assert expired.node().head().size
     expired.later(days=-20)
     with pytest.raises(ClockSetBack):
         expired.node().head()
