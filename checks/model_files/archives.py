@@ -33,6 +33,10 @@ _BROKEN = (
 )
 """What the standard library raises on broken or encrypted archives (RuntimeError: encrypted)."""
 _PREFIX = 64 * 1024
+END_OF_ZIP = b"PK\x05\x06"
+_LAST = 65_557
+"""The record at the end of a zip archive and its longest comment: readers look for it so far from the end."""
+TWO_AT_ONCE = "the file is an archive and something else at once"
 _TENSOR = re.compile(r"(?:.*/)?data/[0-9]+")
 _FILE_ACCESS = re.compile(rb"\b(?:torch|ops\s*\.\s*aten)\s*\.\s*(?:from_file|save|load|_save|_load)\b")
 _OPERATORS = re.compile(rb"\bops\s*\.\s*([A-Za-z_][A-Za-z0-9_]*)\s*\.")
@@ -71,6 +75,14 @@ def examine_zip(part: Part, found: Found, examine: Examine) -> None:
                         _member(cast(BinaryIO, stream), part, member.filename, found, examine, kind)
     except _BROKEN as error:
         raise Unparsable(f"a zip archive that cannot be read: {error}"[:300]) from error
+
+
+def end_of_zip(part: Part) -> int | None:
+    """Where zip readers find the end of an archive, bytes behind it or not; None where they find none."""
+    start = max(0, part.size - _LAST)
+    part.stream.seek(start)
+    at = part.stream.read(_LAST).rfind(END_OF_ZIP)
+    return start + at if at >= 0 and start + at + 22 <= part.size else None
 
 
 def _zip_kind(names: list[str]) -> str:
@@ -132,6 +144,7 @@ class _Joined:
 def examine_tar(part: Part, found: Found, examine: Examine) -> None:
     """Regular members of an uncompressed tar, by content; links and devices hold no model."""
     found.formats.append("tar")
+    end = end_of_zip(part)
     part.stream.seek(0)
     try:
         with tarfile.open(fileobj=part.stream, mode="r:") as archive:
@@ -140,8 +153,12 @@ def examine_tar(part: Part, found: Found, examine: Examine) -> None:
                 stream = archive.extractfile(member) if member.isreg() else None
                 if stream is not None:
                     _member(cast(BinaryIO, stream), part, member.name, found, examine, "tar")
+                    if end is not None and member.offset_data <= end < member.offset_data + member.size:
+                        end = None  # of a member, which was looked at
     except _BROKEN as error:
         raise Unparsable(f"a tar archive that cannot be read: {error}"[:300]) from error
+    if end is not None:
+        raise Unparsable(TWO_AT_ONCE)
 
 
 def examine_compressed(part: Part, found: Found, examine: Examine, kind: str) -> None:

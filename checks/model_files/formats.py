@@ -261,6 +261,8 @@ def _skops_node(node: dict[str, Any], found: Found, where: str) -> None:
     module, name = node.get("__module__"), node.get("__class__")
     if not isinstance(module, str) or not isinstance(name, str):
         return
+    if node.get("__loader__") == "FunctionNode" and isinstance(function := node.get("content"), dict):
+        module, name = str(function.get("module_path")), str(function.get("function"))
     found.imports.add(f"{module}.{name}")
     if node.get("__loader__") in _SKOPS_CALLS:
         found.unsafe("unlisted-call", f"a part ({node['__loader__']}) that calls {module}.{name} when loaded", where)

@@ -33,6 +33,7 @@ _BUILTINS = frozenset(
 _DATA = re.compile(r"__(?:tuple|tensor|numpy|bytes|slice|ellipsis|typespec|keras_tensor)__")
 _CLASS_NAME = re.compile(rb'"class_name"\s{0,64}:\s{0,64}"([^"\\]{0,200})"')
 _MODULE = re.compile(rb'"module"\s{0,64}:\s{0,64}"([^"\\]{0,200})"')
+_VOCABULARY = re.compile(rb'"vocabulary"\s*:\s*"([^"]{0,200})')
 _HIDDEN = re.compile(rb'\\u00[2-7][0-9A-Fa-f]|"(?:class_name|module)"\s{65}|"(?:class_name|module)"\s*:\s{65}')
 RULE = "keras-code"
 
@@ -80,6 +81,10 @@ def examine_text(windows: Iterator[bytes], found: Found, where: str) -> None:
     for window in windows:
         if _HIDDEN.search(window):
             found.unsafe(RULE, "a text with escaped letters or long blanks, which can hide a Keras layer", where)
+            return
+        if names_file := _VOCABULARY.search(window):
+            message = f"a Keras layer that reads the file {names_file[1].decode('latin-1')!r}"
+            found.unsafe("external-data", message, where)
             return
         names = {match.decode("latin-1") for match in _CLASS_NAME.findall(window)}
         for name in sorted(names & (_CODE_CLASSES | _LOADERS)):

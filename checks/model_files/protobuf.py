@@ -10,6 +10,7 @@ from checks.model_files.parts import Part
 
 _MAX_FIELDS = 5_000_000
 _MAX_TEXT = 4096
+_MAX_KEY = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Fields:
             if self._read > _MAX_FIELDS:
                 raise Unparsable(f"more than {_MAX_FIELDS:,} fields", position)
             key, position = self._varint(position, end)
+            if key > _MAX_KEY:
+                raise Unparsable("a field of protobuf with a number that readers cut off", position)
             wire, size = key & 7, {1: 8, 5: 4}.get(key & 7)
             if wire == 0:
                 _, position = self._varint(position, end)

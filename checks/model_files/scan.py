@@ -64,8 +64,6 @@ _CLOSED = (
     (b"ZF0x", "joblib's oldest compressed"),
     *((bytes((0x50 | low,)) + b"\x2a\x4d\x18", "hidden") for low in range(16)),  # a frame that unpackers pass over
 )
-_MAX_USER_BLOCK = 1 << 20
-_END_OF_ZIP = b"PK\x05\x06"
 
 
 @dataclass(frozen=True)
@@ -131,22 +129,30 @@ def _examine(part: Part, found: Found) -> None:
 
 def _by_content(part: Part, found: Found) -> None:
     head = part.head()
-    if head.startswith((b"PK\x03\x04", _END_OF_ZIP)):
-        archives.examine_zip(part, found, _examine)
-        return
-    if _hides_zip(part):
-        found.unreadable("the file is an archive and something else at once", part.name)
     examine = _packed(part, head) or _format(part, head)
+    if (offset := _hdf5_at(part)) and offset > 0:  # for its readers it is HDF5, whatever it is for others
+        formats.examine_hdf5(part, found, offset)
+        examine = examine or _nothing_more
     if examine is None:
         _maybe_pickle(part, found, head)
         return
-    if starts_like_opcode(head[:1]):
+    if starts_like_opcode(head[:1]) and not head.startswith(b"PK"):  # P asks for what only the loader knows: it ends
         _attack_beside(part, found)
     examine(part, found)
 
 
+def _nothing_more(part: Part, found: Found) -> None:
+    """What there is to see was seen."""
+
+
 def _packed(part: Part, head: bytes) -> Examine | None:
-    """How to look into what is compressed, or a tar."""
+    """How to look into what is packed or compressed; raises `Unparsable` where it is packed and something else."""
+    if head.startswith((b"PK\x03\x04", archives.END_OF_ZIP)):
+        return partial(archives.examine_zip, examine=_examine)
+    if head[257:262] == b"ustar" or _is_old_tar(head):
+        return partial(archives.examine_tar, examine=_examine)
+    if archives.end_of_zip(part) is not None:
+        raise Unparsable(archives.TWO_AT_ONCE)
     for magic, kind in _CLOSED:
         if head.startswith(magic):
             return partial(_refuse, f"{kind} data, which is not unpacked here")
@@ -155,8 +161,6 @@ def _packed(part: Part, head: bytes) -> Examine | None:
             return partial(archives.examine_compressed, examine=_examine, kind=kind)
     if head[:1] == b"\x78" and len(head) > 1 and int.from_bytes(head[:2], "big") % 31 == 0:
         return partial(archives.examine_compressed, examine=_examine, kind="zlib")
-    if head[257:262] == b"ustar" or _is_old_tar(head):
-        return partial(archives.examine_tar, examine=_examine)
     return None
 
 
@@ -164,8 +168,8 @@ def _format(part: Part, head: bytes) -> Examine | None:
     """How to look at a format that is known by its mark, or by its name where it has none."""
     if head.startswith(b"\x93NUMPY"):
         return partial(formats.examine_npy, nested=_pickle_at)
-    if (offset := _hdf5_at(part)) is not None:
-        return partial(formats.examine_hdf5, offset=offset)
+    if head.startswith(MARK):
+        return partial(formats.examine_hdf5, offset=0)
     if head.startswith(b"GGUF"):
         return gguf.examine_gguf
     if formats.is_safetensors(head, part.size):
@@ -174,7 +178,9 @@ def _format(part: Part, head: bytes) -> Examine | None:
         return core_ml.examine_core_ml
     if onnx.looks_like_onnx(part):
         return onnx.examine_onnx
-    if tensorflow.is_graph(part, head) or tensorflow.is_text_graph(part, head):
+    if tensorflow.is_text_graph(part, head):
+        return tensorflow.examine_text_graph
+    if tensorflow.is_graph(part, head):
         return _examine_graph
     if head[4:8] == b"TFL3":
         return tflite.examine_lite
@@ -225,7 +231,7 @@ def _examine_template(part: Part, found: Found) -> None:
 def _hdf5_at(part: Part) -> int | None:
     """HDF5's mark stands at the beginning, or behind a block of the user's of 512, 1024, 2048 … bytes."""
     offset = 0
-    while offset <= min(part.size, _MAX_USER_BLOCK):
+    while offset < part.size:
         part.stream.seek(offset)
         if part.stream.read(8) == MARK:
             return offset
@@ -239,15 +245,6 @@ def _is_old_tar(head: bytes) -> bool:
     if len(head) < 512 or not stated.isdigit() or not head[0]:
         return False
     return sum(head[:148]) + sum(head[156:512]) + 8 * 32 == int(stated, 8) if not set(stated) & set(b"89") else False
-
-
-def _hides_zip(part: Part) -> bool:
-    """Whether the end of a file that does not begin as a zip archive lets zip readers take it for one."""
-    tail = min(part.size, 65_557)
-    part.stream.seek(part.size - tail)
-    data = part.stream.read(tail)
-    at = data.rfind(_END_OF_ZIP)
-    return at >= 0 and int.from_bytes(data[at + 20 : at + 22], "little") == len(data) - at - 22
 
 
 def _maybe_pickle(part: Part, found: Found, head: bytes) -> None:

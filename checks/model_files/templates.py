@@ -18,6 +18,13 @@ _NAMES = frozenset(
 )
 _FILTERS = frozenset(("attr", "format", "xmlattr", "pprint"))
 _METHODS = frozenset(("format", "format_map", "mro", "popen", "system"))
+_CALLED = frozenset(
+    """strip lstrip rstrip split rsplit splitlines partition rpartition startswith endswith removeprefix removesuffix
+    replace upper lower title capitalize casefold swapcase join zfill center ljust rjust find rfind index count encode
+    isdigit isalpha isalnum isspace isupper islower isnumeric isdecimal items keys values get append extend insert pop
+    update setdefault reverse sort cycle changed strftime isoformat""".split()  # noqa: SIM905  shorter than a tuple
+)
+"""Methods of texts, lists, dicts, dates and loops that chats need."""
 _RULE = "template-attack"
 
 
@@ -37,8 +44,9 @@ def examine_template(text: str, found: Found, where: str) -> None:
         tree = environment.parse(_without_generation(text))
     except (TemplateSyntaxError, RecursionError) as error:
         raise Unparsable(f"a chat template that cannot be read: {error}"[:200]) from error
+    names = {name.name for name in tree.find_all(nodes.Name) if name.ctx != "load"}
     for node in tree.find_all(nodes.Node):
-        if what := _odd(node):
+        if what := _odd(node) or _odd_call(node, names):
             found.unsafe(_RULE, f"a chat template that {what} (line {node.lineno})", where)
             return
 
@@ -63,6 +71,22 @@ def _odd(node: object) -> str:
     if isinstance(node, nodes.Import | nodes.FromImport | nodes.Include | nodes.Extends):
         return "takes in another template"
     return ""
+
+
+def _odd_call(node: object, names: set[str]) -> str:
+    """Whether a call is of something else than a macro, a function of the renderer, or a method that chats need.
+
+    What is looked up by a computed name does no harm until it is called; `names` are those that the template sets.
+    """
+    from jinja2 import nodes
+
+    if not isinstance(node, nodes.Call):
+        return ""
+    callee = node.node
+    if isinstance(callee, nodes.Getattr):
+        return "" if callee.attr in _CALLED else f"calls the method {callee.attr[:40]!r}"
+    known = isinstance(callee, nodes.Name) and callee.name not in names
+    return "" if known else "calls something that was looked up"
 
 
 def _is_made_up(argument: object) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import lzma
 import pickle
 import struct
+import zipfile
 import zoneinfo
 
 import numpy as np
@@ -14,12 +16,19 @@ from checks.model_files import Verdict
 from tests.unit.checks.model_files.makers import (
     EVIL,
     EVIL_0,
+    HDF5,
+    chat,
     dumped,
+    gguf,
+    hdf5,
+    keras_h5,
     keras_zip,
+    protobuf,
     scan,
     tarred,
     torch_zip,
     with_proto,
+    zipped,
 )
 
 LAMBDA = keras_zip({"class_name": "Lambda", "module": "keras.layers", "config": {}})
@@ -96,6 +105,66 @@ DIFFERENT = {
         "m.pkl",
     ),
 }
+LAMBDA = keras_zip({"class_name": "Lambda", "module": "keras.layers", "config": {}})
+LAMBDA_H5 = keras_h5(b'{"class_name": "Lambda"}')
+
+
+def zip_with_hdf5_at(offset: int) -> bytes:
+    """A zip archive with a stored member in which, as readers of HDF5 look for it, a file of theirs begins."""
+    begin = zipped({"x": LAMBDA_H5}, zipfile.ZIP_STORED).index(HDF5)
+    return zipped({"x": bytes(offset - begin) + LAMBDA_H5}, zipfile.ZIP_STORED)
+
+
+def overlong_tag(number: int) -> bytes:
+    """The tag of a field with a bit that readers of 32 bits cut off."""
+    value, out = number << 3 | 2 | 1 << 32, b""
+    while value > 127:
+        value, out = value >> 7, out + bytes([value & 127 | 128])
+    return out + bytes([value])
+
+
+def onnx_behind_an_overlong_tag() -> bytes:
+    """An operator of its own in a field whose number is cut off."""
+    node = protobuf(4, b"Own") + protobuf(7, b"own.domain")
+    return b"\x08\x08" + protobuf(2, b"maker") + protobuf(7, overlong_tag(1) + bytes([len(node)]) + node)
+
+
+def skops_function(module: str, name: str) -> bytes:
+    """A function in a skops file, which names it beside the class."""
+    content = {"module_path": module, "function": name}
+    node = {"__class__": "dict", "__module__": "builtins", "__loader__": "FunctionNode", "content": content}
+    return zipped({"schema.json": json.dumps(node).encode()})
+
+
+_WRITES = protobuf(2, protobuf(2, protobuf(1, protobuf(1, b"x") + protobuf(2, b"WriteFile"))))
+DIFFERENT |= {
+    "zip behind HDF5, and a byte behind the zip": (hdf5() + LAMBDA + b"\0", "m.keras"),
+    "zip behind GGUF, and a byte behind the zip": (gguf() + LAMBDA + b"\0", "m.keras"),
+    "zip behind the end of a tar": (tarred({"a.txt": b"a"}) + LAMBDA + bytes(512), "m.keras"),
+    "HDF5 two megabytes behind GGUF": (gguf().ljust(2 << 20, b"\0") + LAMBDA_H5, "m.h5"),
+    "HDF5 within a member of a zip": (zip_with_hdf5_at(512), "m.h5"),
+    "graph whose version comes last": (_WRITES + b"\x08\x01", "saved_model.pb"),
+    "operator put together in a graph as text": (b'node { op: "Write" "File" }', "graph.pbtxt"),
+    "operator with an escape in a graph as text": (b'node { op: "Write\\106ile" name: "a" }', "graph.pbtxt"),
+    "ONNX operator behind an overlong tag": (onnx_behind_an_overlong_tag(), "m.onnx"),
+    "function that skops names in its content": (skops_function("os", "system"), "m.skops"),
+    "vocabulary from a file in HDF5": (
+        keras_h5(b'{"class_name": "TextVectorization", "config": {"vocabulary": "/etc/passwd"}}'),
+        "m.h5",
+    ),
+    "template that calls what it looked up by a name it made": (
+        chat('{% set u = "_" %}{% set c = u ~ u ~ "class" ~ u ~ u %}{{ ""[c][b][s]() }}'),
+        "m.gguf",
+    ),
+    "template that keeps what it looked up, and calls it": (
+        chat("{% for f in [messages[bos_token]] %}{{ f(1) }}{% endfor %}"),
+        "m.gguf",
+    ),
+    "template that looks up by names of the vocabulary": (
+        chat('{{ raise_exception[bos_token]["sys"].modules[eos_token].getoutput("true") }}'),
+        "m.gguf",
+    ),
+}
 
 
 @pytest.mark.parametrize("data, name", DIFFERENT.values(), ids=DIFFERENT)
@@ -114,3 +183,27 @@ def test_known_use_of_getattr_stays_safe() -> None:
     """Two time zones: the second takes `getattr` out of the memo."""
     data = pickle.dumps([zoneinfo.ZoneInfo("UTC"), zoneinfo.ZoneInfo("Europe/Paris")], protocol=4)
     assert scan(data).verdict is Verdict.SAFE
+
+
+HONEST = {
+    "tar with a zip as its last member": (tarred({"a.npz": zipped({"w.npy": npy("<f8", bytes(8))})}), "models.tar"),
+    "HDF5 behind a block of the user's": (bytes(512) + hdf5(), "m.h5"),
+    "function of numpy in skops": (skops_function("numpy", "log1p"), "m.skops"),
+    "graph as text": (b'node { name: "a" op: "Relu" } node { op : \'Identity\'\n name: "b" }', "graph.pbtxt"),
+    "chat template with macros": (
+        chat(
+            "{% macro render(m) %}{{ m.content.strip() }}{% endmacro %}{% set ns = namespace(found=false) %}"
+            "{% for m in messages %}{% set x = m['role'] %}{{ render(m) }}{{ loop.cycle('a', 'b') }}{{ tools[x] }}"
+            "{% for k, v in m.items() %}{{ k.split('_')[0] }}{% endfor %}{% endfor %}{{ strftime_now('%Y') }}"
+        ),
+        "m.gguf",
+    ),
+    "vocabulary in the configuration": (keras_h5(b'{"config": {"vocabulary": ["a", "b"]}}'), "m.h5"),
+}
+
+
+@pytest.mark.parametrize("data, name", HONEST.values(), ids=HONEST)
+def test_what_reads_one_way_only_is_safe(data: bytes, name: str) -> None:
+    """The honest neighbours of what is refused above."""
+    verdict = scan(data, name)
+    assert verdict.verdict is Verdict.SAFE, verdict
