@@ -23,8 +23,11 @@ _INSIDE: Final = {
     "PipelineOf": {1: "Pipeline"},
     "Pipeline": {1: "Model"},
     "Network": {1: "Layer"},
+    "Layer": {605: "Branch", 615: "Loop"},
+    "Branch": dict.fromkeys((1, 2), "Network"),
+    "Loop": dict.fromkeys((3, 4), "Network"),
 }
-_MAX_DEPTH = 16
+_MAX_DEPTH = 32
 _LOOKED_AT = 1000
 
 
