@@ -85,10 +85,12 @@ _STARTS = (
     b"ARROW1\0\0",
     b"FEA1",
 )
+_LZMA = (b"]\0\0", *(b"]\0" + bytes((size, 0, 0)) for size in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)))
+"""LZMA's old form has no mark; joblib takes `]` and a zero for it, liblzma only whole sizes of the dictionary."""
 _COMPRESSED = (
     b"BZh",
     b"\xfd7zXZ\x00",
-    b"]\x00\x00",
+    *_LZMA,
     b"ZF0x",
     b"\x04\x22\x4d\x18",
     b"\x02\x21\x4c\x18",
