@@ -18,7 +18,7 @@ from pratique.intake.image.model import FileClass, FileEntry, Inventory
 __all__ = ["ModelVerdict", "Reason", "Verdict", "check_model_files", "scan_model", "scan_stream"]
 
 CHECK = "model_files"
-VERSION = "7"
+VERSION = "8"
 _RISKS = ("G1", "T2", "U6")
 _MAX_SHOWN = 8
 _KEPT_BY_NAME = (FileClass.SYSTEM, FileClass.PACKAGE_DATABASE, FileClass.PYTHON_METADATA, FileClass.NODE_METADATA)

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, cast
+from typing import BinaryIO, Self, cast
 
 from checks.model_files.opcodes import Unparsable
 from checks.model_files.parts import Found, Part, unpacked
@@ -37,6 +37,13 @@ END_OF_ZIP = b"PK\x05\x06"
 _LAST = 65_557
 """The record at the end of a zip archive and its longest comment: readers look for it so far from the end."""
 TWO_AT_ONCE = "the file is an archive and something else at once"
+_MAX_CODE = 16 * 1024**2
+_MAX_EXTENDED = 1024**2
+"""Bytes of one header before a member of a tar, which is read into memory whole; Go reads no longer ones either."""
+_EXTENDED = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
 _TENSOR = re.compile(r"(?:.*/)?data/[0-9]+")
 _FILE_ACCESS = re.compile(rb"\b(?:torch|ops\s*\.\s*aten)\s*\.\s*(?:from_file|save|load|_save|_load)\b")
 _OPERATORS = re.compile(rb"\bops\s*\.\s*([A-Za-z_][A-Za-z0-9_]*)\s*\.")
@@ -108,7 +115,7 @@ def _member(stream: BinaryIO, part: Part, name: str, found: Found, examine: Exam
     full = f"{part.name}/{name}"
     head = stream.read(_PREFIX)
     if kind == TORCHSCRIPT and name.lower().endswith(".py"):
-        _torchscript(head + stream.read(), full, found)
+        _torchscript(head + stream.read(_MAX_CODE), full, found)
         return
     if kind not in _ANY_CONTENT and head.startswith(_NATIVE):
         found.unsafe("native-code", "a program or library for the processor, in a model", full)
@@ -119,6 +126,8 @@ def _member(stream: BinaryIO, part: Part, name: str, found: Found, examine: Exam
 
 
 def _torchscript(source: bytes, full: str, found: Found) -> None:
+    if len(source) > _MAX_CODE:
+        raise Unparsable(f"more than {_MAX_CODE:,} bytes of TorchScript code in one file, {full}")
     if _FILE_ACCESS.search(source):
         found.unsafe("torchscript-file-access", "TorchScript code that reads or writes files", full)
     for space in sorted(set(_OPERATORS.findall(source)) - _USUAL_OPERATORS):
@@ -141,13 +150,30 @@ class _Joined:
         return self._rest.read(size) if self._rest else b""
 
 
+class _Header(tarfile.TarInfo):
+    """A header of a tar within bounds."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """As in the library; raises `Unparsable` where what follows would be read into memory and is too long."""
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _EXTENDED and header.size > _MAX_EXTENDED:
+            raise Unparsable(f"a tar with a header of {header.size:,} bytes")
+        return header
+
+
+class _Tar(tarfile.TarFile):
+    tarinfo = _Header
+    members: list[tarfile.TarInfo]
+
+
 def examine_tar(part: Part, found: Found, examine: Examine) -> None:
     """Regular members of an uncompressed tar, by content; links and devices hold no model."""
     found.formats.append("tar")
     end = end_of_zip(part)
     part.stream.seek(0)
     try:
-        with tarfile.open(fileobj=part.stream, mode="r:") as archive:
+        with _Tar.open(fileobj=part.stream, mode="r:") as archive:
             for member in archive:
                 found.count_member(member.name)
                 stream = archive.extractfile(member) if member.isreg() else None
@@ -155,10 +181,20 @@ def examine_tar(part: Part, found: Found, examine: Examine) -> None:
                     _member(cast(BinaryIO, stream), part, member.name, found, examine, "tar")
                     if end is not None and member.offset_data <= end < member.offset_data + member.size:
                         end = None  # of a member, which was looked at
+                archive.members.clear()  # which it would keep with their headers
+            _check_end(part.stream, archive.offset)
     except _BROKEN as error:
         raise Unparsable(f"a tar archive that cannot be read: {error}"[:300]) from error
     if end is not None:
         raise Unparsable(TWO_AT_ONCE)
+
+
+def _check_end(stream: BinaryIO, end: int) -> None:
+    """Python's reader ends at the first block that is no header; others pass over it and go on."""
+    stream.seek(end)
+    while chunk := stream.read(_MAX_EXTENDED):
+        if chunk.count(0) != len(chunk):
+            raise Unparsable("a tar archive with more behind its end, or behind a header that is none", end)
 
 
 def examine_compressed(part: Part, found: Found, examine: Examine, kind: str) -> None:
@@ -200,12 +236,11 @@ class _Pieces:
 
 def _zlib_pieces(stream: BinaryIO) -> Iterator[bytes]:
     decompressor = zlib.decompressobj()
-    while chunk := decompressor.unconsumed_tail or stream.read(1 << 16):
+    while not decompressor.eof and (chunk := decompressor.unconsumed_tail or stream.read(1 << 16)):
         yield decompressor.decompress(chunk, 1 << 20)
-    yield decompressor.flush()
     if not decompressor.eof:
         raise zlib.error("the stream is cut short")
-    if decompressor.unused_data:
+    if decompressor.unused_data or stream.read(1):
         raise zlib.error("bytes after the end of the stream")
 
 
