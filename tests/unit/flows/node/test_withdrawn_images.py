@@ -19,6 +19,7 @@ from flows.tools import parse_tool
 from pratique.digests import sha256_bytes
 from pratique.errors import Refused, UsageError
 from records.dsse import sign_statement
+from records.intoto import descriptor
 from records.statements import DECISION, PolicyReference, ToolIdentity, vsa
 from records.words import in_words
 from tests.assets.submissions import tiny_archive, write_submission
@@ -41,7 +42,7 @@ def verified(home: Home, tool: ToolIdentity, *, passed: bool) -> None:
         resource_uri=node.place,
         time_verified=home.moment,
         policy=PolicyReference("urn:pratique:policy:test", node.policy.digest),
-        input_attestations=[],
+        input_attestations=[descriptor(name="inspection", digest=sha256_bytes(b"elsewhere"))],
         passed=passed,
     )
     node.append(sign_statement(statement, node.key))
@@ -98,6 +99,16 @@ def test_bytes_that_were_withdrawn_come_back_only_where_people_say_so(
     said = statements_of(home.node(), DECISION)[-1]
     assert said["predicate"]["despiteWithdrawal"] == 3
     assert "despite the withdrawal in entry 3" in in_words(said).detail
+
+
+@pytest.mark.parametrize("despite", [False, True])
+def test_an_inspection_from_before_the_same_image_was_withdrawn_repacked(home: Home, despite: bool) -> None:
+    """Other manifest, same config: what it was withdrawn for was not known when it was inspected."""
+    run = home.inspected()
+    verified(home, replace(home.tool(), name="repacked", image_digest=sha256_bytes(b"other manifest")), passed=True)
+    withdraw(home.node(), "repacked", FLAWED)
+    with pytest.raises(Refused, match="withdrawn after this inspection"):
+        admit(home.node(), run, ANNA, despite=despite)
 
 
 def refused(home: Home) -> None:
