@@ -92,14 +92,16 @@ def show(
 
     One entry is shown as the signed statement, in JSON.
 
-    A line has the entry's index, the time (UTC), what happened, to which tool, and by whom or in which run.
+    A line has the entry's index, the time (UTC), what happened, to which tool, and by whom or in which run. Where the
+    ledger was put back, so that later entries are missing, it exits with 3 after them.
     """
-    from flows.node import open_ledger_reader
+    from flows.node import open_ledger_reader, require_newest_seen
     from records.admissions import signed_statements
     from records.words import in_words
 
-    found = False
-    for index, statement in signed_statements(open_ledger_reader(settings_from(home))):
+    settings = settings_from(home)
+    reader, found = open_ledger_reader(settings), False
+    for index, statement in signed_statements(reader):
         if entry is None:
             words = in_words(statement)
             line = f"{index:>6}  {words.time or '-':<20}  {words.what:<13} {words.tool:<30} {words.detail}"
@@ -107,6 +109,7 @@ def show(
         elif index == entry:
             typer.echo(json.dumps(statement, indent=2, ensure_ascii=True))
             found = True
+    require_newest_seen(settings, reader.verifier)
     if entry is not None and not found:
         from pratique.errors import UsageError
 

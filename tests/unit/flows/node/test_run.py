@@ -391,6 +391,8 @@ def test_verifying_a_ledger_that_was_put_back(bench: Bench) -> None:
     assert done.exit_code == 3
     assert "put back" in done.stderr
     assert CliRunner().invoke(app, [*verify, "--ledger", str(settings.ledger)]).exit_code == 0
+    shown = CliRunner().invoke(app, ["log", "show", "--home", str(settings.home)])
+    assert (shown.exit_code, len(shown.stdout.splitlines()), "put back" in shown.stderr) == (3, 3, True)
 
 
 def test_outputs_whose_place_was_taken_meanwhile(bench: Bench) -> None:
