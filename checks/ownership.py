@@ -25,6 +25,7 @@ _STANDARD = sys.stdlib_module_names | {
     "compression",
 }
 """Modules of this interpreter, and those that later ones brought."""
+_MAX_COMMANDS = 256 * 1024
 _SITES = re.compile(r"(?:^|/)(?:site|dist)-packages/")
 
 
@@ -98,7 +99,7 @@ def _is_tool(inventory: Inventory, directory: str, commands: set[str]) -> bool:
     if f"{directory}/direct_url.json" in inventory.files:
         return True
     try:
-        text = inventory.read(f"{directory}/entry_points.txt").decode("utf-8", "replace")
+        text = inventory.beginning(f"{directory}/entry_points.txt", _MAX_COMMANDS).decode("utf-8", "replace")
     except CouldNotDecide:
         return False
     return any(line.partition("=")[0].strip() in commands for line in text.splitlines()[:500] if "=" in line)

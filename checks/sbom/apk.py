@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from checks.sbom.capabilities import Offers
 from checks.sbom.listed_files import Claim, claim_of_apk
 from checks.sbom.model import Component, package_url, text_of
 from checks.sbom.release import Release
+from pratique.errors import CouldNotDecide
 from pratique.intake.image.model import Inventory
 
+_MAX_DATABASE = 64 * 1024**2
+_MAX_PACKAGES = 100_000
+_MAX_FILES = 500_000
+_MAX_PATH = 4096
 _MAX_FIELD = 64 * 1024
+_FIELDS = frozenset("PVALopD")
 _NAME = re.compile(r"[^\s<>=~!]+")
 _SPACES = frozenset(("alpine", "wolfi", "chainguard"))
 
@@ -35,30 +43,40 @@ class ApkPackages:
 
 
 def read_apk(inventory: Inventory, path: str) -> ApkPackages:
-    """The database at `path`; raises `CouldNotDecide` where it was not kept."""
+    """The database at `path`; raises `CouldNotDecide` where it was not kept, or goes beyond the bounds."""
     owned: set[str] = set()
     claims: list[Claim] = []
-    found = [fields for fields in _blocks(inventory.read(path), owned, claims) if fields.get("P")]
+    found = [fields for fields in _blocks(inventory.read(path, _MAX_DATABASE), owned, claims) if fields.get("P")]
     return ApkPackages(path, found, frozenset(owned), claims)
 
 
 def _blocks(data: bytes, owned: set[str], claims: list[Claim]) -> Iterator[dict[str, str]]:
-    for block in data.decode("utf-8", "replace").split("\n\n"):
-        fields: dict[str, str] = {}
-        folder = file = ""
-        for line in block.splitlines():
-            key, colon, value = line.partition(":")
-            if key == "F":
-                folder = value
-            elif key == "R" and colon:
-                file = f"{folder}/{value}".lstrip("/")
-                owned.add(file)
-            elif key == "Z" and file:
-                claim = claim_of_apk(fields.get("P", ""), file, value)
-                claims += [claim] if claim is not None else []
-            elif colon:
-                fields.setdefault(key, text_of(value, _MAX_FIELD))
-        yield fields
+    """The fields that are used here, of each package; raises `CouldNotDecide` where there are too many."""
+    packages = 0
+    fields: dict[str, str] = {}
+    folder = file = ""
+    for piece in chain(io.BytesIO(data), (b"",)):
+        line = piece.decode("utf-8", "replace").rstrip("\r\n")
+        key, colon, value = line.partition(":")
+        if not line:
+            packages += bool(fields)
+            yield fields
+            fields, folder, file = {}, "", ""
+        elif key == "F":
+            folder = value
+        elif key == "R" and colon:
+            file = f"{folder}/{value}".lstrip("/")
+            owned.add(file)
+        elif key == "Z" and file:
+            claim = claim_of_apk(fields.get("P", ""), file, value)
+            claims += [claim] if claim is not None else []
+        elif colon and key in _FIELDS:
+            fields.setdefault(key, text_of(value, _MAX_FIELD))
+        if packages > _MAX_PACKAGES or len(owned) > _MAX_FILES or len(folder) > _MAX_PATH or len(file) > _MAX_PATH:
+            raise CouldNotDecide(
+                "apk's database names too many packages or files, or too long ones",
+                next_step="Check the image's package database; install fewer packages.",
+            )
 
 
 def _names(text: str) -> Iterator[str]:

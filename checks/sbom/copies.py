@@ -88,7 +88,7 @@ def _listed(inventory: Inventory, found: dict[tuple[str, str], Component], lies:
         if not is_list(entry.path):
             continue
         folder = entry.path.rpartition("/")[0]
-        for name, version in pinned_in(inventory.read(entry.path)):
+        for name, version in pinned_in(inventory.beginning(entry.path, _MAX_LIST)):
             copy = found.get((folder, canonical(name)))
             same = copy is not None and same_version(copy.version, version)
             if copy is not None and not same:

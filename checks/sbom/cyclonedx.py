@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from checks.sbom.capabilities import bounded_edges
 from checks.sbom.model import Component, Origin
 from checks.sbom.python import canonical
 from checks.sbom.spdx import joined
@@ -23,7 +24,10 @@ _TYPES = {"library", "application", "operating-system", "machine-learning-model"
 def write_document(
     components: Sequence[Component], *, image_name: str, image_digest: Digest, moment: datetime | None = None
 ) -> bytes:
-    """The document. Its serial number follows from the image's digest; without `moment` it carries no time."""
+    """The document. Its serial number follows from the image's digest; without `moment` it carries no time.
+
+    Raises `CouldNotDecide` where the components have too many edges between them.
+    """
     references = _references(components)
     root = f"image@{image_digest}"
     document: dict[str, Any] = {
@@ -108,6 +112,7 @@ def _dependencies(components: Sequence[Component], references: Sequence[str], ro
         by_name[component.ecosystem, _comparable(component.ecosystem, component.name)].append(place)
         by_path.setdefault((component.ecosystem, component.path), references[place])
     edges: list[dict[str, Any]] = [{"ref": root, "dependsOn": sorted(references)}]
+    count = 0
     for component, reference in zip(components, references, strict=True):
         space = component.ecosystem
         wanted = {by_path[space, path] for path in component.requires_paths if (space, path) in by_path}
@@ -116,6 +121,7 @@ def _dependencies(components: Sequence[Component], references: Sequence[str], ro
             near = [place for place in candidates if _folder(components[place]) == _folder(component)]
             wanted.update(references[place] for place in near or candidates)
         wanted.discard(reference)
+        count = bounded_edges(count + len(wanted))
         edges.append({"ref": reference, **({"dependsOn": sorted(wanted)} if wanted else {})})
     return edges
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -50,8 +51,8 @@ def claims_of_dpkg(inventory: Inventory, paths: Iterable[str]) -> Iterator[Claim
                 f"the lists of files of Debian packages are longer than {MAX_LISTED:,} bytes together",
                 next_step="Install fewer packages into one image.",
             )
-        for line in inventory.read(path).decode("utf-8", "replace").splitlines():
-            stated = _LINE.fullmatch(line)
+        for line in io.BytesIO(inventory.read(path)):
+            stated = _LINE.fullmatch(line.decode("utf-8", "replace").rstrip("\r\n"))
             if stated is not None:
                 yield Claim(listed[1], stated[2], "md5", stated[1])
 

@@ -22,8 +22,11 @@ from checks.sbom.known_copies import CodeFile, read_known_copies
 from checks.sbom.known_files import KINDS
 from checks.sbom.known_modules import KNOWN_MODULES
 from checks.sbom.model import Component, Origin, package_url, text_of
+from checks.sbom.packed_tars import TarMember, members_of
 from checks.sbom.record import Lie
+from pratique.bounded_zip import open_zip
 from pratique.digests import sha256_bytes
+from pratique.errors import InvalidInput
 from pratique.intake.image.model import FileClass, Inventory, Kind
 from pratique.intake.image.notes import MAX_CODE, openings
 
@@ -68,6 +71,7 @@ _NOT_READ = (
 )
 """7z, RAR, Zstandard, SquashFS, cabinets; packages of Debian and RPM."""
 _BROKEN = (
+    InvalidInput,
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
@@ -180,17 +184,17 @@ class _Search:
         stream.seek(0)
         try:
             if _is_zip(head):
-                with zipfile.ZipFile(stream) as opened:
+                with open_zip(stream) as opened:
                     yield from self._zip(opened, path, depth)
             else:
                 plain = head[257:262] == b"ustar"
                 source = stream if plain else _decompressed(stream, head)
-                with tarfile.open(fileobj=source, mode="r:" if plain else "r|") as tar:
-                    yield from self._tar(tar, path, depth, packed=not plain)
+                took = self._passed_over if plain else self._took
+                for member in members_of(source, path, took, plain=plain, certain=certain):
+                    yield from self._in_tar(member, path, depth)
         except _BROKEN as error:
-            if certain or not isinstance(error, tarfile.ReadError):
-                message = f"{path} cannot be searched for packages: {error}"[:300]
-                self.lies.append(Lie("archive-unreadable", message, path))
+            message = f"{path} cannot be searched for packages: {error}"[:300]
+            self.lies.append(Lie("archive-unreadable", message, path))
 
     def _zip(self, opened: zipfile.ZipFile, path: str, depth: int) -> Iterator[Component]:
         for member in opened.infolist():
@@ -203,18 +207,15 @@ class _Search:
                 with opened.open(member) as stream:
                     yield from self._member(cast(BinaryIO, stream), member.filename, path, depth)
 
-    def _tar(self, opened: tarfile.TarFile, path: str, depth: int, *, packed: bool) -> Iterator[Component]:
-        for member in opened:
-            self._count()
-            self.unpacked += member.size if packed else 0  # unpacked also where nothing is wanted of it
-            self._within()
-            stream = opened.extractfile(member) if member.isreg() else None
-            if stream is None:
-                continue
-            if self._worth(member.name, member.size):
-                yield from self._member(cast(BinaryIO, stream), member.name, path, depth)
-            elif member.name.endswith(KINDS):
-                self._take_code(cast(BinaryIO, stream), f"{path}!/{text_of(member.name)}")
+    def _in_tar(self, member: TarMember | None, path: str, depth: int) -> Iterator[Component]:
+        self._count()
+        if member is None:
+            return
+        stream = cast(BinaryIO, member.data)
+        if self._worth(member.name, member.size):
+            yield from self._member(stream, member.name, path, depth)
+        elif member.name.endswith(KINDS):
+            self._take_code(stream, f"{path}!/{text_of(member.name)}")
 
     def _take_code(self, stream: BinaryIO, where: str) -> int:
         """Note what a module is known by; how many bytes were read for it."""
@@ -254,6 +255,13 @@ class _Search:
         self.members += 1
         if self.members > MAX_MEMBERS:
             raise ValueError(f"more than {MAX_MEMBERS:,} members in all archives")
+
+    def _passed_over(self, _: int) -> None:
+        """Bytes of the image itself cost no unpacking."""
+
+    def _took(self, count: int) -> None:
+        self.unpacked += count  # unpacked also where nothing is wanted of it
+        self._within()
 
     def _within(self) -> None:
         if self.unpacked > MAX_UNPACKED:

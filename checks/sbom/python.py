@@ -26,6 +26,7 @@ _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]{0,200})")
 _DEBIAN = "usr/lib/python3/dist-packages"
 """Debian builds and strips what lies here itself, and leaves the RECORD as it was."""
 _MAX_HEADER = 512 * 1024
+_MAX_NEEDS = 2000
 MAX_LISTED = 512 * 1024**2
 """Bytes of METADATA and RECORD that are read of all packages together."""
 _SAYS_NOTHING = ("OSI Approved", "License")
@@ -82,7 +83,7 @@ def _read_distribution(
     owned: set[str],
     os_owned: frozenset[str],
 ) -> None:
-    headers = _headers(inventory.read(distribution.metadata))
+    headers = _headers(inventory.beginning(distribution.metadata, _MAX_HEADER))
     name, version = text_of(headers["name"][0]), text_of(headers["version"][0])
     if not name or not version:
         found.lies.append(Lie("metadata-unreadable", "package metadata without name or version", distribution.metadata))
@@ -106,7 +107,7 @@ def _read_distribution(
             ecosystem="PyPI",
             path=distribution.directory,
             licences=_licences(headers),
-            requires=tuple(sorted(_requirements(headers["requires-dist"]))),
+            requires=tuple(sorted(_requirements(headers["requires-dist"][:_MAX_NEEDS]))),
         )
     )
 
@@ -250,10 +251,10 @@ def _own_by_name(inventory: Inventory, distribution: _Distribution, found: Pytho
         found.lies.append(Lie("record-absent", message, distribution.directory))
     listing = f"{distribution.directory}/top_level.txt"
     try:
-        text = inventory.read(listing).decode("utf-8", "replace") if listing in inventory.files else ""
+        listed = inventory.beginning(listing, _MAX_HEADER) if listing in inventory.files else b""
     except CouldNotDecide:
-        text = ""
-    tops = {line.strip() for line in text.splitlines()[:200] if line.strip()}
+        listed = b""
+    tops = {line.strip() for line in listed.decode("utf-8", "replace").splitlines()[:200] if line.strip()}
     prefix = f"{distribution.base}/" if distribution.base else ""
     named = {f"{prefix}{top}{tail}" for top in tops for tail in ("", ".py")}
     owned |= named

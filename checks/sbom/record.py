@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import csv
+import io
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePosixPath
 
 from pratique.intake.image.model import FileEntry, Inventory, Kind
 
 _SITES = ("site-packages", "dist-packages")
+MAX_RECORD = 16 * 1024**2
 _MAX_ROWS = 100_000
 _UNCLEAN = re.compile(r"//|(?:^|/)\.{1,2}(?:/|$)|/$")
 
@@ -46,6 +49,11 @@ def compare_record(inventory: Inventory, directory: str) -> tuple[list[Lie], set
             missing += [path] if not path.endswith((".pyc", ".pyo")) else []
             continue
         owned.add(entry.path)
+        if entry.kind is Kind.SYMLINK:  # what Python reads is what it leads to
+            entry = inventory.resolve(entry.path)
+            if entry is None or entry.kind is not Kind.FILE:
+                (missing if entry is None else wrong).append(path)
+                continue
         if digest and entry.sha256:
             wrong += [path] if stated_digest(digest) != entry.sha256.removeprefix("sha256:") else []
         elif path.endswith((".py", ".so")) or (path.endswith(".pyc") and "/__pycache__/" not in path):
@@ -85,7 +93,7 @@ def stated_files(inventory: Inventory, directory: str) -> list[tuple[str, str]] 
 
     Raises `CouldNotDecide` where the RECORD was too large to be kept.
     """
-    rows = _rows(inventory.read(f"{directory}/RECORD"))
+    rows = _rows(inventory.read(f"{directory}/RECORD", MAX_RECORD))
     if rows is None:
         return None
     base = directory.rpartition("/")[0]
@@ -101,7 +109,8 @@ def is_package_test(path: str) -> bool:
 def _rows(record: bytes) -> list[tuple[str, str]] | None:
     """Path and hash of each row; None where it is not a RECORD."""
     try:
-        rows = list(csv.reader(record.decode("utf-8").splitlines()))
+        lines = (line for piece in io.BytesIO(record) for line in piece.decode("utf-8").splitlines())
+        rows = list(islice(csv.reader(lines), _MAX_ROWS + 1))
     except (UnicodeDecodeError, csv.Error):
         return None
     if len(rows) > _MAX_ROWS:

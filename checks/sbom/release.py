@@ -149,6 +149,6 @@ def _most(form: re.Pattern[str], versions: Iterable[str]) -> str:
 
 def _text(inventory: Inventory, path: str) -> str:
     try:
-        return inventory.read(path)[:65536].decode("utf-8", "replace")
+        return inventory.beginning(path, 65536).decode("utf-8", "replace")
     except CouldNotDecide:
         return ""

@@ -26,6 +26,8 @@ MAX_HEADER = 32 * 1024**2
 MAX_PACKAGES = 50_000
 MAX_PARTS = 1_000_000
 """Files, needs and offers of all packages together."""
+MAX_NAMES = 128 * 1024**2
+"""Characters of the paths of all files together."""
 _MAX_ENTRIES = 4096
 _MAX_VALUES = 500_000
 _STEPS = 20_000_000
@@ -51,6 +53,9 @@ _TAGS = {
     1118: "directories",
     5011: "algorithm",
 }
+_COUNTED = frozenset(("epoch", "flags", "verify", "folders", "algorithm"))
+"""Tags whose values are numbers; those of the others are texts."""
+_NUMBERS = (_INT16, _INT32)
 _SHA256 = 8
 """PGPHASHALGO_SHA256."""
 _NOT_COMPARED = 1 | 64
@@ -147,12 +152,15 @@ def _only_reading(action: int, first: str | None, *_: Any) -> int:
 
 
 def _rows(connection: sqlite3.Connection) -> Iterator[RpmPackage]:
-    parts = 0
+    parts = text = 0
     for number, (blob,) in enumerate(connection.execute("SELECT blob FROM Packages")):
         if number >= MAX_PACKAGES or not isinstance(blob, bytes):
             raise Unreadable("more packages than are read" if number >= MAX_PACKAGES else "a header that is no blob")
         package = read_header(blob)
         parts += len(package.files) + len(package.provides) + len(package.requires)
+        text += sum(len(file.path) for file in package.files)
+        if text > MAX_NAMES:
+            raise Unreadable(f"the names of its files have more than {MAX_NAMES:,} characters")
         if parts > MAX_PARTS:
             raise Unreadable(f"its packages have more than {MAX_PARTS:,} files, needs and offers")
         if package.name != "gpg-pubkey":  # a key that was imported, not a package
@@ -194,14 +202,18 @@ def _values(blob: bytes) -> dict[str, list[Any]]:
     for place in range(entries):
         tag, kind, offset, count = struct.unpack_from(">IIiI", blob, 8 + 16 * place)
         if tag in _TAGS:
+            if _TAGS[tag] in found:  # a header is sorted by tag; to read the same values again and again takes hours
+                raise ValueError(f"tag {tag} appears twice")
             if not 0 <= offset <= length or count > _MAX_VALUES:
                 raise ValueError(f"tag {tag} lies outside")
+            if (kind in _NUMBERS) is not (_TAGS[tag] in _COUNTED):
+                raise ValueError(f"tag {tag} is of another kind than it should be")
             found[_TAGS[tag]] = _decode(kind, store[offset:], count)
     return found
 
 
 def _decode(kind: int, data: memoryview, count: int) -> list[Any]:
-    if kind in (_INT16, _INT32):
+    if kind in _NUMBERS:
         size, letter = (2, "H") if kind == _INT16 else (4, "I")
         return list(struct.unpack(f">{count}{letter}", data[: size * count]))
     if kind not in (_STRING, _ARRAY, _I18N):
@@ -226,9 +238,13 @@ def _files(values: Mapping[str, list[Any]]) -> Iterator[RpmFile]:
         raise Unreadable("a list of files that does not fit together")
     digests = values.get("digests", []) if _first(values, "algorithm") == _SHA256 else []
     flags, verify = values.get("flags", []), values.get("verify", [])
+    length = 0
     for place, (folder, base) in enumerate(zip(folders, bases, strict=True)):
-        if not isinstance(folder, int) or folder >= len(directories):
+        if folder >= len(directories):
             raise Unreadable("a list of files that does not fit together")
+        length += len(directories[folder]) + len(base)
+        if length > MAX_NAMES:
+            raise Unreadable(f"the names of its files have more than {MAX_NAMES:,} characters")
         fixed = len(digests) == len(flags) == len(verify) == len(bases) and (
             not flags[place] & _NOT_COMPARED and verify[place] & _VERIFY_DIGEST
         )

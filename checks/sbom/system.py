@@ -74,6 +74,8 @@ def read_system(inventory: Inventory) -> SystemPackages:
     )
     listed, strangers = owned_by_lists(inventory, paths, {c.name for c in found.components})
     owned |= listed
+    alone = [path for path in paths if "/status.d/" in path]  # images without a shell have no other lists
+    owned |= {claim.path for claim in claims_of_dpkg(inventory, alone)}
     claims: list[Claim] = []
     if strangers:
         message = f"dpkg has files of packages that its status does not name: {_some(sorted(strangers))}"
@@ -141,10 +143,11 @@ def read_others(inventory: Inventory, system: SystemPackages) -> None:
 def unowned_programs(inventory: Inventory, system: SystemPackages) -> list[Lie]:
     """Programs and shared objects in the system's directories that no package owns, as one finding.
 
-    Whoever deletes a package from the database leaves its files behind.
+    Whoever deletes a package from the database leaves its files behind; whoever deletes the lists of files too, or the
+    whole database, leaves nothing that says whose they are.
     """
-    if not system.owned:
-        return []
+    if not system.owned and (system.unread or any(c.purl.startswith("pkg:rpm/") for c in system.components)):
+        return []  # what reads the old forms of RPM's database tells no files
     paths = sorted(
         path
         for path, entry in inventory.files.items()
@@ -156,6 +159,9 @@ def unowned_programs(inventory: Inventory, system: SystemPackages) -> list[Lie]:
     )
     if not paths:
         return []
+    if system.components and not system.owned:
+        message = f"no list says which package {len(paths)} programs or shared objects belong to: {_some(paths)}"
+        return [Lie("file-unchecked", message, paths[0])]
     message = f"{len(paths)} programs or shared objects of the system belong to no package: {_some(paths)}"
     return [Lie("system-file-unowned", message, paths[0])]
 

@@ -49,8 +49,9 @@ def name_unowned(inventory: Inventory, found: PythonPackages, owned: set[str], o
     with_owner: set[tuple[str, str]] = set()
     without: dict[tuple[str, str], str] = {}
     by_system: dict[tuple[str, str], str] = {}
+    linked = _linked_places(inventory)
     for path, entry in inventory.files.items():
-        place = _place(path)
+        place = _place(path) or _behind(path, linked)
         if place is None or not _is_code(entry, inventory):
             continue
         top = place[1].partition("/")[0]
@@ -75,6 +76,27 @@ def _place(path: str) -> tuple[str, str] | None:
         return None
     top = match["inside"].partition("/")[0].partition(".")[0]
     return None if top in _STANDARD or _CONFIGURED.match(top) else (match["place"], match["inside"])
+
+
+def _linked_places(inventory: Inventory) -> frozenset[str]:
+    """Directories elsewhere that a link makes one in which Python looks for modules."""
+    return frozenset(
+        folder
+        for link, folder in inventory.linked_folders()
+        if (_place(f"{link}/x") or ("", ""))[1] == "x" and _place(f"{folder}/x") is None
+    )
+
+
+def _behind(path: str, linked: frozenset[str]) -> tuple[str, str] | None:
+    """The innermost of the `linked` directories that `path` lies in, and the path inside."""
+    folder = path if linked else ""
+    while folder:
+        folder = folder.rpartition("/")[0]
+        if folder in linked:
+            inside = path.removeprefix(f"{folder}/")
+            top = inside.partition("/")[0].partition(".")[0]
+            return None if top in _STANDARD or _CONFIGURED.match(top) else (folder, inside)
+    return None
 
 
 def _is_code(entry: FileEntry, inventory: Inventory) -> bool:

@@ -19,6 +19,8 @@ from pratique.intake.image.reread import Reread
 from pratique.intake.image.streams import VerifiedStream
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+MAX_WHOLE = 64 * MIB
+"""Bytes of the largest file of an image that is read into memory as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,12 +309,23 @@ class Inventory:
         """Files of one class in path order, kept or not."""
         return (self.files[path] for path in sorted(self.classes) if self.classes[path] is wanted)
 
-    def read(self, path: str) -> bytes:
-        """Content of a kept file; raises `CouldNotDecide` where it was not kept."""
+    def read(self, path: str, most: int = MAX_WHOLE) -> bytes:
+        """Content of a kept file; raises `CouldNotDecide` where it was not kept, or has more than `most` bytes."""
+        if path in self.files and self.files[path].size > most:
+            raise CouldNotDecide(
+                f"{path} is too large to be read",
+                cause=f"{self.files[path].size:,} bytes, of at most {most:,}",
+                next_step="Make the file smaller, or leave it out of the image.",
+            )
         if path in self.contents:
             return self.contents[path]
         with self.open(path) as stream:
             return stream.read()
+
+    def beginning(self, path: str, most: int) -> bytes:
+        """The first `most` bytes of a kept file; raises `CouldNotDecide` where it was not kept."""
+        with self.open(path) as stream:
+            return stream.read(most)
 
     def open(self, path: str) -> BinaryIO:
         """Content of a kept file as a stream; raises `CouldNotDecide` where it was not kept."""
@@ -327,6 +340,13 @@ class Inventory:
             cause=self.not_kept.get(path, "no static check is known to need this file"),
             next_step="Raise the limits for kept files in the policy, or make the file smaller.",
         )
+
+    def linked_folders(self) -> Iterator[tuple[str, str]]:
+        """Every symlink that leads to a directory of the image, and that directory, in the order of the links."""
+        for path in sorted(path for path, entry in self.files.items() if entry.kind is Kind.SYMLINK):
+            there = self.resolve(path)
+            if there is not None and there.kind is Kind.DIRECTORY:
+                yield path, there.path
 
     def resolve(self, path: str) -> FileEntry | None:
         """The entry that `path` leads to inside the image, symlinks followed as a process in it would; else None.

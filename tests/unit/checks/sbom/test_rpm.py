@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -85,6 +86,13 @@ def test_programs_of_a_package_that_was_deleted_from_the_database_stay_unowned()
     assert "usr/bin/bash" not in finding.message
 
 
+def twice(blob: bytes) -> bytes:
+    """A package's header with its last tag once more."""
+    entries, length = struct.unpack_from(">II", blob)
+    index, store = blob[8 : 8 + 16 * entries], blob[8 + 16 * entries :]
+    return struct.pack(">II", entries + 1, length) + index + index[-16:] + store
+
+
 ENDLESS = (
     "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x AS hnum, CAST(x AS BLOB) AS blob FROM n"
 )
@@ -102,6 +110,17 @@ HOSTILE: dict[str, bytes] = {
     "a text without an end": in_sqlite([package("bash")[:-1]]),
     "no name": in_sqlite([header(version="1")]),
     "files that do not fit together": in_sqlite([package("a", folders=[9], bases=["x"], directories=["/"])]),
+    "a directory as long as a book that each file repeats": in_sqlite(
+        [package("a", bases=["x"] * 200, folders=[0] * 200, directories=["d" * 1024**2])]
+    ),
+    "one tag again and again": in_sqlite([twice(package("a", requires=["x"]))]),
+    "numbers that are texts": in_sqlite(
+        [
+            package(
+                "a", bases=["x"], folders=[0], directories=["/"], digests=["x"], algorithm=8, verify=[1], flags="text"
+            )
+        ]
+    ),
 }
 
 
