@@ -158,19 +158,19 @@ def _wide(head: bytes) -> str:
     return ""
 
 
-def find_hits(text: str, *, by_name: bool = True) -> Iterator[Hit]:
-    """Secrets in the first MiB of `text`, the certain ones first; with `by_name` also values after telling names."""
+def find_hits(text: str) -> Iterator[Hit]:
+    """Secrets in the first MiB of `text`: the certain ones first, then random values after telling names."""
     text = text[:MAX_TEXT]
     for form in _FORMS:
         if any(mark in text for mark in form.marks):
             for found in form.pattern.finditer(text):
                 if _is_filled(form, found, text):
                     yield Hit(form.kind, _line(text, found.start()))
-    for found in _QUOTED.finditer(text) if by_name else ():
+    for found in _QUOTED.finditer(text):
         before = text[max(0, found.start() - _BEFORE) : found.start()]
         if _is_random(found[1]) and (name := _TELLING.search(before)) and not _is_made_up(name[0] + found[1]):
             yield Hit("what looks like a secret", _line(text, found.start()), certain=False)
-    for found in _BARE.finditer(text) if by_name else ():
+    for found in _BARE.finditer(text):
         before = text[max(text.rfind("\n", 0, found.start()) + 1, found.start() - _BEFORE) : found.start()]
         if _is_random(found[1]) and _BARE_NAME.fullmatch(before) and not _is_made_up(before + found[1]):
             yield Hit("what looks like a secret", _line(text, found.start()), certain=False)

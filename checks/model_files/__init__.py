@@ -10,12 +10,12 @@ from checks.model_files.auditor import ask_about, modelaudit
 from checks.model_files.known import TestData, recognise
 from checks.model_files.opinion import disagreement
 from checks.model_files.parts import Reason, Verdict
-from checks.model_files.scan import ModelVerdict, may_be_configuration, scan_model, scan_stream
+from checks.model_files.scan import ModelVerdict, may_be_configuration, scan_stream
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.classify import HEAD, looks_like_model
 from pratique.intake.image.model import FileClass, FileEntry, Inventory
 
-__all__ = ["ModelVerdict", "Reason", "Verdict", "check_model_files", "scan_model", "scan_stream"]
+__all__ = ["ModelVerdict", "Reason", "Verdict", "check_model_files", "scan_stream"]
 
 CHECK = "model_files"
 VERSION = "8"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import BinaryIO
 
 from checks.model_files import archives, columns, core_ml, formats, gguf, keras, onnx, rdata, tensorflow, tflite
@@ -109,12 +108,6 @@ def scan_stream(stream: BinaryIO, size: int, name: str) -> ModelVerdict:
 def may_be_configuration(name: str) -> bool:
     """Whether a small text of this name may describe a model whose loader looks up classes, or renders templates."""
     return name.lower().endswith((".json", ".jinja", ".jinja2", ".pbtxt", ".xml"))
-
-
-def scan_model(path: Path) -> ModelVerdict:
-    """Verdict on the file at `path`; raises `OSError` where it cannot be opened."""
-    with path.open("rb") as stream:
-        return scan_stream(stream, path.stat().st_size, path.name)
 
 
 def _examine(part: Part, found: Found) -> None:

@@ -37,8 +37,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
 from checks.interface import Level, Status
-from checks.model_files import Verdict, check_model_files, scan_model
+from checks.model_files import Verdict, check_model_files
 from checks.model_files.known import known_test_data
+from checks.model_files.tree import scan_paths
 from tests.unit.checks.inventories import inventory_of
 from tests.unit.checks.model_files.makers import (
     EVIL,
@@ -352,7 +353,8 @@ def test_the_reason_names_member_and_import() -> None:
 def test_a_file_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "m.pkl"
     path.write_bytes(EVIL)
-    assert scan_model(path).verdict is Verdict.UNSAFE
+    ((found,), skipped) = scan_paths([path], ask_others=False)
+    assert (found.path, found.verdict.verdict, skipped) == (str(path), Verdict.UNSAFE, 0)
 
 
 @settings(max_examples=150, deadline=None)
