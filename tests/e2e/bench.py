@@ -137,7 +137,7 @@ def finished(process: subprocess.Popen[str]) -> Done:
     return Done(process.returncode, out, err)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = TIMEOUT) -> None:
     """Wait until `condition` holds; it must within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
