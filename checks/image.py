@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 
 from checks.image_secrets import NOT_SEARCHED, find_secrets
 from checks.interface import CheckResult, Finding, Level, Measurement, Status, status_of
-from pratique.errors import CouldNotDecide
+from pratique.intake.image.again import read_again
 from pratique.intake.image.guards import climbs
 from pratique.intake.image.model import DigestOrigin, FileEntry, Image, Inventory, Kind
 
 CHECK = "image"
-VERSION = "7"
+VERSION = "8"
 _SHOWN = 8
 
 
@@ -38,6 +38,7 @@ _PROGRAM_FOLDERS = ("bin/", "sbin/", "usr/bin/", "usr/sbin/", "usr/lib/", "usr/l
 _USUAL_DEVICES = frozenset(
     f"dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "console", "ptmx")
 )
+_MAX_LIST = 1024**2
 _SHELLS = ("sh", "bash", "dash", "ash", "zsh", "busybox")
 
 
@@ -58,7 +59,7 @@ def check_image(image: Image, inventory: Inventory) -> CheckResult:
         *_below_volumes(image, inventory),
         *_privileged_files(inventory),
         *_odd_files(inventory),
-        *_accounts(inventory),
+        *_accounts(image, inventory),
         *secrets,
     )
     unsearched = sum(finding.rule_id == f"{CHECK}/{NOT_SEARCHED}" for finding in secrets)
@@ -115,7 +116,7 @@ def _identity(image: Image) -> Iterator[Finding]:
 
 def _user(image: Image, inventory: Inventory) -> Iterator[Finding]:
     name = image.config.user.partition(":")[0]
-    uid = name if name.isdecimal() else _uids(inventory).get(name, "0" if name in ("", "root") else "")
+    uid = name if name.isdecimal() else _uids(image, inventory).get(name, "0" if name in ("", "root") else "")
     if uid.lstrip("0") == "" and uid:
         yield _finding(
             "runs-as-root",
@@ -134,8 +135,8 @@ def _user(image: Image, inventory: Inventory) -> Iterator[Finding]:
         )
 
 
-def _uids(inventory: Inventory) -> dict[str, str]:
-    rows = (line.split(":") for line in _lines(inventory, "etc/passwd"))
+def _uids(image: Image, inventory: Inventory) -> dict[str, str]:
+    rows = (line.split(":") for line in _lines(image, inventory, "etc/passwd"))
     return {row[0]: row[2] for row in rows if len(row) > 2}
 
 
@@ -165,7 +166,7 @@ def _environment(image: Image, inventory: Inventory) -> Iterator[Finding]:
                 f"Name absolute directories that only root can write in {name}, without empty parts.",
                 where=f"config: Env {name}",
             )
-    if any(line.strip() and not line.startswith("#") for line in _lines(inventory, "etc/ld.so.preload")):
+    if any(line.strip() and not line.startswith("#") for line in _lines(image, inventory, "etc/ld.so.preload")):
         yield _finding(
             "preloaded-library",
             Level.ERROR,
@@ -325,8 +326,15 @@ def _odd_files(inventory: Inventory) -> Iterator[Finding]:
     )
 
 
-def _accounts(inventory: Inventory) -> Iterator[Finding]:
-    roots = [name for name, uid in _uids(inventory).items() if uid.isdecimal() and int(uid) == 0 and name != "root"]
+def _accounts(image: Image, inventory: Inventory) -> Iterator[Finding]:
+    yield from _grouped(
+        "accounts-too-long",
+        Level.ERROR,
+        f"lists of accounts or libraries of more than {_MAX_LIST:,} bytes, which are not read",
+        _too_long(inventory),
+        "Leave in them what the tool needs.",
+    )
+    roots = [name for name, uid in _uids(image, inventory).items() if uid and not uid.strip("0") and name != "root"]
     if roots:
         yield _finding(
             "second-root",
@@ -335,7 +343,7 @@ def _accounts(inventory: Inventory) -> Iterator[Finding]:
             "Remove the accounts from /etc/passwd.",
             where="/etc/passwd",
         )
-    rows = (line.split(":") for line in _lines(inventory, "etc/shadow"))
+    rows = (line.split(":") for line in _lines(image, inventory, "etc/shadow"))
     opened = [row[0] for row in rows if len(row) > 1 and (row[1] == "" or row[1].startswith(("$", "_")))]
     if opened:
         yield _finding(
@@ -347,10 +355,21 @@ def _accounts(inventory: Inventory) -> Iterator[Finding]:
         )
 
 
-def _lines(inventory: Inventory, path: str) -> list[str]:
-    if path not in inventory.classes:
-        return []
-    try:
-        return inventory.read(path).decode("utf-8", "replace").splitlines()
-    except CouldNotDecide:
-        return []
+def _lines(image: Image, inventory: Inventory, path: str) -> list[str]:
+    """Lines of a list of accounts or libraries, also behind links; none where it is not there, or too long."""
+    entry = _file(inventory, path)
+    found = read_again(image, inventory, [entry] if entry is not None else [], most=_MAX_LIST)
+    return [line for data in found.values() for line in data.decode("utf-8", "replace").splitlines()]
+
+
+def _too_long(inventory: Inventory) -> Iterator[FileEntry]:
+    for path in ("etc/passwd", "etc/shadow", "etc/ld.so.preload"):
+        entry = _file(inventory, path)
+        if entry is not None and entry.size > _MAX_LIST:
+            yield entry
+
+
+def _file(inventory: Inventory, path: str) -> FileEntry | None:
+    entry = inventory.files.get(path)
+    entry = entry if entry is not None and entry.kind is Kind.FILE else inventory.resolve(path)
+    return entry if entry is not None and entry.kind is Kind.FILE else None

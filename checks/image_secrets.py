@@ -14,7 +14,7 @@ from checks.secret_forms import MAX_TEXT, find_hits, kind_of, masked, may_be_tex
 from pratique.errors import CouldNotDecide
 from pratique.intake.image.again import read_each_again
 from pratique.intake.image.classify import classify
-from pratique.intake.image.model import FileClass, FileEntry, Image, ImageConfig, Inventory, Kind
+from pratique.intake.image.model import MAX_WHOLE, FileClass, FileEntry, Image, ImageConfig, Inventory, Kind
 
 _TELLING_NAME = re.compile(
     r"(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIALS?|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|ENCRYPTION_?KEY)"
@@ -101,6 +101,8 @@ def find_secrets(image: Image, inventory: Inventory) -> Iterator[Finding]:
             continue
         if found:
             yield _secret_file(entry, found[0] if ownership.is_own(entry) else Level.NOTE, found[1])
+        elif entry.size > MAX_TEXT:
+            yield _not_searched(f"/{masked(entry.path)} may be a secret, and was examined in its first MiB only", entry)
     yield from _key_stores(inventory, ownership)
     yield from _repositories(inventory)
     yield from _in_texts(image, inventory, ownership)
@@ -191,7 +193,7 @@ def _chosen(entries: Iterable[FileEntry], inventory: Inventory, budget: int) -> 
     skipped = 0
     for entry in sorted(entries, key=lambda e: e.size):
         budget -= entry.size
-        if budget < 0 or len(chosen) >= _MOST_FILES or (entry.path in inventory.not_kept):
+        if budget < 0 or entry.size > MAX_WHOLE or len(chosen) >= _MOST_FILES or (entry.path in inventory.not_kept):
             skipped += 1
         else:
             chosen.append(entry)

@@ -50,6 +50,30 @@ CASES: dict[str, tuple[MadeImage, str, Level]] = {
     "user nobody knows": (_image(User="tool"), "unknown-user", Level.WARNING),
     "LD_PRELOAD": (_image(Env=["LD_PRELOAD=/opt/hook.so"]), "preloaded-library", Level.ERROR),
     "LD_AUDIT": (_image(Env=["LD_AUDIT=/opt/hook.so"]), "preloaded-library", Level.ERROR),
+    "ld.so.preload behind a link": (
+        _image(entry("etc/ld.so.preload", tarfile.SYMTYPE, linkname="/opt/list"), ("opt/list", b"/opt/hook.so\n")),
+        "preloaded-library",
+        Level.ERROR,
+    ),
+    "ld.so.preload too long to be read": (
+        _image(("etc/ld.so.preload", b"#" * 2**20 + b"\n/opt/hook.so\n")),
+        "accounts-too-long",
+        Level.ERROR,
+    ),
+    "accounts in a folder behind a link": (
+        made(
+            entry("etc", tarfile.SYMTYPE, linkname="opt/lists"),
+            ("opt/lists/passwd", b"root:x:0:0::/:\ntoor:x:0:0::/:\n"),
+            run={"User": "1"},
+        ),
+        "second-root",
+        Level.ERROR,
+    ),
+    "second root whose number is long": (
+        made(("etc/passwd", b"root:x:0:0::/:\ntoor:x:" + b"0" * 5000 + b":0::/:\n"), run={"User": "1"}),
+        "second-root",
+        Level.ERROR,
+    ),
     "ld.so.preload": (_image(("etc/ld.so.preload", b"/opt/hook.so\n")), "preloaded-library", Level.ERROR),
     "code in the environment": (_image(Env=["PYTHONSTARTUP=/x.py"]), "code-in-environment", Level.WARNING),
     "PATH with an empty part": (_image(Env=["PATH=/usr/bin:"]), "open-search-path", Level.WARNING),
