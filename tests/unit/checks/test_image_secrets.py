@@ -256,6 +256,11 @@ def test_a_repository_and_a_key_store_that_a_later_layer_removed_are_told(tmp_pa
     assert "removed by a later layer but still in the image" in told["image/secret"]
 
 
+def test_a_secret_behind_the_first_megabyte_of_a_file_named_so_is_not_passed_over(tmp_path: Path) -> None:
+    result = judged(tmp_path, of(("app/.env", b"# x\n" * (1 << 18) + f"TOKEN={GITHUB}\n".encode())))
+    assert (result.status, result.findings[-1].rule_id) == (Status.INCONCLUSIVE, "image/secrets-not-searched")
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=400) | st.from_regex(r"(secret|token|://|=|'|eyJ|-----BEGIN ){1,30}", fullmatch=True))
 def test_any_text_is_searched_and_its_lines_are_counted(text: str) -> None:
