@@ -16,6 +16,7 @@ from typing import BinaryIO, Self, cast
 from checks.model_files.opcodes import Unparsable
 from checks.model_files.parts import Found, Part, unpacked
 from checks.model_files.zip_layout import check_layout
+from pratique.bounded_zip import open_zip
 
 Examine = Callable[[Part, Found], None]
 
@@ -60,7 +61,7 @@ _MAGICS = (b"\x80", b"PK\x03\x04", b"\x93NUMPY", b"\x1f\x8b", b"BZh", b"\xfd7zXZ
 def examine_zip(part: Part, found: Found, examine: Examine) -> None:
     """Every member, by content; encrypted, ambiguous or broken archives raise `Unparsable`."""
     try:
-        with zipfile.ZipFile(part.stream) as archive:
+        with open_zip(part.stream) as archive:
             names = [member.filename for member in archive.infolist()]
             twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import struct
 import tarfile
 import tracemalloc
 import zipfile
@@ -38,10 +39,19 @@ def torchscript_of_blanks() -> bytes:
     return zipped({"m/constants.pkl": b"\x80\x02).", "m/code/__torch__.py": b" " * (64 << 20)})
 
 
+def zip_of_a_million_names() -> bytes:
+    """The same member a million times in the list at the end, which is read before anything else."""
+    data = zipped({"a": b""})
+    start, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
+    size = (end - start) * 1_000_000
+    return data[:start] + data[start:end] * 1_000_000 + data[end : end + 12] + struct.pack("<IIH", size, start, 0)
+
+
 UNREADABLE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a member behind a block that is no header": ("m.tar", behind_a_broken_header),
     "a second tar behind the first": ("m.tar", lambda: HONEST + tarred({"m.pkl": EVIL})),
     "a header of two megabytes": ("m.tar", lambda: with_a_long_header(2 << 20)),
+    "a zip with a list of a million members": ("m.npz", zip_of_a_million_names),
     "a bomb of TorchScript code": ("m.pt", torchscript_of_blanks),
     "zlib with a great deal behind it": ("m.pkl", lambda: zlib.compress(b"N.") + bytes(48 << 20)),
 }
