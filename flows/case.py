@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +41,6 @@ class Case:
     inventory: Inventory
     workdir: Path
     tool_seconds: float = 0.0
-    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def seed(self, purpose: str) -> int:
         """Seed (32 bits) of this submission's synthetic data for `purpose`.
@@ -77,8 +75,7 @@ class Case:
     def run(self, request: SandboxRequest, spec: SandboxSpec, *, output: Path, log: Path) -> SandboxRun:
         """Run the tool once (`checks.sandboxed.plan.Runs`), and count the time that it took."""
         record = self.launcher.run(request, spec, output=output, log=log)
-        with self._lock:
-            self.tool_seconds += record.seconds
+        self.tool_seconds += record.seconds
         return record
 
     @cached_property
@@ -104,8 +101,7 @@ class Case:
         """The runs that the sandbox checks share."""
         from checks.sandboxed.session import SandboxSession
 
-        with self._lock:
-            return SandboxSession(self.runner, self.submission, self.workdir / "session", seed=self.seed("cohort"))
+        return SandboxSession(self.runner, self.submission, self.workdir / "session", seed=self.seed("cohort"))
 
     @cached_property
     def contents(self) -> tuple[CheckResult, Bom | None]:
@@ -113,10 +109,9 @@ class Case:
         from checks.sbom import check_sbom
         from checks.sbom.limits import MAX_SIZE
 
-        with self._lock:
-            document = self.submission.document
-            declared = self.submission.read(document.sbom, MAX_SIZE) if document.sbom else None
-            return check_sbom(self.inventory, self.image, declared, self.node.store)
+        document = self.submission.document
+        declared = self.submission.read(document.sbom, MAX_SIZE) if document.sbom else None
+        return check_sbom(self.inventory, self.image, declared, self.node.store)
 
     @cached_property
     def attached(self) -> tuple[tuple[Path, Attached], ...]:

@@ -5,6 +5,7 @@ Put Prefect's settings into the environment (`flows.prefect_environment`) before
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,10 @@ from typing import Any
 import httpx
 from prefect import Task, flow
 from prefect.client.schemas.objects import State
-from prefect.futures import as_completed
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from checks.interface import CheckResult, Status, inconclusive
 from flows.case import Case, open_case
+from flows.ephemeral import ephemeral_server
 from flows.inspection import Inspection, Progress
 from flows.node import Node
 from flows.record import record_inspection
@@ -24,8 +24,6 @@ from flows.report import Report
 from flows.steps import AFTER, BEFORE, Step, answer
 from pratique.errors import CouldNotDecide
 from pratique.settings import Settings
-
-STATIC_WORKERS = 2
 
 Answer = dict[str, Any]
 """A `CheckResult` as plain data, which is what Prefect keeps."""
@@ -62,7 +60,8 @@ def onboard_with(node: Node, directory: Path, progress: Progress) -> Report:
     token = _PROGRESS.set(progress)
     settings = node.settings
     try:
-        return onboard(str(directory), str(settings.home), str(settings.policy) if settings.policy else None)
+        with ephemeral_server():
+            return onboard(str(directory), str(settings.home), str(settings.policy) if settings.policy else None)
     except (httpx.HTTPError, RuntimeError) as error:  # checks turn those of their own into answers: these are Prefect's
         if isinstance(error, RuntimeError) and not isinstance(error.__cause__, httpx.HTTPError):
             raise
@@ -75,12 +74,7 @@ def onboard_with(node: Node, directory: Path, progress: Progress) -> Report:
         _PROGRESS.reset(token)
 
 
-@flow(
-    name="onboard",
-    validate_parameters=False,
-    persist_result=False,
-    task_runner=ThreadPoolTaskRunner(max_workers=STATIC_WORKERS),  # type: ignore[arg-type]  # generic in its future
-)
+@flow(name="onboard", validate_parameters=False, persist_result=False)
 def onboard(directory: str, home: str, policy: str | None = None) -> Report:
     """Inspect the submission in `directory` for the node in `home`: checks, verdict, signed statement, report."""
     progress = _PROGRESS.get() or _Silent()
@@ -89,26 +83,15 @@ def onboard(directory: str, home: str, policy: str | None = None) -> Report:
     progress.say(f"reading {directory}")
     with open_case(node, Path(directory)) as case:
         inspection = Inspection(case)
-        _side_by_side(inspection, progress)
+        _ask(BEFORE, inspection, progress)
         if not inspection.closed():
-            _in_turn(inspection, progress)
+            _ask(AFTER, inspection, progress)
         return record_inspection(inspection)
 
 
-def _side_by_side(inspection: Inspection, progress: Progress) -> None:
-    """The static checks: they run nothing, so they may share the machine."""
-    futures = {}
-    for step in BEFORE:
-        progress.started(step.name)
-        futures[_task(step, inspection.case).submit()] = step
-    for future in as_completed(list(futures)):
-        future.wait()
-        _take_in(futures[future], future.state, inspection, progress)
-
-
-def _in_turn(inspection: Inspection, progress: Progress) -> None:
-    """The checks that run the tool, in this thread, where Ctrl-C reaches the sandbox."""
-    for step in AFTER:
+def _ask(steps: Iterable[Step], inspection: Inspection, progress: Progress) -> None:
+    """One check after the other, in this thread, where Ctrl-C reaches the sandbox."""
+    for step in steps:
         progress.started(step.name)
         _take_in(step, _task(step, inspection.case)(return_state=True), inspection, progress)
 

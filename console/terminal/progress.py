@@ -64,12 +64,11 @@ class Counted(Patience):
 
 
 class Progress:
-    """Shows what an inspection is doing; safe to call from several threads."""
+    """Shows what an inspection is doing."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = _console(quiet)
         self._status = self._console.status("") if sys.stderr.isatty() and not quiet else None
-        self._running: list[str] = []
         if self._status is not None:
             self._status.start()
 
@@ -79,29 +78,26 @@ class Progress:
 
     def started(self, name: str) -> None:
         """A check begins."""
-        self._running.append(name)
-        self._show()
+        self._show(f"running {name}")
 
     def finished(self, result: CheckResult, *, cached: bool = False) -> None:
         """A check ended."""
-        if result.check in self._running:
-            self._running.remove(result.check)
         mark, colour = _MARKS[result.status]
         time = "cached" if cached else f"{result.seconds:.1f} s"
         self._console.print(f"  [{colour}]{mark}[/] {result.check:<17}", end="")
         self._console.print(
             f"{result.status:<15}{time:>8}  {plain(result.summary)}", markup=False, overflow="ellipsis", no_wrap=True
         )
-        self._show()
+        self._show("")
 
     def close(self) -> None:
         """Stop the spinner."""
         if self._status is not None:
             self._status.stop()
 
-    def _show(self) -> None:
+    def _show(self, text: str) -> None:
         if self._status is not None:
-            self._status.update("running " + ", ".join(self._running) if self._running else "")
+            self._status.update(text)
 
     def __enter__(self) -> Progress:
         return self

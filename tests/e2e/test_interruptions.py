@@ -256,6 +256,40 @@ def test_ctrl_c_while_the_first_ledger_is_made_can_be_repeated(gate: Node, submi
     assert gate.entries() == 1
 
 
+# --- threads ---------------------------------------------------------------------------------------------------------
+
+
+IMPORTS_WATCHED = """
+import sys, threading
+from pathlib import Path
+kept = Path(sys.argv.pop(1))
+OURS = {"checks", "console", "flows", "policies", "pratique", "records", "sandbox"}
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in OURS:
+            with kept.open("a") as stream:
+                print(name, threading.current_thread() is threading.main_thread(), file=stream)
+
+sys.meta_path.insert(0, Watch())
+from console.terminal.app import main
+main()
+"""
+
+
+def test_nothing_is_imported_by_two_threads_at_once(gate: Node, submission: Path, tmp_path: Path) -> None:
+    """Python tells a deadlock where two threads import modules of one package, and a check would be undecided."""
+    program, kept = tmp_path / "watched.py", tmp_path / "imported"
+    program.write_text(IMPORTS_WATCHED)
+    command = (sys.executable, program, kept)
+    with gate.start("onboard", submission, policy=True, program=command) as process:
+        done = finished(process)
+    assert done.code == 1, done.err
+    imported = [line.split() for line in kept.read_text().splitlines()]
+    assert "checks.vulnerabilities" in {name for name, _ in imported}
+    assert [name for name, in_main in imported if in_main != "True"] == []
+
+
 # --- at once ---------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ MAX_KEPT = 32 * 1024**2
 
 
 class Reread:
-    """Files by their SHA-256, about `MAX_KEPT` bytes at most; checks that run side by side may each read a layer."""
+    """Files by their SHA-256, `MAX_KEPT` bytes at most."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
