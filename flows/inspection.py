@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from checks.interface import CheckResult
 from flows.report import ImageFacts, LedgerPosition, PolicyFacts, Report, ToolFacts
-from flows.steps import AFTER, not_run
+from flows.steps import AFTER, left_out
 from flows.weaknesses import not_to_be_run
 from policies.model import Outcome, Stage
 from policies.risks import coverage
@@ -16,6 +16,9 @@ from policies.verdict import Verdict, decide
 
 if TYPE_CHECKING:
     from flows.case import Case
+
+REFUSED_BEFORE = "not run: refused before execution"
+"""How the checks that gate 1 leaves out say so."""
 
 
 class Progress(Protocol):
@@ -72,15 +75,15 @@ class Inspection:
                 self.leave_out(why, fix)
             return bool(why)
         for step in AFTER:
-            why = f"not run: refused before execution by the rule {verdict.decided_by}"
-            self.add(not_run(step, why, "Mend what that rule names and submit again."))
+            why = f"{REFUSED_BEFORE} by the rule {verdict.decided_by}"
+            self.add(left_out(step, why, "Mend what that rule names and submit again."))
         return True
 
     def leave_out(self, why: str, fix: str) -> None:
         """Answer every check that was not asked as *inconclusive*, with the reason."""
         for step in AFTER:
             if step.name not in self.results:
-                self.add(not_run(step, why, fix))
+                self.add(left_out(step, why, fix))
 
     def verdict(self) -> Verdict:
         """What the policy says of everything."""

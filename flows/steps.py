@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Facts = dict[str, Any]
 _TEST_DATA_OF_A_PACKAGE = re.compile(r"-packages/(?:.*/)?tests?/")
-NOT_RUN = "not-run"
+NOT_ASKED = "not-asked"
 """Last part of the rule id of a check that was not asked."""
 
 FORMAT = "1"
@@ -287,9 +287,9 @@ BEFORE = tuple(step for step in STEPS if step.stage is Stage.BEFORE)
 AFTER = tuple(step for step in STEPS if step.stage is Stage.AFTER)
 
 
-def not_run(step: Step, why: str, fix: str) -> CheckResult:
-    """The answer of a check that was not asked: *inconclusive*, with the reason (finding `<check>/not-run`)."""
-    finding = Finding(rule_id=f"{step.name}/{NOT_RUN}", level=Level.WARNING, message=why, fix=fix)
+def left_out(step: Step, why: str, fix: str) -> CheckResult:
+    """The answer of a check that was not asked: *inconclusive*, with the reason (finding `<check>/not-asked`)."""
+    finding = Finding(rule_id=f"{step.name}/{NOT_ASKED}", level=Level.WARNING, message=why, fix=fix)
     return CheckResult(
         check=step.name, version=step.version, status=Status.INCONCLUSIVE, summary=why, findings=(finding,)
     )

@@ -49,10 +49,10 @@ class Reason:
 
     @property
     def was_not_asked(self) -> bool:
-        """Whether none of its checks was run."""
-        from flows.steps import NOT_RUN
+        """Whether none of its checks was asked; one that was, and could not run the tool, says what is amiss."""
+        from flows.steps import NOT_ASKED
 
-        return bool(self.results) and all(finding.rule_id.endswith(f"/{NOT_RUN}") for finding in self.findings)
+        return bool(self.results) and all(finding.rule_id.endswith(f"/{NOT_ASKED}") for finding in self.findings)
 
 
 def reasons(report: Report) -> tuple[Reason, ...]:
@@ -67,6 +67,14 @@ def not_asked(report: Report) -> str:
     if not names:
         return ""
     return f"Not asked, because the checks that they rest on were not run: {', '.join(names)}."
+
+
+def why_not_asked(report: Report) -> str:
+    """Why the tool was not run, as the first check says that was not asked for it; empty text when all were."""
+    from flows.steps import NOT_ASKED
+
+    found = (f for result in report.checks.values() for f in result.findings if f.rule_id.endswith(f"/{NOT_ASKED}"))
+    return next((finding.message for finding in found), "")
 
 
 def _reason(rule: RuleOutcome, report: Report) -> Reason:

@@ -63,9 +63,10 @@ def precheck(
     Exits with 0 when the policy would admit, 1 when it would refuse, 3 when something could not be decided (`--static`
     leaves the sandbox and privacy questions open, so it never says 0).
     """
-    from console.report.wording import not_asked
+    from console.report.wording import why_not_asked
     from console.terminal.progress import Progress
     from flows.direct import inspect
+    from flows.inspection import REFUSED_BEFORE
     from flows.node import Node
     from pratique.errors import UsageError
 
@@ -78,8 +79,10 @@ def precheck(
                 "under the shipped policy, which trusts nobody: ask the node for its own, and give it --policy"
             )
         report = inspect(node, submission, progress, static_only=static, gated=not everything)
-        if not_asked(report) and not static:
-            progress.say("the tool was not run, since a rule refuses it before; --all runs it here all the same")
+        why = why_not_asked(report)
+        if why and not static:
+            anyway = "; --all runs it here all the same" if why.startswith(REFUSED_BEFORE) else ""
+            progress.say(f"the tool was {why}{anyway}")
     _finish(report, node.settings.store, output_format, output)
 
 

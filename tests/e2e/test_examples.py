@@ -84,7 +84,7 @@ def test_gate_1_kept_refused_tools_from_running(tool: str, onboarded: dict[str, 
     assert report["tool_seconds"] == 0
     for name in AFTER:
         (finding,) = report["checks"][name]["findings"]
-        assert finding["rule_id"] == f"{name}/not-run"
+        assert finding["rule_id"] == f"{name}/not-asked"
         assert str(EXPECTED[tool].rule) in finding["message"]
 
 

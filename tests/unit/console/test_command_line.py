@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -234,8 +235,23 @@ def test_a_provider_may_hear_everything_before_the_tool_is_signed(home: Path, su
     assert "refused before execution by the rule" in gated.stdout
     done = pratique("precheck", submission, "--all")
     assert done.exit_code == gated.exit_code == 1, "the verdict is the same"
+    assert "the tool was not run" not in done.stderr
     assert "refused before execution" not in done.stdout
     assert "no container engine answers" in done.stdout, "it was asked for"
+
+
+def test_a_tool_that_is_not_run_hears_why(home: Path, submission: Path, tmp_path: Path) -> None:
+    """Only a refusal before execution can be overruled on one's own machine."""
+    gated = pratique("precheck", submission)
+    assert "the tool was not run: refused before execution by the rule" in gated.stderr
+    assert "--all runs it" in gated.stderr
+    own = tmp_path / "asks-for-more"
+    shutil.copytree(submission, own)
+    with (own / "submission.yaml").open("a") as stream:
+        stream.write("sandbox: {profile: gosu}\n")
+    done = pratique("precheck", own, "--all")
+    assert "the tool was not run: the sandbox profile gosu is asked for" in done.stderr
+    assert "--all runs it" not in done.stderr
 
 
 def test_onboarding_tells_a_mistake_before_it_starts_a_server(home: Path, tmp_path: Path) -> None:

@@ -261,3 +261,16 @@ def test_a_place_in_a_source_is_a_physical_location_in_sarif() -> None:
         {"artifactLocation": {"uri": "app/my%20tool/m.py", "uriBaseId": "IMAGE"}, "region": {"startLine": 12}},
         *[None] * 3,
     ]
+
+
+def test_a_run_that_could_not_be_carried_out_is_a_reason_and_not_left_out() -> None:
+    """The engine would not start the tool, say: what to do about it stands where a reader looks."""
+    messages = {"not-run": "could not be carried out (not-started)", "not-asked": "not run: refused before"}
+    texts = {}
+    for rule, message in messages.items():
+        found = finding(message).model_copy(update={"rule_id": f"manifest/{rule}", "level": Level.WARNING})
+        answer = result("x", status=Status.INCONCLUSIVE, findings=(found,))
+        texts[rule] = render(report(checks={"manifest": answer}), "human", Path())
+    assert "could not be carried out (not-started)" in texts["not-run"]
+    assert "Not asked" not in texts["not-run"]
+    assert "Not asked, because the checks that they rest on were not run: manifest-is-sound." in texts["not-asked"]

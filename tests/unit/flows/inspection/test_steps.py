@@ -15,7 +15,7 @@ from flows.case import Case
 from flows.direct import inspect
 from flows.inspection import Inspection
 from flows.node import Node
-from flows.steps import AFTER, BEFORE, NOT_RUN, STEPS, Step, answer, not_run
+from flows.steps import AFTER, BEFORE, NOT_ASKED, STEPS, Step, answer, left_out
 from policies.load import load_policy
 from policies.model import Outcome, Stage
 from policies.rules import CHECKS
@@ -254,9 +254,9 @@ def test_static_checks_need_no_engine(opened: Opened) -> None:
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 def test_not_run_is_inconclusive_and_says_why(step: Step) -> None:
-    result = not_run(step, "because", "do this")
+    result = left_out(step, "because", "do this")
     assert result.status is Status.INCONCLUSIVE
-    assert result.findings[0].rule_id == f"{step.name}/{NOT_RUN}"
+    assert result.findings[0].rule_id == f"{step.name}/{NOT_ASKED}"
     assert result.findings[0].fix == "do this"
 
 
@@ -288,7 +288,7 @@ def test_gate_1_keeps_a_refused_tool_from_being_run(node: Node, submission: Path
     assert set(told.names) == {step.name for step in BEFORE}
     for step in AFTER:
         (finding,) = report.checks[step.name].findings
-        assert finding.rule_id == f"{step.name}/{NOT_RUN}"
+        assert finding.rule_id == f"{step.name}/{NOT_ASKED}"
         assert "signed-by-a-trusted-identity" in finding.message
     assert report.tool_seconds == 0
 
