@@ -45,6 +45,8 @@ _EXTENDED = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
 )
+_MAX_WINDOW = 1 << 27
+"""Bytes that a decompressor may look back, which it holds in memory; `xz -9` writes for half of it."""
 _TENSOR = re.compile(r"(?:.*/)?data/[0-9]+")
 _FILE_ACCESS = re.compile(rb"\b(?:torch|ops\s*\.\s*aten)\s*\.\s*(?:from_file|save|load|_save|_load)\b")
 _OPERATORS = re.compile(rb"\bops\s*\.\s*([A-Za-z_][A-Za-z0-9_]*)\s*\.")
@@ -219,9 +221,8 @@ def _decompressor(part: Part, kind: str) -> BinaryIO:
         return cast(BinaryIO, gzip.GzipFile(fileobj=part.stream, mode="rb"))
     if kind == "bzip2":
         return cast(BinaryIO, bz2.BZ2File(part.stream))
-    if kind in ("zlib", "zstandard"):
-        return cast(BinaryIO, _Pieces(_zlib_pieces(part.stream) if kind == "zlib" else _zstd_pieces(part.stream)))
-    return cast(BinaryIO, lzma.LZMAFile(part.stream))
+    pieces = {"zlib": _zlib_pieces, "zstandard": _zstd_pieces}.get(kind, _lzma_pieces)
+    return cast(BinaryIO, _Pieces(pieces(part.stream)))
 
 
 class _Pieces:
@@ -245,6 +246,21 @@ def _zlib_pieces(stream: BinaryIO) -> Iterator[bytes]:
         raise zlib.error("bytes after the end of the stream")
 
 
+def _lzma_pieces(stream: BinaryIO) -> Iterator[bytes]:
+    """xz or lzma, one after another, zeros between them; its window is bounded, which the library's file is not."""
+    rest = b""
+    while rest := (rest or stream.read(1 << 16)):
+        if not (rest := rest.lstrip(b"\0")):
+            continue
+        decompressor = lzma.LZMADecompressor(memlimit=_MAX_WINDOW)
+        while not decompressor.eof:
+            chunk, rest = rest, b""
+            if decompressor.needs_input and not (chunk := chunk or stream.read(1 << 16)):
+                raise EOFError("the stream is cut short")
+            yield decompressor.decompress(chunk, 1 << 20)
+        rest = decompressor.unused_data
+
+
 def _zstd_pieces(stream: BinaryIO) -> Iterator[bytes]:
     """Frame by frame; a piece of 1 KiB unpacks to 30 MB at most."""
     from zstandard import ZstdDecompressor, ZstdError
@@ -252,7 +268,7 @@ def _zstd_pieces(stream: BinaryIO) -> Iterator[bytes]:
     rest = b""
     try:
         while rest or (rest := stream.read(1 << 10)):
-            frame = ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+            frame = ZstdDecompressor(max_window_size=_MAX_WINDOW).decompressobj()
             while not frame.eof and (chunk := rest or stream.read(1 << 10)):
                 rest = b""
                 yield frame.decompress(chunk)

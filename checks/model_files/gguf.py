@@ -9,7 +9,8 @@ from checks.model_files.parts import Found, Part
 from checks.model_files.templates import examine_template
 
 _MAX_PAIRS = 100_000
-_MAX_ITEMS = 20_000_000
+_MAX_ITEMS = 2_000_000
+"""Texts and arrays in all arrays; vocabularies have some hundred thousand. Numbers are passed over at once."""
 _MAX_TEXT = 16 << 20
 _MAX_NESTED = 4
 _WIDTHS: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -57,12 +58,12 @@ class _Reader:
             raise Unparsable(f"a GGUF value of the unknown type {kind}", self.part.stream.tell())
 
     def _array(self, key: str, kind: int, count: int, depth: int) -> None:
-        self.items += count
-        if self.items > _MAX_ITEMS or depth > _MAX_NESTED:
-            raise Unparsable("a GGUF array that is far too long or too deep", self.part.stream.tell())
         if kind in _WIDTHS:
             self._pass(_WIDTHS[kind] * count)
             return
+        self.items += count
+        if self.items > _MAX_ITEMS or depth > _MAX_NESTED:
+            raise Unparsable("a GGUF array that is far too long or too deep", self.part.stream.tell())
         for _ in range(count):
             self._value(key, kind, depth + 1)
 

@@ -51,6 +51,8 @@ class Found:
     opinions: list[Opinion] = field(default_factory=list)
     unpacked: int = 0
     members: int = 0
+    templates: int = 0
+    """Characters of templates that were parsed."""
 
     def unsafe(self, rule: str, message: str, member: str) -> None:
         """Note why the file is unsafe."""

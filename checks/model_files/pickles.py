@@ -10,6 +10,7 @@ too, since `pickle.load` would take them for such.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import Any, BinaryIO, Final
 
@@ -29,9 +30,11 @@ from checks.model_files.report import (
     real_problems,
 )
 
-MAX_STEPS = 5_000_000
+MAX_STEPS = 3_000_000
 """Opcodes in one file; the models of scikit-learn and XGBoost have thousands."""
 _MAX_DEPTH = 8
+_MAX_MARKS = 100_000
+_MAX_IMPORTS = 10_000
 _MAX_TUPLE = 16
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 
@@ -104,6 +107,8 @@ class Walk:
     def mark(self, step: Step) -> None:
         self.marked.append(self.stack)
         self.stack = []
+        if len(self.marked) > _MAX_MARKS:
+            raise Unparsable(f"more than {_MAX_MARKS:,} lists in each other", step.offset)
 
     def _pop_mark(self) -> list[Any]:
         items = self.stack
@@ -220,6 +225,8 @@ class Walk:
     def _import(self, module: str, name: str, step: Step) -> Import:
         found = Import(*present_name(module, name)) if self.protocol < 3 else Import(module, name)
         self.report.imports.add((module, name))
+        if len(self.report.imports) > _MAX_IMPORTS:
+            raise Unparsable(f"more than {_MAX_IMPORTS:,} different imports", step.offset)
         if found == GETATTR:
             self.getattr_at = step.offset
             self.getattr_unused += 1
@@ -339,7 +346,7 @@ class Walk:
         if is_raw and not starts_like_opcode(first):
             return position
         self.stream.seek(position)
-        inner = Walk(self.stream, self.size, self.report if not is_raw else Report(), self.depth + 1)
+        inner = Walk(self.stream, self.size, self._aside() if is_raw else self.report, self.depth + 1)
         if not is_raw:
             inner.run()
             return self.stream.tell()
@@ -347,19 +354,22 @@ class Walk:
         if inner.report.pickles:
             raise Unparsable("an array whose bytes are also a pickle", offset)
         self.stream.seek(position)
-        onward = Walk(self.stream, self.size, Report(), self.depth + 1)
+        onward = Walk(self.stream, self.size, self._aside(), self.depth + 1)
         onward.stack, onward.memo = list(self.stack), dict(self.memo)
         onward.marked = [list(items) for items in self.marked]
         onward.protocol = self.protocol
         self._keep_real(onward)
         return position
 
+    def _aside(self) -> Report:
+        """A report of a walk that may be none; what it follows counts as followed here."""
+        return Report(steps=self.report.steps)
+
     def _keep_real(self, other: Walk) -> None:
         """Run `other`, which may well fail, and keep the problems that come before its failure."""
-        try:
+        with contextlib.suppress(Unparsable):
             other.run()
-        except Unparsable:
-            self.report.steps += other.report.steps
+        self.report.steps = other.report.steps
         self.report.imports |= {pair for pair in other.report.imports if plausible(*pair)}
         self.report.problems += real_problems(other.report)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from checks.model_files.opcodes import Unparsable
 from checks.model_files.parts import Part
 
-_MAX_FIELDS = 5_000_000
+_MAX_FIELDS = 3_000_000
 _MAX_TEXT = 4096
+_AHEAD = 1 << 14
 _MAX_KEY = 0xFFFFFFFF
 
 
@@ -24,11 +25,13 @@ class Field:
 
 
 class Fields:
-    """Reads the messages of one file, five million fields at most."""
+    """Reads the messages of one file, three million fields at most."""
 
     def __init__(self, part: Part) -> None:
         self._part = part
         self._read = 0
+        self._held = b""
+        self._held_at = 0
 
     def of(self, start: int, end: int) -> Iterator[Field]:
         """The fields of the message between two places, numbers left out; raises `Unparsable` where it is none."""
@@ -59,10 +62,17 @@ class Fields:
         return self._part.stream.read(field.end - field.start).decode("utf-8", "replace")
 
     def _varint(self, position: int, end: int) -> tuple[int, int]:
-        self._part.stream.seek(position)
         value = 0
-        for shift, byte in enumerate(self._part.stream.read(min(10, end - position))):
+        for shift, byte in enumerate(self._ahead(position, min(10, end - position))):
             value |= (byte & 0x7F) << (7 * shift)
             if not byte & 0x80:
                 return value, position + shift + 1
         raise Unparsable("not a protobuf message", position)
+
+    def _ahead(self, position: int, count: int) -> bytes:
+        """Bytes of the file, out of those that were read ahead where they are among them."""
+        begin = position - self._held_at
+        if begin < 0 or begin + count > len(self._held):
+            self._part.stream.seek(position)
+            self._held, self._held_at, begin = self._part.stream.read(_AHEAD), position, 0
+        return self._held[begin : begin + count]

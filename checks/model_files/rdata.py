@@ -13,7 +13,7 @@ from checks.model_files.parts import Found, Part
 
 _STARTS = (b"RDX2\n", b"RDX3\n", b"RDA2\n", b"RDA3\n", b"RDB2\n", b"RDB3\n")
 _BARE = (b"X\n\0\0\0\x02\0", b"X\n\0\0\0\x03\0", b"A\n2\n", b"A\n3\n", b"B\n\x02\0\0\0", b"B\n\x03\0\0\0")
-_MAX_ITEMS = 20_000_000
+_MAX_ITEMS = 3_000_000
 _MAX_NAME = 4096
 _SYMBOL, _ENVIRONMENT, _BYTECODE, _TEXT, _WEAK, _POINTER, _S4, _ALTERNATIVE, _REFERENCE = (
     *(1, 4, 21, 9, 23, 22, 25),

@@ -55,7 +55,7 @@ KNOWN_METHODS: Final = frozenset((Import("zoneinfo", "ZoneInfo._unpickle"),))
 """Class methods that pickles of plain values call, through `getattr`."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Made:
     """Stand-in for what a call gave: by what, with which arguments, and the state set later."""
 
@@ -66,6 +66,8 @@ class Made:
 
 class Table(dict[str, Any]):
     """Stand-in for a dict; keeps the few entries that matter to arrays."""
+
+    __slots__ = ()
 
 
 def plausible(module: str, name: str) -> bool:

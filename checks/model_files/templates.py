@@ -11,7 +11,9 @@ import re
 from checks.model_files.opcodes import Unparsable
 from checks.model_files.parts import Found
 
-_MAX_TEMPLATE = 1 << 20
+_MAX_TEMPLATE = 1 << 17
+_MAX_TEMPLATES = 1 << 19
+"""Characters of one template, and of all in one file; those of models have some thousand."""
 _INTERNALS = re.compile(r"__[a-z]+__|\\x5f|\\u005f|\b(?:popen|subprocess|os\.system)\b", re.IGNORECASE)
 _NAMES = frozenset(
     ("lipsum", "cycler", "joiner", "self", "request", "config", "get_flashed_messages", "url_for", "caller", "context")
@@ -32,7 +34,8 @@ def examine_template(text: str, found: Found, where: str) -> None:
     """Note what a template does beside printing messages; raises `Unparsable` where it is none."""
     from jinja2 import Environment, TemplateSyntaxError, nodes
 
-    if len(text) > _MAX_TEMPLATE:
+    found.templates += len(text)
+    if len(text) > _MAX_TEMPLATE or found.templates > _MAX_TEMPLATES:
         raise Unparsable("a chat template that is far too long")
     if _INTERNALS.search(text):
         found.unsafe(_RULE, "a chat template that reaches for Python's internals", where)

@@ -7,6 +7,7 @@ import lzma
 import pickle
 import struct
 import zipfile
+import zlib
 import zoneinfo
 
 import numpy as np
@@ -207,3 +208,56 @@ def test_what_reads_one_way_only_is_safe(data: bytes, name: str) -> None:
     """The honest neighbours of what is refused above."""
     verdict = scan(data, name)
     assert verdict.verdict is Verdict.SAFE, verdict
+
+
+def arrays_in_arrays(count: int) -> bytes:
+    """Arrays of joblib whose bytes are arrays of joblib too, for who takes them for opcodes."""
+    dtype = named(b"numpy", b"dtype") + b"\x8c\x02u1\x89\x88\x87R"
+    state = b"}(\x8c\x05shapeK\x01\x85\x8c\x05dtype" + dtype + b"u"
+    array = named(b"joblib.numpy_pickle", b"NumpyArrayWrapper") + b")\x81" + state + b"bN0"
+    return with_proto(array * count + b"N0" * 2000)
+
+
+def xz_with_window(size: int) -> bytes:
+    """An xz stream of one byte that asks for a window of this size (36: a gigabyte) in the header of its block."""
+    data = lzma.compress(b"N", lzma.FORMAT_XZ, filters=[{"id": lzma.FILTER_LZMA2, "preset": 0}])
+    begin = data.index(b"\x02\x00\x21\x01")
+    header = b"\x02\x00\x21\x01" + bytes([size, 0, 0, 0])
+    return data[:begin] + header + struct.pack("<I", zlib.crc32(header)) + data[begin + 12 :]
+
+
+EXHAUSTING = {
+    "marks in marks": (with_proto(b"(" * 100_001), "m.pkl", "lists in each other"),
+    "imports without an end": (b"".join(b"ca%d\nb\n0" % n for n in range(10_001)), "m.pkl", "different imports"),
+    "template of a megabyte": (chat("{{a}}" * 200_000), "m.gguf", "far too long"),
+    "many long templates": (gguf(*((f"template.{n}", b"x" * 120_000) for n in range(6))), "m.gguf", "far too long"),
+    "millions of texts in GGUF": (
+        b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1) + b"a" + struct.pack("<IIQ", 9, 8, 2_000_001),
+        "m.gguf",
+        "far too long",
+    ),
+    "xz with a window of a gigabyte": (xz_with_window(36), "m.pkl.xz", "Memory"),
+}
+
+
+@pytest.mark.parametrize("data, name, why", EXHAUSTING.values(), ids=EXHAUSTING)
+def test_what_would_exhaust_its_reader_is_refused(data: bytes, name: str, why: str) -> None:
+    """Each took minutes, or more memory than a whole inspection may."""
+    verdict = scan(data, name)
+    assert verdict.verdict is not Verdict.SAFE
+    assert any(why in reason.message for reason in verdict.reasons), verdict
+
+
+def test_arrays_in_arrays_are_followed_within_one_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two walks at each of eight levels, each with a bound of its own, were 256 times the bound."""
+    monkeypatch.setattr("checks.model_files.pickles.MAX_STEPS", 20_000)
+    verdict = scan(arrays_in_arrays(12), "m.joblib")
+    assert [reason.message[:21] for reason in verdict.reasons] == ["more than 20,000 opco"]
+
+
+def test_several_xz_streams_and_zeros_between_them_are_read() -> None:
+    """As `xz` pads them, and as `cat` joins them."""
+    data = pickle.dumps({"weights": list(range(1000))}, protocol=4)
+    joined = lzma.compress(data[:500]) + bytes(8) + lzma.compress(data[500:])
+    assert scan(joined, "m.pkl.xz").formats == ("xz", "pickle")
+    assert scan(joined, "m.pkl.xz").verdict is Verdict.SAFE
