@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flows.admissible import counting, missing, overruled_withdrawal, require_admissible, require_other_person
 from flows.inspected import Decided, History, Inspected, history_of
 from flows.node import Node, has_ledger
+from flows.reconsidered import require_still_so
 from flows.roles import authorise
 from flows.tools import ToolName, parse_tool
 from pratique.digests import Digest, sha256_bytes
@@ -57,7 +58,8 @@ def admit(
     What counts is the ledger, not the report file. An image that this node withdrew before comes back only where
     everybody who decides says so (`despite`). Raises `UsageError` for a run that the ledger does not know, `Refused`
     where it cannot be admitted (its verdict, another policy since, refused, withdrawn, another image under its
-    version), `NotAuthorised` for the submitter, for somebody without that role, and for somebody who has decided.
+    version, what became known since), `NotAuthorised` for the submitter, for somebody without that role, and for
+    somebody who has decided, `CouldNotDecide` where nobody can tell whether the verdict still holds.
     """
     history_of(node, run_id)  # a run that nobody knows makes no ledger
     return node.settled(lambda size: _admit(node, run_id, given, until, size, despite=despite))
@@ -69,6 +71,7 @@ def _admit(node: Node, run_id: str, given: Decision, until: datetime | None, siz
     require_admissible(node, history)
     overruled = overruled_withdrawal(node, history.inspected.tool, despite=despite)
     require_other_person(node, history, person, overruled)
+    require_still_so(node, history.inspected)
     moment = node.clock()
     latest = moment + node.policy.policy.admissions.valid_for
     if until is not None and not moment < until <= latest:

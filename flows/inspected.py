@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from checks.interface import CheckResult
 from flows.node import Node, has_ledger
 from flows.roles import verifiers_of
 from pratique.digests import Digest, hex_of, parse_digest, sha256_bytes
@@ -20,7 +21,8 @@ from records.statements import DECISION, INSPECTION_EXTENSION, TEST_RESULT, VSA,
 
 @dataclass(frozen=True)
 class Inspected:
-    """The signed statement of an inspection."""
+    """The signed statement of an inspection; `results` are the digests of its checks' answers, `verdict` that of what
+    the policy said."""
 
     run_id: str
     entry: int
@@ -32,6 +34,8 @@ class Inspected:
     submitter: str
     manifest: Descriptor | None
     profile: str
+    results: Mapping[str, Digest] = field(default_factory=dict)
+    verdict: Digest | None = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ def _inspected(signed: _Signed, extension: dict[str, Any]) -> Inspected:
     if manifest is not None:
         named = descriptor(
             name=manifest["name"],
-            digest=parse_digest(f"sha256:{manifest['digest']['sha256']}"),
+            digest=_digest_of(manifest),
             media_type=manifest["mediaType"],
         )
     policy = signed.predicate["configuration"][0]["digest"]["sha256"]
@@ -179,7 +183,29 @@ def _inspected(signed: _Signed, extension: dict[str, Any]) -> Inspected:
         extension.get("submitter", ""),
         named,
         extension.get("sandboxProfile", ""),
+        results_in(extension),
+        _digest_of(verdict["record"]) if "record" in verdict else None,
     )
+
+
+def results_in(extension: Mapping[str, Any]) -> dict[str, Digest]:
+    """Digest of each check's answer, by the check's name, as the extension of a signed inspection has them."""
+    return {one["name"]: _digest_of(one) for one in extension.get("results", [])}
+
+
+def evidence_of(node: Node, results: Mapping[str, Digest], check: str, name: str) -> Digest | None:
+    """Digest of what a check of an inspection left under `name`, None where it left nothing.
+
+    Raises `CouldNotDecide` where the check's answer is not in the store.
+    """
+    if check not in results:
+        return None
+    result = CheckResult.model_validate_json(node.store.get(results[check]))
+    return next((evidence.digest for evidence in result.evidence if evidence.name == name), None)
+
+
+def _digest_of(described: Mapping[str, Any]) -> Digest:
+    return parse_digest(f"sha256:{described['digest']['sha256']}")
 
 
 def _image(statement: dict[str, Any]) -> Digest:

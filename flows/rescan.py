@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from checks.interface import CheckResult, Evidence, Level, Status
+from checks.interface import Evidence, Level, Status
 from checks.sbom.declared import read_listing
 from checks.vulnerabilities.report import document_bytes
 from flows.background import locked, read_state, write_state
+from flows.inspected import evidence_of, results_in
 from flows.node import Node, has_ledger
 from flows.vulnerabilities import LookedUp, look_up_listing, scan_predicate
 from pratique.bounds import strict_json
@@ -94,7 +95,7 @@ class _Past:
         if named is not None:
             there = [one for one in there if one.statement == named]
         for one in reversed(there):
-            sbom = _evidence(node, one.results, "sbom", "sbom.cdx.json")
+            sbom = evidence_of(node, one.results, "sbom", "sbom.cdx.json")
             if sbom is not None:
                 return one, sbom
         missing = "its inspection left no SBOM" if there else "the ledger has no inspection of this image"
@@ -213,9 +214,7 @@ def _past(node: Node, admitted: Sequence[ValidatedVersion]) -> _Past:
         kind, predicate = signed["predicateType"], signed["predicate"]
         there = past.inspections.setdefault(image, [])
         if kind == TEST_RESULT and INSPECTION_EXTENSION in predicate:
-            listed = predicate[INSPECTION_EXTENSION].get("results", [])
-            results = {one["name"]: parse_digest(f"sha256:{one['digest']['sha256']}") for one in listed}
-            there.append(_Remembered(sha256_bytes(entry.data), results))
+            there.append(_Remembered(sha256_bytes(entry.data), results_in(predicate[INSPECTION_EXTENSION])))
         elif kind == VSA and entry.index in entries:
             past.rests_on[entry.index] = Digest(f"sha256:{predicate['inputAttestations'][0]['digest']['sha256']}")
         elif kind == VULNS and there:
@@ -241,18 +240,10 @@ def _image(signed: Mapping[str, Any]) -> Digest | None:
         return None
 
 
-def _evidence(node: Node, results: Mapping[str, Digest], check: str, name: str) -> Digest | None:
-    """Digest of what a check of the inspection left under `name`."""
-    if check not in results:
-        return None
-    result = CheckResult.model_validate_json(node.store.get(results[check]))
-    return next((e.digest for e in result.evidence if e.name == name), None)
-
-
 def _known_then(node: Node, results: Mapping[str, Digest]) -> Known:
     """What the inspection found; nothing where its evidence is gone, so that all there is counts as new."""
     with suppress(CouldNotDecide):
-        digest = _evidence(node, results, "vulnerabilities", "vulnerabilities.json")
+        digest = evidence_of(node, results, "vulnerabilities", "vulnerabilities.json")
         if digest is not None:
             document = strict_json(node.store.get(digest), where="vulnerabilities.json", max_bytes=_MAX_DOCUMENT)
             return frozenset(name for found in _counted(document) for name in _names(found))

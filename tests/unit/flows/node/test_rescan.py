@@ -24,6 +24,7 @@ from flows.node import Node
 from flows.rescan import Rescanned, rescan, rescan_all, worst
 from flows.vulnerabilities import LookedUp, look_up_listing
 from pratique.digests import canonical_json, sha256_bytes
+from pratique.errors import CouldNotDecide, Refused
 from records.admissions import signed_statements
 from records.dsse import sign_statement
 from records.statements import VSA, VULNS, PolicyReference, ToolIdentity, inspection_statement
@@ -32,6 +33,7 @@ from records.words import in_words
 from tests.unit.checks.feeds import LOW, record, write_zip
 from tests.unit.flows.node.homes import ANNA, MANIFEST, SUBMITTER, Home, image_config, statements_of
 
+VERDICT = b'{"rules": [{"inputs": {"checks.image.status": "passed", "facts.tool.name": "scorer"}}]}'
 OLD = record("GHSA-0000-0000-0001", name="unrelated")
 NEW = record("GHSA-aaaa-bbbb-cccc", aliases=["CVE-2026-1"])
 
@@ -87,7 +89,7 @@ def inspected(
         run_id=run_id,
         finished=home.moment,
         outcome="admit",
-        verdict=node.store.put(b"{}", name="verdict.json", media_type="application/json"),
+        verdict=node.store.put(VERDICT, name="verdict.json", media_type="application/json"),
         submitter=SUBMITTER,
         manifest=node.store.put(MANIFEST, name="scorer.cwl", media_type="application/yaml"),
         image_config=node.store.put(image_config(name), name="config.json", media_type="application/json"),
@@ -99,6 +101,64 @@ def inspected(
 def _stored(node: Node, check: str, result: CheckResult) -> Evidence:
     data = canonical_json(result.model_dump(mode="json"))
     return node.store.put(data, name=f"{check}.json", media_type="application/json")
+
+
+def strict(home: Home) -> None:
+    """A policy that wants no known vulnerabilities, of tools whose name it knows."""
+    demand = {
+        "id": "no-known-vulnerabilities",
+        "stage": "before-execution",
+        "require": 'checks.vulnerabilities.status == "passed" && facts.tool.name == "scorer"',
+        "otherwise": "refuse",
+        "say": "There are known vulnerabilities.",
+    }
+    home.policy["rules"] = [demand]
+
+
+def test_what_became_known_between_inspection_and_admission_keeps_the_tool_out(home: Home) -> None:
+    strict(home)
+    advisories(home, OLD)
+    run_id = inspected(home)
+    home.later(days=30)
+    advisories(home, OLD, NEW)
+    with pytest.raises(Refused, match="on the advisories of today the rule no-known-vulnerabilities"):
+        admit(home.node(), run_id, ANNA)
+    assert home.node().validated() == ()
+
+
+def test_a_waiver_that_ended_between_inspection_and_admission_counts_for_none(home: Home) -> None:
+    strict(home)
+    home.policy["advisories"] = {"waivers": [{"id": "CVE-2026-1", "until": "2026-03-02", "by": "A", "reason": "B"}]}
+    advisories(home, NEW)
+    run_id = inspected(home)
+    home.later(days=2)
+    with pytest.raises(Refused, match="any more"):
+        admit(home.node(), run_id, ANNA)
+
+
+def test_an_inspection_on_advisories_that_are_too_old_by_now_is_undecided(home: Home) -> None:
+    strict(home)
+    advisories(home, OLD)
+    run_id = inspected(home)
+    home.later(days=30)
+    with pytest.raises(CouldNotDecide, match="nobody can tell") as error:
+        admit(home.node(), run_id, ANNA)
+    assert "30 days old" in error.value.cause
+    advisories(home, OLD)
+    assert admit(home.node(), run_id, ANNA).entry is not None
+
+
+@pytest.mark.parametrize("leaving", [["vulnerabilities"], ["sbom"]], ids=str)
+def test_an_inspection_without_the_answers_that_a_rule_needs_is_undecided(leaving: list[str], home: Home) -> None:
+    strict(home)
+    home.policy["rules"][0]["require"] += ' && checks.sbom.status == "passed"'
+    advisories(home, OLD)
+    run_id = inspected(home, leaving=leaving)
+    if "sbom" in leaving:  # which is all that is needed to ask again
+        assert admit(home.node(), run_id, ANNA).entry is not None
+        return
+    with pytest.raises(CouldNotDecide, match="no answer of the check sbom"):
+        admit(home.node(), run_id, ANNA)
 
 
 def rescanned(home: Home, **options: Any) -> dict[str, Rescanned]:
