@@ -9,6 +9,7 @@ from checks.sbom.limits import MAX_COMPONENTS, MAX_DEPTH, MAX_TEXT, refuse
 
 _SPACE = "http://cyclonedx.org/schema/bom/1."
 _CHUNK = 1 << 16
+_MAX_TAG = 1 << 20
 _KEPT = frozenset(("purl", "name", "version", "expression", "id"))
 
 
@@ -29,6 +30,8 @@ def read_xml(data: bytes, *, where: str) -> dict[str, Any]:
     try:
         for at in range(0, len(data), _CHUNK):
             parser.Parse(data[at : at + _CHUNK], False)
+            if at - parser.CurrentByteIndex > _MAX_TAG:  # held back until its end comes, then taken in whole
+                raise refuse("component", where, f"a tag of more than {_MAX_TAG:,} bytes")
         parser.Parse(b"", True)
     except (expat.ExpatError, ValueError, LookupError) as error:  # the latter two for an encoding that is none
         raise refuse("xml", where, f"not XML that can be read: {error}"[:200]) from error

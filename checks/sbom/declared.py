@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from checks.sbom.cyclonedx_xml import read_xml
-from checks.sbom.limits import MAX_COMPONENTS, MAX_DEPTH, MAX_SIZE, MAX_TEXT, refuse
+from checks.sbom.limits import MAX_COMPONENTS, MAX_DEPTH, MAX_SIZE, MAX_TEXT, MAX_VALUES, refuse
 from checks.sbom.model import Component, Origin, text_of
 from checks.sbom.python import canonical
 from checks.sbom.rpm_packages import source_package
@@ -112,6 +112,8 @@ def _document(data: bytes, where: str) -> dict[str, Any]:
         raise refuse("format", where, "SPDX in RDF/XML, which is not read here")
     if start.startswith(b"<"):
         return read_xml(data, where=where)
+    if data.count(b",") > MAX_VALUES:
+        raise refuse("too-many", where, f"more than {MAX_VALUES:,} values")
     document = strict_json(data.removeprefix(_MARK), where=where, max_bytes=MAX_SIZE, max_depth=MAX_DEPTH)
     if not isinstance(document, dict):
         raise refuse("format", where, "neither CycloneDX nor SPDX 2")
@@ -179,6 +181,8 @@ def _spdx_urls(document: dict[str, Any], where: str) -> list[tuple[Any, tuple[st
         stated = text_of(package.get("licenseDeclared"), MAX_TEXT)
         licences = (stated,) if stated not in ("", "NOASSERTION", "NONE") else ()
         found += [(url, licences) for url in urls] or [(None, licences)]
+        if len(found) > MAX_COMPONENTS:
+            raise refuse("too-many", where, f"more than {MAX_COMPONENTS:,} package URLs")
     return found
 
 

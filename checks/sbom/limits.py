@@ -7,6 +7,8 @@ from pratique.errors import InvalidInput
 MAX_SIZE = 64 * 1024**2
 MAX_COMPONENTS = 100_000
 MAX_DEPTH = 128
+MAX_VALUES = 4_000_000
+"""Values of a JSON document, judged by its commas, and lines of one in tag-value form."""
 MAX_TEXT = 8000
 """Characters of a name, version, licence or package URL."""
 

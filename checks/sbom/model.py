@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from pratique.digests import Digest
+from pratique.errors import CouldNotDecide
 
 
 class Origin(StrEnum):
@@ -68,9 +69,17 @@ def canonical(name: str) -> str:
 def package_url(
     kind: str, name: str, version: str, *, namespace: str = "", qualifiers: Mapping[str, str] | None = None
 ) -> str:
-    """A package URL (ECMA-427); the library normalises names as the ecosystem does."""
+    """A package URL (ECMA-427); the library normalises names as the ecosystem does.
+
+    Raises `CouldNotDecide` for a name of blanks and slashes alone, which no package has and nobody can look up.
+    """
     from packageurl import PackageURL
 
+    if not name.strip(" /"):
+        raise CouldNotDecide(
+            f"a package of the kind {kind} is called {name!r}, which is no name",
+            next_step="Install the package again, so that its metadata are whole.",
+        )
     return PackageURL(
         type=kind,
         namespace=namespace or None,

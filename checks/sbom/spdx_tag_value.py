@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from checks.sbom.limits import MAX_COMPONENTS, MAX_TEXT, refuse
+from checks.sbom.limits import MAX_COMPONENTS, MAX_TEXT, MAX_VALUES, refuse
 
 _TAG = re.compile(r"([A-Za-z]{1,60}):[ \t]*(.*)")
 _PURL = re.compile(r"PACKAGE[-_]MANAGER\s+purl\s+(\S+)", re.IGNORECASE)
@@ -52,7 +53,10 @@ def _note(package: dict[str, Any], tag: str, value: str) -> None:
 def _tags(text: str, where: str) -> Iterator[tuple[str, str]]:
     """Tags with their values; what stands in `<text>…</text>` is none."""
     in_text = False
-    for line in text.splitlines():
+    for number, piece in enumerate(io.StringIO(text)):
+        if number > MAX_VALUES:
+            raise refuse("too-many", where, f"more than {MAX_VALUES:,} lines")
+        line = piece.rstrip("\r\n")
         if in_text:
             in_text = "</text>" not in line
             continue

@@ -111,6 +111,23 @@ LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 12))
 LONG = "<!ENTITY a '" + "a" * 50_000 + "'>"
 EXTERNAL = '<!ENTITY a SYSTEM "file:///etc/passwd">'
 HOSTILE: dict[str, tuple[bytes, str]] = {
+    "one package of SPDX with more URLs than components are read": (
+        b'{"spdxVersion": "SPDX-2.3", "packages": [{"externalRefs": ['
+        + b", ".join([b'{"referenceType": "purl", "referenceLocator": "pkg:a/b"}'] * 100_001)
+        + b"]}]}",
+        "sbom/too-many",
+    ),
+    "more values than fit into memory": (
+        b'{"bomFormat": "CycloneDX", "specVersion": "1.6", "x": [' + b"1," * 4_000_001 + b"1]}",
+        "sbom/too-many",
+    ),
+    "more lines than any document has": (b"SPDXVersion: SPDX-2.3\n" + b"\n" * 4_000_001, "sbom/too-many"),
+    "a tag with attributes without end": (
+        b'<bom xmlns="http://cyclonedx.org/schema/bom/1.6" '
+        + b" ".join(b'a%x="1"' % number for number in range(150_000))
+        + b"></bom>",
+        "sbom/component",
+    ),
     "XML that laughs a billion times": (
         f'<!DOCTYPE bom [<!ENTITY l0 "ha">{LAUGHS}]><bom xmlns="{SPACE}">&l11;</bom>'.encode(),
         "sbom/xml",

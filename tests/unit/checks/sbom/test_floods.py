@@ -88,6 +88,11 @@ FLOODS: dict[str, tuple[dict[str, bytes], str]] = {
     "a zip with a list of members that is too long": ({"opt/x.zip": long_list()}, "sbom/archive-unreadable"),
     "a tar with a name that is too long": ({"opt/x.tgz": long_name(b"L")}, "sbom/archive-unreadable"),
     "a tar with records that are too long": ({"opt/x.tgz": long_name(b"x")}, "sbom/archive-unreadable"),
+    "a Python package whose name is no name": (
+        {f"{SITE}/x-1.dist-info/METADATA": b"Name: /\nVersion: 1\n"},
+        "sbom/could-not-decide",
+    ),
+    "a package of apk whose name is no name": ({APK: b"P:/\nV:1\n\n"}, "sbom/could-not-decide"),
     "a list of system packages without their files": ({**DEBIAN, "bin/bash": ELF}, "sbom/file-unchecked"),
 }
 
