@@ -26,7 +26,7 @@ from urllib.parse import quote
 
 from checks.advisories.index import Origin, existing_index
 from checks.advisories.snapshot import MAX_ARCHIVE, confirm_snapshot, import_snapshot
-from checks.advisories.source import Snapshot, shown_url
+from checks.advisories.source import LOOPBACK, Snapshot, shown_url
 from pratique.bounds import read_bounded, strict_json
 from pratique.clock import Clock
 from pratique.digests import Digest, sha256_file
@@ -41,7 +41,6 @@ _CHUNK = 1 << 20
 _MAX_REDIRECTS = 5
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/=]{44}):")
 _MD5 = re.compile(r"md5=([A-Za-z0-9+/=]{24})")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})", re.ASCII)
 
 
@@ -161,7 +160,7 @@ def _base_url(base: str, sha256: Digest | None) -> str:
         raise UsageError(f"{base[:200]!r} is no address", next_step="Write https://host/path.") from error
     if url.scheme not in ("http", "https") or not url.host or url.query:
         raise UsageError(f"{base[:200]!r} is no address of a mirror", next_step="Write https://host/path.")
-    if url.scheme == "http" and url.host not in _LOOPBACK and sha256 is None:
+    if url.scheme == "http" and url.host not in LOOPBACK and sha256 is None:
         raise UsageError(
             "a mirror without TLS can be replaced by anybody on the way",
             next_step="Use https, or give the archive's checksum with --sha256.",
@@ -209,7 +208,8 @@ class _Fetch:
 
         problem = ""
         timeout = httpx.Timeout(self._how.silence)
-        client = httpx.Client(timeout=timeout, follow_redirects=False, trust_env=True)
+        direct: dict[str, httpx.BaseTransport | None] = {f"all://{_in_url(host)}": None for host in LOOPBACK}
+        client = httpx.Client(timeout=timeout, follow_redirects=False, trust_env=True, mounts=direct)
         with client, self._watch.watching():
             for attempt in range(self._how.attempts):
                 if attempt:
@@ -281,7 +281,7 @@ class _Fetch:
                 following = url.join(response.headers["location"])
             except (httpx.InvalidURL, ValueError, KeyError) as error:
                 raise _failed(self._url, "a redirect that leads nowhere") from error
-            near = following.host in _LOOPBACK or self._plain
+            near = following.host in LOOPBACK or self._plain
             if following.scheme != "https" and (following.scheme != "http" or url.scheme == "https" or not near):
                 raise _failed(self._url, f"a redirect to {following.scheme}, which is not followed")
             url = following
@@ -341,6 +341,10 @@ class _Fetch:
         self._partial.mark = ""
         self._partial.path.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _mark_of(response: httpx.Response) -> str:

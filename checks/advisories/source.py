@@ -14,6 +14,9 @@ from checks.advisories.versions import Decision
 from pratique.digests import Digest
 from pratique.errors import CouldNotDecide
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""This machine itself: what is asked of it in the clear leaves it through no proxy, which would be asked instead."""
+
 
 class NotKnown(CouldNotDecide):
     """The source does not know the package, so that its silence about it says nothing."""

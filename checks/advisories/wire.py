@@ -14,13 +14,14 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError
 
-from checks.advisories.source import shown_url
+from checks.advisories.source import LOOPBACK, shown_url
 from pratique.errors import CouldNotDecide
 
 _CHUNK = 64 * 1024
@@ -75,6 +76,8 @@ class Wire(HTTPAdapter):
         url = request.url or ""
         if self._instead_of and url.startswith(self._instead_of):
             request.url = self._address + url.removeprefix(self._instead_of)
+        if urlsplit(request.url or "").hostname in LOOPBACK:
+            options["proxies"] = {}
         self.body, self._late = b"", False
         clock = threading.Timer(self._how.deadline, self._end)
         clock.daemon = True

@@ -141,6 +141,16 @@ def test_a_mirror_is_as_fresh_as_it_says(mirror: Mirror, tmp_path: Path) -> None
     assert not list((tmp_path / "downloads" / "PyPI").glob("[!.]*"))
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_mirror_on_this_machine_is_asked_through_no_proxy(
+    name: str, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is said in the clear may be answered by whoever is asked: through a proxy that is the proxy."""
+    monkeypatch.setenv(name, "http://127.0.0.1:1")
+    fetch(mirror, tmp_path / "home")
+    assert present(tmp_path / "home")
+
+
 def test_what_did_not_change_is_not_fetched_again(mirror: Mirror, tmp_path: Path) -> None:
     fetch(mirror, tmp_path)
     before = sorted(path.name for path in tmp_path.glob("*.sqlite"))

@@ -87,6 +87,13 @@ def test_osv_finds_what_the_snapshot_would(service: Service, tmp_path: Path) -> 
     assert {"package": {"name": "gadget", "ecosystem": "PyPI"}, "version": "1"} in service.asked
 
 
+def test_a_service_on_this_machine_is_asked_through_no_proxy(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    assert check(osv(service), [component(version="9.0")], tmp_path).status is Status.PASSED
+
+
 def test_a_version_that_is_not_affected_passes(service: Service, tmp_path: Path) -> None:
     assert check(osv(service), [component(version="2.0")], tmp_path).status is Status.PASSED
 
