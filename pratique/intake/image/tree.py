@@ -5,6 +5,7 @@ Nothing in it is followed or executed: symbolic links go in as links, and what c
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tarfile
@@ -12,25 +13,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pratique.digests import Digest, canonical_json, hex_of, sha256_bytes
-from pratique.errors import InvalidInput
+from pratique.errors import CouldNotDecide, InvalidInput
 from pratique.intake.image.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from pratique.intake.image.model import ImageLimits, Platform
 from pratique.intake.image.shelf import open_regular
 from pratique.intake.image.streams import Budget
+
+_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def layout_of_tree(tree: Path, layout: Path, limits: ImageLimits) -> Digest:
     """Write `tree` as an OCI layout to the directory `layout`; the digest of its manifest.
 
     Owners are left out, so that the digest is that of names, modes, times and bytes. Raises `InvalidInput`
-    (`image/too-many-bytes`, `image/too-many-entries`, `image/tree`).
+    (`image/too-many-bytes`, `image/too-many-entries`, `image/tree`), and `CouldNotDecide` where the disk does not take
+    it.
     """
-    blobs = layout / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-    packed = layout / "layer.tar"
     try:
-        count = _pack(tree, packed, limits)
+        return _write(tree, layout, limits)
     except (OSError, tarfile.TarError, UnicodeError, RecursionError) as error:
+        if isinstance(error, OSError) and error.errno in _DISK_IS_FULL:
+            raise CouldNotDecide(
+                f"the directory cannot be packed in {layout.parent}",
+                cause=error.strerror or str(error),
+                next_step="Free disk space, or choose another work directory.",
+            ) from error
         raise InvalidInput(
             "the directory cannot be read whole",
             rule="image/tree",
@@ -38,7 +45,13 @@ def layout_of_tree(tree: Path, layout: Path, limits: ImageLimits) -> Digest:
             cause=str(error)[:500],
             next_step="Make every file in it readable, and let nothing change it meanwhile.",
         ) from error
-    if not count:
+
+
+def _write(tree: Path, layout: Path, limits: ImageLimits) -> Digest:
+    blobs = layout / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    packed = layout / "layer.tar"
+    if not _pack(tree, packed, limits):
         raise InvalidInput(
             "the directory is empty, so there is nothing to look at",
             rule="image/tree",
@@ -92,6 +105,8 @@ def _pack(tree: Path, target: Path, limits: ImageLimits) -> int:
                 continue
             with open_regular(path) as stream:
                 archive.addfile(entry, stream)
+                if stream.read(1):
+                    raise OSError(f"{name} has more bytes than its size says")
     return limits.entries - budget.entries_left
 
 

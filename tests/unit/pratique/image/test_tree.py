@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 
-from pratique.errors import InvalidInput, UsageError
+from pratique.errors import CouldNotDecide, InvalidInput, UsageError
 from pratique.intake.image.inventory import read_inventory
 from pratique.intake.image.locate import locate, path_and_digest
 from pratique.intake.image.model import ImageLimits, Inventory, Kind
@@ -126,3 +128,26 @@ def test_unset_variable_names_no_image(name: str, tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError):
         locate(name, tmp_path / "scratch")
+
+
+def test_a_file_with_more_bytes_than_its_size_is_refused(tmp_path: Path) -> None:
+    """It grew meanwhile, or it is one of the kernel's: its first bytes alone are not what is looked at."""
+    tree = Path("/proc/sys/fs/inotify")
+    if not tree.is_dir():
+        pytest.skip("this kernel shows no settings of inotify")
+    with pytest.raises(InvalidInput) as caught:
+        inventory_of(tree, tmp_path / "scratch")
+    assert caught.value.rule == "image/tree"
+
+
+def test_a_full_disk_is_no_fault_of_the_tree(tree: Path, tmp_path: Path) -> None:
+    (tree / "large").write_bytes(bytes(400_000))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    heard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(CouldNotDecide, match="cannot be packed"):
+            inventory_of(tree, tmp_path / "scratch")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, heard)
