@@ -21,6 +21,9 @@ GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 MAX_WINDOW = 128 << 20
 """Memory that a zstd frame may ask for: what the zstd program takes by default too."""
 
+MAX_FRAMES = 500_000
+"""Members or frames that one layer may consist of; builders that pack each file by itself make one a file."""
+
 _PACKED_CHUNK = 1 << 16
 _BLOCK = 128 << 10
 _RAW, _RUN, _COMPRESSED = 0, 1, 2
@@ -55,7 +58,7 @@ class Unpacking(Protocol):
 
 def unpacking(blob: BinaryIO, packing: Packing, *, where: str) -> Unpacking:
     """Unpack `blob`; raises `InvalidInput`: `image/truncated`, `image/gzip-damaged`, `image/zstd-damaged`,
-    `image/zstd-window`."""
+    `image/zstd-window`, `image/too-many-frames`."""
     kinds: dict[Packing, type[_Plain | _Gzip | _Zstd]] = {
         Packing.NONE: _Plain,
         Packing.GZIP: _Gzip,
@@ -81,6 +84,7 @@ class _Gzip:
         self._blob = blob
         self._where = where
         self._inflate = zlib.decompressobj(wbits=31)
+        self._members = 1
         self.ended = False
 
     def next(self) -> bytes:
@@ -97,6 +101,8 @@ class _Gzip:
         if not packed:
             self.ended = True
             return b""
+        self._members += 1
+        _check_frames(self._members, self._where)
         self._inflate = zlib.decompressobj(wbits=31)
         return self._inflated(packed, "the layer has bytes after its compressed end")
 
@@ -114,9 +120,10 @@ class _Zstd:
         self._blob = blob
         self._where = where
         self._held = b""
+        self._at = 0
         self._frame: ZstdDecompressionObj | None = None
         self._checksum = False
-        self._frames = 0
+        self._frames = self._headers = 0
         self.ended = False
 
     def next(self) -> bytes:
@@ -136,6 +143,8 @@ class _Zstd:
             return
         if len(magic) < 4:
             raise self._cut()
+        self._headers += 1
+        _check_frames(self._headers, self._where)
         if int.from_bytes(magic, "little") in _SKIPPABLE:
             self._pass_over(int.from_bytes(self._exactly(4), "little"))
         elif magic != ZSTD_MAGIC:
@@ -203,12 +212,13 @@ class _Zstd:
 
     def _at_most(self, count: int) -> bytes:
         """`count` bytes, fewer only at the end of the blob."""
-        while len(self._held) < count:
+        while len(self._held) - self._at < count:
             more = self._blob.read(_PACKED_CHUNK)
             if not more:
                 break
-            self._held += more
-        data, self._held = self._held[:count], self._held[count:]
+            self._held, self._at = self._held[self._at :] + more, 0
+        data = self._held[self._at : self._at + count]
+        self._at += len(data)
         return data
 
     def _cut(self) -> InvalidInput:
@@ -216,6 +226,11 @@ class _Zstd:
 
     def _damaged(self, cause: str) -> InvalidInput:
         return _refusal("zstd-damaged", "the layer cannot be decompressed", self._where, cause)
+
+
+def _check_frames(count: int, where: str) -> None:
+    if count > MAX_FRAMES:
+        raise _refusal("too-many-frames", f"the layer is packed in more than {MAX_FRAMES:,} pieces", where)
 
 
 def _refusal(rule: str, message: str, where: str, cause: str = "") -> InvalidInput:

@@ -95,6 +95,26 @@ def test_what_is_damaged_is_refused(packed: bytes, rule: str) -> None:
     assert rule_of(packed) == rule
 
 
+SKIPPED = (0x184D2A50).to_bytes(4, "little") + bytes(4)
+PIECES = {
+    "empty members of gzip": gzip.compress(b"x") + gzip.compress(b"") * 20,
+    "empty frames of zstd": zstandard.ZstdCompressor(write_content_size=False).compress(b"") * 21,
+    "frames of zstd to be passed over": zstandard.compress(b"x") + SKIPPED * 20,
+}
+
+
+@pytest.mark.parametrize("packed", PIECES.values(), ids=PIECES.keys())
+def test_pieces_without_content_end_somewhere(packed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs time and none of the bytes that are counted."""
+    monkeypatch.setattr("pratique.intake.image.packing.MAX_FRAMES", 21)
+    packing = packing_of_bytes(packed)
+    assert unpacked(packed, packing) in (b"x", b"")
+    monkeypatch.setattr("pratique.intake.image.packing.MAX_FRAMES", 20)
+    with pytest.raises(InvalidInput) as caught:
+        unpacked(packed, packing)
+    assert caught.value.rule == "image/too-many-frames"
+
+
 def test_a_layer_cut_anywhere_is_refused() -> None:
     """No prefix of a frame passes for the whole."""
     packed = pressed(b"some text, and more of it", write_checksum=True)
