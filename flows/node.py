@@ -57,6 +57,7 @@ class Node:
                 next_step="name another one with --home or PRATIQUE_HOME",
             ) from error
         require_own(settings.home)
+        _require_kept(settings.policy)
         try:
             policy = load_policy(settings.policy)
             _require_verifier_lines(policy)
@@ -187,6 +188,18 @@ def require_own(home: Path) -> None:
         raise UsageError(
             f"others may write to the state directory {home}, and so put another ledger, store or key there",
             next_step=f"look at what is in it, and run: chmod go-w {home}",
+        )
+
+
+def _require_kept(policy: Path | None) -> None:
+    """Raise `UsageError` for a policy that everybody on the machine may write: whoever writes it admits what they like.
+
+    One that is not there is for its reader to say.
+    """
+    if policy is not None and policy.is_file() and policy.stat().st_mode & stat.S_IWOTH:
+        raise UsageError(
+            f"everybody on this machine may write the policy {policy}",
+            next_step=f"look at what it says, and run: chmod o-w {policy}",
         )
 
 

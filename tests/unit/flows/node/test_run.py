@@ -671,6 +671,15 @@ def test_nothing_is_run_from_a_home_that_others_may_write_to(bench: Bench, mode:
         Node.open(settings)
 
 
+def test_nothing_is_run_under_a_policy_that_everybody_may_write(bench: Bench) -> None:
+    settings = bench.home.node().settings
+    bench.home.policy_file.chmod(0o646)
+    with pytest.raises(UsageError, match="may write the policy"):
+        Node.open(settings)
+    bench.home.policy_file.chmod(0o664)
+    assert Node.open(settings)
+
+
 def test_nothing_is_run_from_a_home_of_somebody_else(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its owner may write there whatever its mode; root owns everything anyway."""
     settings = bench.home.node().settings
