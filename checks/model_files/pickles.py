@@ -16,10 +16,11 @@ from typing import Any, BinaryIO, Final
 
 from checks.model_files.allowlist import is_allowed, is_known_dangerous, is_of_torchscript, may_call, present_name
 from checks.model_files.arguments import odd_arguments, odd_state
-from checks.model_files.arrays import element_count, item_width
+from checks.model_files.arrays import element_count, item_width, note_field, odd_type
 from checks.model_files.opcodes import OPAQUE, Step, Unparsable, read_steps, starts_like_opcode
 from checks.model_files.report import (
     ARRAY_KEYS,
+    DTYPE,
     GETATTR,
     KNOWN_METHODS,
     Import,
@@ -35,7 +36,7 @@ MAX_STEPS = 3_000_000
 _MAX_DEPTH = 8
 _MAX_MARKS = 100_000
 _MAX_IMPORTS = 10_000
-_MAX_TUPLE = 16
+_MAX_TUPLE = 4096
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 
 
@@ -130,6 +131,8 @@ class Walk:
     def _push_again(self, value: Any) -> None:
         """Every use of `getattr` must be one that is known, also of one that was kept."""
         self.getattr_unused += value == GETATTR
+        if isinstance(value, Made) and value.by == DTYPE and value.state is None:
+            value.state = ()  # whoever uses it from here on must find it as it is
         self.stack.append(value)
 
     def make_tuple(self, step: Step) -> None:
@@ -169,9 +172,13 @@ class Walk:
     def _fill(self, target: Any, items: list[Any], step: Step) -> None:
         self._refuse_changed_import(target, step)
         if isinstance(target, Table):
+            if "\0" in target:
+                self.report.add("changes-code", f"{step.name} changes a type of numpy's that is in use", step.offset)
             for key, value in zip(items[::2], items[1::2], strict=False):
                 if isinstance(key, str) and key in ARRAY_KEYS:
                     target[key] = value
+                if isinstance(key, str) and (target or isinstance(value, tuple)):
+                    note_field(target, key, value)
 
     def append(self, step: Step) -> None:
         self.stack.pop()
@@ -286,6 +293,8 @@ class Walk:
         target = self.stack[-1]
         self._refuse_changed_import(target, step)
         if isinstance(target, Made):
+            if target.by == DTYPE and (odd := odd_type(target, state)):
+                self.report.add("forged-type", odd, step.offset)
             target.state = state
             if odd := odd_state(target.by, target.arguments, state):
                 self.report.add("unlisted-call", odd, step.offset)

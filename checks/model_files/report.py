@@ -51,6 +51,7 @@ class Import:
 
 
 GETATTR: Final = Import("builtins", "getattr")
+DTYPE: Final = Import("numpy", "dtype")
 KNOWN_METHODS: Final = frozenset((Import("zoneinfo", "ZoneInfo._unpickle"),))
 """Class methods that pickles of plain values call, through `getattr`."""
 
@@ -65,7 +66,7 @@ class Made:
 
 
 class Table(dict[str, Any]):
-    """Stand-in for a dict; keeps the few entries that matter to arrays."""
+    """Stand-in for a dict; keeps the few entries that matter to arrays and their types."""
 
     __slots__ = ()
 

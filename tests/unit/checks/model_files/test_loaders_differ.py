@@ -137,6 +137,39 @@ def skops_function(module: str, name: str) -> bytes:
     return zipped({"schema.json": json.dumps(node).encode()})
 
 
+def forged_array(written: bytes, state: bytes) -> bytes:
+    """An array of numpy whose type, written so, is given this state; its one element is an address of our choice."""
+    dtype = named(b"numpy", b"dtype") + b"\x8c" + bytes([len(written)]) + written + b"\x89\x88\x87R" + state + b"b"
+    made = named(b"numpy._core.multiarray", b"_reconstruct") + named(b"numpy", b"ndarray") + b"K\0\x85C\x01b\x87R"
+    return with_proto(made + b"(K\x01K\x01\x85" + dtype + b"\x89C\x08AAAAAAAAtb.")
+
+
+def type_state(fields: bytes = b"NN", flags: int = 0, size: int = 8, sub: bytes = b"N") -> bytes:
+    """The state of a type: version, order, type of the parts, names and fields, size, alignment, flags."""
+    return b"(K\x03\x8c\x01|" + sub + fields + b"K" + bytes([size]) + b"K\x01K" + bytes([flags]) + b"t"
+
+
+def one_field(dtype: bytes, offset: int = 0) -> bytes:
+    """Names and fields of a type with one field."""
+    field = named(b"numpy", b"dtype") + b"\x8c\x02" + dtype + b"\x89\x88\x87R"
+    return b"\x8c\x01a\x85}\x8c\x01a" + field + b"K" + bytes([offset]) + b"\x86s"
+
+
+_FLOATS = b"(" + named(b"numpy", b"dtype") + b"\x8c\x02f8\x89\x88\x87RK\x64\x85t"
+DIFFERENT |= {
+    "addresses for objects": (forged_array(b"O8", type_state()), "a.pkl"),
+    "addresses for objects in a field": (forged_array(b"V8", type_state(one_field(b"O8"))), "a.pkl"),
+    "field beside its array": (forged_array(b"V8", type_state(one_field(b"f8", 100))), "a.pkl"),
+    "part longer than its array": (forged_array(b"V8", type_state(sub=_FLOATS)), "a.pkl"),
+    "fields that are computed": (
+        forged_array(b"V8", type_state(b"\x8c\x01a\x85" + named(b"builtins", b"dict") + b")R")),
+        "a.pkl",
+    ),
+    "type that is changed behind its use": (
+        forged_array(b"V8", b"\x940h\x00" + type_state(one_field(b"O8"), flags=63)),
+        "a.pkl",
+    ),
+}
 _WRITES = protobuf(2, protobuf(2, protobuf(1, protobuf(1, b"x") + protobuf(2, b"WriteFile"))))
 DIFFERENT |= {
     "zip behind HDF5, and a byte behind the zip": (hdf5() + LAMBDA + b"\0", "m.keras"),
@@ -189,6 +222,20 @@ def test_known_use_of_getattr_stays_safe() -> None:
 HONEST = {
     "tar with a zip as its last member": (tarred({"a.npz": zipped({"w.npy": npy("<f8", bytes(8))})}), "models.tar"),
     "HDF5 behind a block of the user's": (bytes(512) + hdf5(), "m.h5"),
+    "array with a field": (forged_array(b"V8", type_state(one_field(b"f8"))), "a.pkl"),
+    "array with a field of objects": (forged_array(b"V8", type_state(one_field(b"O8"), flags=27)), "a.pkl"),
+    "arrays of many types": (
+        pickle.dumps(
+            [
+                np.zeros(2, [(f"f{n}", "f8") for n in range(40)]),
+                np.zeros(2, [("a", "O"), ("b", [("c", "M8[ns]"), ("d", "U3", (2, 2))])]),
+                np.zeros(2, np.dtype([("a", "i1"), ("b", "f8")], align=True)),
+                np.zeros(2, np.dtype({"names": ["a"], "formats": ["i2"], "offsets": [6], "itemsize": 16})),
+                np.array(["a", None], dtype=object),
+            ]
+        ),
+        "a.pkl",
+    ),
     "function of numpy in skops": (skops_function("numpy", "log1p"), "m.skops"),
     "graph as text": (b'node { name: "a" op: "Relu" } node { op : \'Identity\'\n name: "b" }', "graph.pbtxt"),
     "chat template with macros": (
