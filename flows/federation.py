@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flows.node import Node
+from flows.node import Node, has_ledger
 from pratique.clock import rfc3339
 from pratique.digests import Digest, parse_digest
 from pratique.errors import InvalidInput
@@ -78,6 +78,8 @@ def known_lists(node: Node) -> tuple[WithdrawalList, ...]:
     from records.note import parse_note
     from records.withdrawals import MAX_LIST_BYTES, parse_list
 
+    if not has_ledger(node.settings):  # looking founds no ledger: its name could not be changed any more
+        return ()
     found = []
     for one in node.admissions.lists():
         note = parse_note(node.store.get(one.digest), max_bytes=MAX_LIST_BYTES)

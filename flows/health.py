@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -135,9 +136,14 @@ def _advisories(settings: Settings) -> Iterator[Point]:
 def _home(settings: Settings) -> Iterator[Point]:
     from flows.node import require_own
 
-    if settings.home.is_dir():
-        require_own(settings.home)
-        yield Point("state directory", True, f"{settings.home}, where nobody else may write")
+    home = settings.home
+    place = next(path for path in (home, *home.absolute().parents) if os.path.lexists(path))
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        what = "is no directory that this user may write to" if place == home else f"cannot be made in {place}"
+        yield Point("state directory", False, f"{home} {what}", "name another one with --home or PRATIQUE_HOME")
+    elif place == home:
+        require_own(home)
+        yield Point("state directory", True, f"{home}, where nobody else may write")
 
 
 def _disk(settings: Settings) -> Iterator[Point]:

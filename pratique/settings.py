@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 _PREFIX = "PRATIQUE_"
 
@@ -30,6 +30,14 @@ class Settings(BaseModel):
     """The node's policy; without one the policy that ships with Pratique, which trusts nobody, applies."""
     origin: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./-]{2,127}$")] = "pratique.local/ledger"
     """Name of the node's ledger in its checkpoints (C2SP tlog-checkpoint origin)."""
+
+    @field_validator("home", "policy", mode="before")
+    @classmethod
+    def _named(cls, given: object) -> object:
+        """An empty one would mean the current directory."""
+        if given == "":
+            raise ValueError("it is empty")
+        return given
 
     @model_validator(mode="before")
     @classmethod

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -34,6 +36,24 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"pratique {version('pratique')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _pratique(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What all commands share."""
+
 
 app.command("precheck")(inspections.precheck)
 app.command("onboard")(inspections.onboard)
@@ -77,6 +97,7 @@ def main() -> None:
     """Entry point of the `pratique` command; a service manager's SIGTERM ends it as Ctrl-C does, cleaned up."""
     from sandbox.interrupts import terminated_as_interrupted
 
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # nobody's plugin has a say; looking for some takes long
     refuse_closed_streams()
     try:
         with terminated_as_interrupted():

@@ -18,6 +18,7 @@ from console.terminal.options import (
     PolicyOption,
     QuietOption,
     deliver,
+    path_named,
     settings_from,
 )
 from pratique.errors import UsageError
@@ -188,7 +189,9 @@ def vulns(
 
 @explained
 def scan_model(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Model files, or directories.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH…", parser=path_named, help="Model files, or directories.")
+    ],
     output_format: Annotated[ContentsFormat, typer.Option("--format", help="Form of the result.")] = (
         ContentsFormat.JSON
     ),
@@ -217,7 +220,9 @@ def scan_model(
     deliver(render_models(scanned, skipped, output_format.value), output)
     if any(one.verdict.verdict is not Verdict.SAFE for one in scanned):
         raise typer.Exit(1)
-    raise typer.Exit(0 if scanned else COULD_NOT_DECIDE)
+    if not scanned:
+        typer.echo(f"nothing to judge: none of {skipped:,} files there looks like a model", err=True)
+        raise typer.Exit(COULD_NOT_DECIDE)
 
 
 @explained

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flows.node import Node
     from records.keys import NodeKey
 
-key_app = typer.Typer(help="Make a person's key, show the node's.", rich_markup_mode=None)
+key_app = typer.Typer(help="Make a person's key, show the node's.", rich_markup_mode=None, no_args_is_help=True)
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The run that is decided on, as `pratique onboard` named it.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is signed and recorded.")]

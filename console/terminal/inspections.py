@@ -16,6 +16,7 @@ from console.terminal.options import (
     PolicyOption,
     QuietOption,
     deliver,
+    directory_named,
     settings_from,
 )
 
@@ -30,8 +31,7 @@ Submission = Annotated[
     Path,
     typer.Argument(
         metavar="DIRECTORY",
-        exists=True,
-        file_okay=False,
+        parser=directory_named,
         help="Directory of the submission (it contains submission.yaml).",
     ),
 ]

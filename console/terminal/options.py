@@ -32,6 +32,21 @@ class PlainFormat(StrEnum):
     JSON = "json"
 
 
+def path_named(text: str) -> Path:
+    """A path that a person names; an unset variable names none, and never the directory that one happens to be in."""
+    if not text:
+        raise typer.BadParameter("it is empty, as a variable that is not set is")
+    return Path(text)
+
+
+def directory_named(text: str) -> Path:
+    """A directory that a person names, and that is there."""
+    path = path_named(text)
+    if not path.is_dir():
+        raise typer.BadParameter(f"{text[:200]!r} is {'a file' if path.exists() else 'not there'}")
+    return path
+
+
 _STREAMS = frozenset({Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd")})
 
 
@@ -57,6 +72,7 @@ HomeOption = Annotated[
     typer.Option(
         "--home",
         metavar="DIRECTORY",
+        parser=path_named,
         help="Pratique's state directory (default: PRATIQUE_HOME or ~/.local/share/pratique).",
     ),
 ]
@@ -80,7 +96,7 @@ OutputOption = Annotated[
         metavar="FILE",
         dir_okay=False,
         callback=writable,
-        help="Write the result to this file instead of standard output.",
+        help="Write the result to this file instead of standard output (`-`).",
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
@@ -99,14 +115,18 @@ def settings_from(home: Path | None, policy: Path | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(
-            f"the setting PRATIQUE_{'_'.join(map(str, first['loc'])).upper()} cannot be used: {first['msg']}",
+            f"the setting PRATIQUE_{'_'.join(map(str, first['loc'])).upper()} cannot be used: "
+            + first["msg"].removeprefix("Value error, "),
             next_step="mend or unset that environment variable",
         ) from error
 
 
 def deliver(text: str, output: Path | None) -> None:
-    """Write a result to `output`, or to standard output; a reader of the file sees all of it or what was there."""
-    if output is None:
+    """Write a result to `output`, or to standard output (also as `-`).
+
+    A reader of the file sees all of it or what was there.
+    """
+    if output is None or str(output) == "-":
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         return
     from flows.files import write_whole

@@ -90,6 +90,9 @@ def load_submission(directory: Path) -> Submission:
     if not directory.is_dir():
         raise _refuse("file/missing", f"there is no directory {directory}", "", f"Name the one with {DOCUMENT}.")
     root = directory.resolve()
+    if not os.path.lexists(root / DOCUMENT):
+        how = f"Name the directory with {DOCUMENT}, or write one: docs/reference/submission.md says what stands in it."
+        raise _refuse("file/missing", f"there is no file {root / DOCUMENT}", "", how)
     data = read_bounded(within(root, DOCUMENT, where=""), MIB)
     document = parse_document(data)
     _check_named(root, document)

@@ -108,6 +108,14 @@ WRONG_USAGE: dict[str, tuple[str, ...]] = {
     "a new key where a file is": ("key", "new", "/etc/hostname", "--as", "a@b.example"),
     "a key for nobody": ("key", "new", "/nonexistent/key", "--as", "two words"),
     "a policy where a file is": ("policy", "new", "/etc/hostname"),
+    "group for keys without command": ("key",),
+    "an unset variable for the submission": ("precheck", ""),
+    "an unset variable for a model": ("scan-model", ""),
+    "an unset variable for the image": ("inspect", ""),
+    "an unset variable for the home": ("admissions", "list", "--home", ""),
+    "an unset variable for the policy": ("admissions", "list", "--policy", ""),
+    "a submission that is not there": ("precheck", "/nonexistent"),
+    "a submission that is a file": ("onboard", "/etc/hostname"),
     "nothing and everything at once": ("precheck", ".", "--static", "--all"),
     "the key of a node that has none": ("key", "show"),
     "an admission in a file": ("admissions", "import", "/etc/hostname"),
@@ -274,6 +282,59 @@ def test_output_goes_to_a_file(home: Path, submission: Path, tmp_path: Path) -> 
     assert done.exit_code == 1
     assert done.stdout == ""
     assert target.read_text().startswith("<!doctype html>")
+
+
+def test_output_to_a_dash_is_standard_output(
+    home: Path, submission: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = pratique("precheck", "--static", submission, "-q", "--format", "html", "-o", "-")
+    assert done.stdout.startswith("<!doctype html>")
+    assert not (tmp_path / "-").exists()
+
+
+def test_version_is_told(home: Path) -> None:
+    done = pratique("--version")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert re.fullmatch(r"pratique \d+\.\d+\.\d+\n", done.stdout)
+
+
+@pytest.mark.parametrize("name", ["HOME", "POLICY"])
+def test_setting_that_is_empty_is_not_the_current_directory(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"PRATIQUE_{name}", "")
+    monkeypatch.chdir(tmp_path)
+    done = pratique("rescan")
+    assert done.exit_code == 2
+    assert f"PRATIQUE_{name} cannot be used: it is empty" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_looking_at_withdrawals_founds_no_ledger(home: Path) -> None:
+    """The first entry fixes the node's name for good."""
+    assert pratique("withdrawals", "show").exit_code == 0
+    assert pratique("admissions", "list").exit_code == 0
+    assert not (home / "ledger").exists()
+    assert not (home / "keys").exists()
+
+
+def test_where_no_model_is_found_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("words")
+    done = pratique("scan-model", tmp_path)
+    assert done.exit_code == 3
+    assert "nothing to judge" in done.stderr
+
+
+def test_doctor_tells_a_home_that_cannot_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("DOCKER_HOST", DEAD_ENGINE)
+    for home in (tmp_path / "file", tmp_path / "file" / "below"):
+        points = {
+            one["subject"]: one for one in json.loads(pratique("doctor", "--home", home, "--format", "json").stdout)
+        }
+        assert points["state directory"]["good"] is False
+        assert "--home" in points["state directory"]["fix"]
 
 
 def test_output_without_a_place_is_wrong_usage_and_told_before_the_work(home: Path, submission: Path) -> None:
