@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Vulnerability", "Waiver", "check_vulnerabilities", "look_up"]
 
-VERSION = "5"
+VERSION = "6"
 
 
 def check_vulnerabilities(

@@ -66,6 +66,13 @@ def test_same_inputs_give_the_same_keys(opened: Opened) -> None:
     assert len(set(first.values())) == len(first), "no two checks share one"
 
 
+def test_keys_change_with_the_release(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer of a release with a hole must not outlive the one that closes it."""
+    before = keys(opened())
+    monkeypatch.setattr(flows.steps, "_program", lambda: "another")
+    assert changed(before, keys(opened())) == set(KEPT)
+
+
 def test_keys_change_with_the_image(opened: Opened, submission: Path, other_image: tuple[bytes, str]) -> None:
     before = keys(opened())
     text = (submission / "submission.yaml").read_text()
