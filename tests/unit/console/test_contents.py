@@ -94,6 +94,7 @@ def test_everything_as_cyclonedx_is_the_sbom_with_its_vulnerabilities(tmp_path: 
     document, bom = json.loads(found.stdout), json.loads(pratique("sbom", layout).stdout)
     assert (document["components"], document["dependencies"]) == (bom["components"], bom["dependencies"])
     assert document["serialNumber"] != bom["serialNumber"]
+    assert document["metadata"]["timestamp"].endswith("Z"), "unlike the SBOM it is of a moment"
     (vulnerability,) = document["vulnerabilities"]
     (widget,) = (one for one in document["components"] if one["name"] == "widget")
     assert (vulnerability["id"], vulnerability["affects"]) == ("CVE-2024-1", [{"ref": widget["bom-ref"]}])

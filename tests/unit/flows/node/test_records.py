@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from console.terminal.app import app
 from flows.decide import admit, refuse, withdraw
+from pratique.clock import system_clock
 from tests.unit.flows.node.homes import ANNA, BORIS, Home
 
 
@@ -40,6 +41,21 @@ def test_entries_are_listed_in_words(recorded: Home) -> None:
     assert told[2].startswith("admitted scorer 1.0.0 at urn:pratique:node:")
     assert told[3] == "says withdraw scorer 1.0.0 boris@other.example, South Hospital"
     assert [words.split()[0] for words in told[4:]] == ["inspected", "says", "closed"]
+
+
+def test_a_withdrawal_names_what_goes_with_it(home: Home) -> None:
+    """Whoever withdraws one name must see that another one ends, too."""
+    home.moment = system_clock()
+    for name in ("scorer", "alias"):
+        admit(home.node(), home.inspected(name=name), ANNA)
+    given = ("--reason", "It leaks.", "--as", BORIS.person, "--organisation", BORIS.organisation)
+    done = pratique(home, "withdraw", "scorer", *given, "--policy", home.policy_file)
+    assert done.exit_code == 0, done.output
+    image = home.tool().image_digest
+    assert done.stdout.splitlines() == [
+        f"withdrew scorer 1.0.0, {image}",
+        f"withdrew alias 1.0.0, {image}, since it is the same image",
+    ]
 
 
 def test_a_copy_is_verified_with_the_line_that_the_node_shows(recorded: Home, tmp_path: Path) -> None:
