@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from signal import SIG_BLOCK, SIGINT, pthread_sigmask
+from signal import SIG_BLOCK, SIGHUP, SIGINT, pthread_sigmask
 from threading import Thread
 
 import httpx
@@ -38,12 +38,13 @@ def ephemeral_server() -> Iterator[None]:
 def unreached(start: Callable[[], object]) -> None:
     """Call `start` where no Ctrl-C reaches it, nor the processes that it begins; whoever waits here it does reach.
 
+    The same holds for the hanging up of a terminal.
     Raises `CouldNotDecide` where `start` fails.
     """
     failed: list[Exception] = []
 
     def run() -> None:
-        pthread_sigmask(SIG_BLOCK, {SIGINT})
+        pthread_sigmask(SIG_BLOCK, {SIGINT, SIGHUP})
         try:
             start()
         except (RuntimeError, OSError, httpx.HTTPError) as error:

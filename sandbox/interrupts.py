@@ -1,4 +1,4 @@
-"""Ctrl-C, and SIGTERM where it is to mean the same, that let cleaning up finish."""
+"""Ctrl-C, and SIGTERM and SIGHUP where they are to mean the same, that let cleaning up finish."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, *_ENDINGS)
 
 
 class Shelter:
@@ -39,16 +40,19 @@ class Shelter:
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does; in the main thread only, and not where somebody else decides what it means."""
+    """Let SIGTERM, and SIGHUP of a terminal that was closed, do what Ctrl-C does.
+
+    In the main thread only, and each only where nobody else decides what it means (`nohup` does).
+    """
     here = threading.current_thread() is threading.main_thread()
-    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    ours = [one for one in _ENDINGS if here and signal.getsignal(one) is signal.SIG_DFL]
+    for one in ours:
+        signal.signal(one, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for one in ours:
+            signal.signal(one, signal.SIG_DFL)
 
 
 @contextmanager

@@ -57,28 +57,30 @@ def test_in_another_thread_signals_are_left_alone() -> None:
     assert handlers == [signal.default_int_handler]
 
 
-def test_sigterm_strikes_as_an_interrupt_where_it_is_to_and_only_there() -> None:
-    """It too lets the cleaning up finish, and means afterwards what it meant before."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_strikes_as_an_interrupt_where_it_is_to_and_only_there(number: signal.Signals) -> None:
+    """Those of a service manager and of a closed terminal: cleaning up ends, then they mean what they meant before."""
     steps = []
     with pytest.raises(KeyboardInterrupt), terminated_as_interrupted(), undisturbed() as shelter:
         try:
             with shelter.open():
-                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(number)
                 steps.append("not reached")
         finally:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(number)
             steps.append("cleaned")
     assert steps == ["cleaned"]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(number) is signal.SIG_DFL
     with undisturbed():
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert signal.getsignal(number) is signal.SIG_DFL
 
 
-def test_a_handler_of_somebody_else_is_left_alone() -> None:
-    """For SIGTERM too."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_handler_of_somebody_else_is_left_alone(number: signal.Signals) -> None:
+    """`nohup` sets one."""
+    signal.signal(number, signal.SIG_IGN)
     try:
         with terminated_as_interrupted(), undisturbed():
-            assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+            assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL)
