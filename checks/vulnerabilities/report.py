@@ -120,10 +120,8 @@ def _finding(one: Judged, fail_at: Severity, today: date) -> Finding:
         rule, level = "waived", Level.NOTE
         source = "" if waiver.origin == POLICY else f" on the word of {waiver.origin}"
         message += f" [waived by {waiver.by}{source} until {waiver.until}: {waiver.reason}]"
-    elif waiver is not None and waiver.until >= today:
-        message += f" [{waiver.origin} clears it from {waiver.since} on, which has not come and counts for nothing]"
     elif waiver is not None:
-        message += f" [the waiver by {waiver.by} expired on {waiver.until} and counts for nothing]"
+        message += f" [{_idle(waiver, today)} and counts for nothing]"
     return Finding(
         rule_id=f"{CHECK}/{rule}",
         level=level,
@@ -132,6 +130,15 @@ def _finding(one: Judged, fail_at: Severity, today: date) -> Finding:
         fix=_fix(vulnerability),
         risks=RISKS,
     )
+
+
+def _idle(waiver: Waiver, today: date) -> str:
+    """Why a waiver that covers it does not hold."""
+    if waiver.until < today:
+        return f"the waiver by {waiver.by} expired on {waiver.until}"
+    if waiver.since > today:
+        return f"{waiver.origin} clears it from {waiver.since} on, which has not come"
+    return f"the waiver by {waiver.by} accepts {waiver.id}, not each of these CVEs,"
 
 
 def _in_use(exploited: Exploited) -> str:

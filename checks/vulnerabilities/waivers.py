@@ -61,13 +61,18 @@ def find_waiver(
     today: date,
     image: Digest | None = None,
 ) -> tuple[Waiver | None, bool]:
-    """The waiver that covers the advisory, and whether it holds; one that does not is returned only to be shown."""
+    """The waiver that covers the advisory, and whether it holds; one that does not is returned only to be shown.
+
+    Where records that share a name join several CVEs, each must be waived: accepting one says nothing of the others.
+    """
     known = frozenset(identifiers)
     covering = [waiver for waiver in waivers if waiver.covers(known, component, image)]
     if not covering:
         return None, False
     best = max(covering, key=lambda waiver: (waiver.holds(today), waiver.until))
-    return best, best.holds(today)
+    joined = {name for name in known if name.startswith("CVE-")}
+    each = len(joined) < 2 or joined <= {waiver.id for waiver in covering if waiver.holds(today)}
+    return best, best.holds(today) and each
 
 
 def package_of(url: str) -> tuple[tuple[str, str], str | None]:

@@ -151,6 +151,19 @@ def test_of_two_waivers_the_one_that_still_holds_counts(days: tuple[int, int], t
     assert check(home_of(tmp_path, record("GHSA-a")), [component()], waivers=given).status is Status.PASSED
 
 
+def test_a_waiver_of_one_cve_accepts_no_other_that_a_third_record_joins_with_it(tmp_path: Path) -> None:
+    both = ["CVE-2024-1001", "CVE-2024-1002"]
+    one, other = (record(f"GHSA-{name}", aliases=[cve]) for name, cve in zip("ab", both, strict=True))
+    home = home_of(tmp_path, one, other, record("PYSEC-2024-1", aliases=both))
+    for given in ([both[0]], [both[1]], ["GHSA-a"], ["PYSEC-2024-1"]):
+        result = check(home, [component()], waivers=[waiver(name) for name in given])
+        assert result.status is Status.FAILED, given
+        assert f"accepts {given[0]}, not each of these CVEs" in result.findings[0].message
+    assert check(home, [component()], waivers=[waiver(name) for name in both]).status is Status.PASSED
+    late = waiver(both[1], date(2026, 7, 24))
+    assert check(home, [component()], waivers=[waiver(both[0]), late]).status is Status.FAILED
+
+
 # --- when nothing can be known ---------------------------------------------------------------------------------------
 
 
