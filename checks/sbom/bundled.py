@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from checks.sbom.model import Component, Origin, package_url
 from checks.sbom.record import Lie
-from pratique.intake.image.model import FileClass, FileEntry, Inventory, Kind
+from pratique.intake.image.model import MAX_WHOLE, FileClass, FileEntry, Inventory, Kind
 
 GENERIC = "generic"
 """Type of the package URLs, and the ecosystem: one that no advisories speak of."""
@@ -101,7 +101,7 @@ def read_bundled(inventory: Inventory, lies: list[Lie]) -> Iterator[Component]:
 def _by_text(inventory: Inventory, entry: FileEntry, budget: _Budget) -> dict[str, str] | None:
     """Libraries and versions that the file names in itself; None where it was not kept or there is no room."""
     kept = entry.path in inventory.contents or entry.path in inventory.spooled
-    if not kept or entry.size > budget.left:
+    if not kept or entry.size > min(budget.left, MAX_WHOLE):
         return None
     budget.left -= entry.size
     with inventory.open(entry.path) as stream:

@@ -40,9 +40,8 @@ class _Links:
 
     def __init__(self, inventory: Inventory) -> None:
         self._links: dict[str, str] = {}
-        for link, folder in inventory.linked_folders():
-            if _LINKED.fullmatch(link):
-                self._links.setdefault(folder, link)
+        for link, folder in inventory.linked_folders(lambda path: _LINKED.fullmatch(path) is not None):
+            self._links.setdefault(folder, link)
 
     def match(self, form: re.Pattern[str], path: str) -> re.Match[str] | None:
         """`path`, or what it is called behind a link, where that has the `form`."""

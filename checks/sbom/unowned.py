@@ -82,8 +82,8 @@ def _linked_places(inventory: Inventory) -> frozenset[str]:
     """Directories elsewhere that a link makes one in which Python looks for modules."""
     return frozenset(
         folder
-        for link, folder in inventory.linked_folders()
-        if (_place(f"{link}/x") or ("", ""))[1] == "x" and _place(f"{folder}/x") is None
+        for _, folder in inventory.linked_folders(lambda link: (_place(f"{link}/x") or ("", ""))[1] == "x")
+        if _place(f"{folder}/x") is None
     )
 
 

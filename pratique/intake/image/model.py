@@ -6,7 +6,7 @@ a leading slash (`usr/bin/python3`), sizes are bytes, modes are the twelve permi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -341,9 +341,12 @@ class Inventory:
             next_step="Raise the limits for kept files in the policy, or make the file smaller.",
         )
 
-    def linked_folders(self) -> Iterator[tuple[str, str]]:
-        """Every symlink that leads to a directory of the image, and that directory, in the order of the links."""
-        for path in sorted(path for path, entry in self.files.items() if entry.kind is Kind.SYMLINK):
+    def linked_folders(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+        """Symlinks at `wanted` paths that lead to a directory of the image, and that directory, in order of the links.
+
+        Only what is wanted is followed: a hundred thousand links in a row take long.
+        """
+        for path in sorted(p for p, entry in self.files.items() if entry.kind is Kind.SYMLINK and wanted(p)):
             there = self.resolve(path)
             if there is not None and there.kind is Kind.DIRECTORY:
                 yield path, there.path
