@@ -98,7 +98,7 @@ def item_width(dtype: Any, offset: int) -> int | None:
     parsed = _TYPE.fullmatch(dtype.arguments[0]) if isinstance(dtype.arguments[0], str) else None
     if parsed is None:
         raise Unparsable("a joblib array of an unknown type", offset)
-    if parsed[4]:
+    if parsed[4] or _holds_objects(dtype):
         return None
     width = 1 if parsed[1] else int(parsed[3]) * (4 if parsed[2] == "U" else 1)
     if parsed[2] and parsed[2] in "SaUV":

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from checks.model_files import archives, columns, core_ml, formats, gguf, keras, onnx, rdata, tensorflow, tflite
 from checks.model_files.archives import Examine
+from checks.model_files.embedded import pickles_in
 from checks.model_files.hdf5 import MARK
 from checks.model_files.opcodes import Unparsable, starts_like_opcode
 from checks.model_files.opinion import MAX_SIZE, Opinion, ask_picklescan, together
@@ -124,7 +125,7 @@ def _by_content(part: Part, found: Found) -> None:
     head = part.head()
     examine = _packed(part, head) or _format(part, head)
     if (offset := _hdf5_at(part)) and offset > 0:  # for its readers it is HDF5, whatever it is for others
-        formats.examine_hdf5(part, found, offset)
+        _examine_hdf5(part, found, offset)
         examine = examine or _nothing_more
     if examine is None:
         _maybe_pickle(part, found, head)
@@ -162,7 +163,7 @@ def _format(part: Part, head: bytes) -> Examine | None:
     if head.startswith(b"\x93NUMPY"):
         return partial(formats.examine_npy, nested=_pickle_at)
     if head.startswith(MARK):
-        return partial(formats.examine_hdf5, offset=0)
+        return partial(_examine_hdf5, offset=0)
     if head.startswith(b"GGUF"):
         return gguf.examine_gguf
     if formats.is_safetensors(head, part.size):
@@ -201,6 +202,12 @@ def _attack_beside(part: Part, found: Found) -> None:
     with contextlib.suppress(Unparsable):
         _run_of_pickles(part, report, Found())
     _note(real_problems(report), part, found)
+
+
+def _examine_hdf5(part: Part, found: Found, offset: int) -> None:
+    """Its structure, and what PyTables unpickles of it."""
+    formats.examine_hdf5(part, found, offset)
+    _note(list(pickles_in(part, found)), part, found)
 
 
 def _examine_json(part: Part, found: Found) -> None:

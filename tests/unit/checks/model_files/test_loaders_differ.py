@@ -182,6 +182,10 @@ DIFFERENT |= {
     "operator with an escape in a graph as text": (b'node { op: "Write\\106ile" name: "a" }', "graph.pbtxt"),
     "ONNX operator behind an overlong tag": (onnx_behind_an_overlong_tag(), "m.onnx"),
     "function that skops names in its content": (skops_function("os", "system"), "m.skops"),
+    "pickle in an attribute of HDF5": (keras_h5(b"\0" * 9 + EVIL), "m.h5"),
+    "pickle of protocol 0 in an attribute of HDF5": (keras_h5(b"\0" * 9 + EVIL_0), "m.h5"),
+    "old instance in an attribute of HDF5": (keras_h5(b"(S'true'\niposix\nsystem\n."), "m.h5"),
+    "pickle behind a block in HDF5": (bytes(512) + hdf5(behind=EVIL), "m.h5"),
     "vocabulary from a file in HDF5": (
         keras_h5(b'{"class_name": "TextVectorization", "config": {"vocabulary": "/etc/passwd"}}'),
         "m.h5",
@@ -236,6 +240,12 @@ HONEST = {
         ),
         "a.pkl",
     ),
+    "joblib array of records with objects": (
+        dumped(np.zeros(3, [("a", "f4", (3,)), ("b", "O"), ("c", "M8[us]")])),
+        "a.joblib",
+    ),
+    "array of texts of any length": (pickle.dumps(np.array(["a", "bb"], dtype=np.dtypes.StringDType())), "a.pkl"),
+    "pickle of an array in HDF5": (keras_h5(pickle.dumps(np.array(["a", None], dtype=object))), "m.h5"),
     "function of numpy in skops": (skops_function("numpy", "log1p"), "m.skops"),
     "graph as text": (b'node { name: "a" op: "Relu" } node { op : \'Identity\'\n name: "b" }', "graph.pbtxt"),
     "chat template with macros": (
@@ -283,6 +293,7 @@ EXHAUSTING = {
         "m.gguf",
         "far too long",
     ),
+    "beginnings of pickles without an end": (keras_h5(b"\x80\x02\xff" * 20_000), "m.h5", "begins like a pickle"),
     "xz with a window of a gigabyte": (xz_with_window(36), "m.pkl.xz", "Memory"),
 }
 
