@@ -27,6 +27,7 @@ from checks.sbom.release import (
     shown_by_rpm,
 )
 from pratique.errors import CouldNotDecide
+from pratique.intake.image.classify import PACKAGE_DATABASES
 from pratique.intake.image.model import FileClass, Inventory, Kind
 
 _RPM = re.compile(r"(?:.*/)?(?:rpmdb\.sqlite|Packages|Packages\.db)")
@@ -88,6 +89,7 @@ def read_system(inventory: Inventory) -> SystemPackages:
             found.components += _of_releases(found, APK, packages.components, partial(shown_by_apk, inventory))
         elif _RPM.fullmatch(path) and not is_status(path):
             _read_rpm(inventory, path, found, owned)
+    found.unread += _behind_links(inventory)
     found.lies += differing_files(inventory, chain(claims_of_dpkg(inventory, paths), claims))
     found.components.sort(key=lambda c: c.purl)
     found.owned = frozenset(_as_installed(owned, inventory))
@@ -183,6 +185,18 @@ def _read_rpm(inventory: Inventory, path: str, found: SystemPackages, owned: set
     )
     found.lies += changed_files(packages, inventory)
     owned.update(file.path for package in packages for file in package.files)
+
+
+def _behind_links(inventory: Inventory) -> list[Unread]:
+    """Databases that a package manager would come to by a link, and that were not taken for such."""
+    found: list[Unread] = []
+    for path in (*sorted(PACKAGE_DATABASES), "var/lib/dpkg/status.d"):
+        entry = inventory.resolve(path)
+        if entry is None or entry.path == path or entry.path in PACKAGE_DATABASES:
+            continue
+        if entry.kind is Kind.FILE or path.endswith(".d"):
+            found.append(Unread(entry.path, f"it lies behind a link, as {path}"))
+    return found
 
 
 def _as_installed(paths: Iterable[str], inventory: Inventory) -> set[str]:

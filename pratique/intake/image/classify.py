@@ -23,12 +23,13 @@ _SYSTEM = _words(
     """etc/os-release usr/lib/os-release etc/debian_version etc/alpine-release etc/redhat-release etc/passwd etc/group
     etc/shadow etc/gshadow etc/ld.so.preload etc/ld.so.conf etc/sudoers etc/environment etc/apk/repositories"""
 )
-_PACKAGE_DATABASES = _words(
+PACKAGE_DATABASES = _words(
     """var/lib/dpkg/status lib/apk/db/installed usr/lib/apk/db/installed var/lib/rpm/Packages var/lib/rpm/Packages.db
     var/lib/rpm/rpmdb.sqlite usr/lib/sysimage/rpm/Packages usr/lib/sysimage/rpm/Packages.db
     usr/lib/sysimage/rpm/rpmdb.sqlite usr/share/rpm/rpmdb.sqlite var/lib/rpm/rpmdb.sqlite-wal
     usr/lib/sysimage/rpm/rpmdb.sqlite-wal usr/share/rpm/rpmdb.sqlite-wal"""
 )
+"""Where package managers keep what they know."""
 _COPYRIGHT = re.compile(r"usr/share/doc/[^/]+/copyright")
 _COPYRIGHT_FORM = re.compile(rb"\s*Format(?:-Specification)?:", re.IGNORECASE)
 _DPKG_FOLDERS = ("var/lib/dpkg/status.d/", "var/lib/dpkg/info/")
@@ -162,7 +163,7 @@ def classify(path: str, head: bytes, size: int = 0) -> FileClass | None:
     name = path.rpartition("/")[2]
     if path in _SYSTEM or path.startswith("etc/ld.so.conf.d/"):
         return FileClass.SYSTEM
-    if path in _PACKAGE_DATABASES or (path.startswith(_DPKG_FOLDERS) and name.endswith((".list", ".md5sums"))):
+    if path in PACKAGE_DATABASES or (path.startswith(_DPKG_FOLDERS) and name.endswith((".list", ".md5sums"))):
         return FileClass.PACKAGE_DATABASE
     if path.startswith("var/lib/dpkg/status.d/"):
         return FileClass.PACKAGE_DATABASE

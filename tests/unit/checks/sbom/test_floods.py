@@ -177,3 +177,19 @@ def test_modules_in_a_site_directory_behind_a_link_are_named(tmp_path: Path, pat
     result, bom = checked(tmp_path, [link(path, target), code])
     assert [c.purl for c in bom.components] == ["pkg:pypi/flask-cors@1.0"]
     assert rules(result) == {"sbom/unowned-module"}
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "there"),
+    [
+        ("var/lib/dpkg", "/opt/dpkg", "opt/dpkg/status"),
+        (STATUS, "/opt/status", "opt/status"),
+        ("var/lib/dpkg/status.d", "/opt/status", "opt/status/base"),
+        ("lib/apk/db", "../../opt/db", "opt/db/installed"),
+        ("var/lib/rpm/rpmdb.sqlite", "/opt/rpm", "opt/rpm"),
+    ],
+)
+def test_a_package_database_behind_a_link_is_no_pass(tmp_path: Path, path: str, target: str, there: str) -> None:
+    folder = entry("var/lib/apk", tarfile.DIRTYPE)
+    result, _ = checked(tmp_path, [folder, link(path, target), (there, DEBIAN[STATUS])])
+    assert (result.status, rules(result)) == (Status.INCONCLUSIVE, {"sbom/database-not-read"})
