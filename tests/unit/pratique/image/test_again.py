@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import tarfile
 from pathlib import Path
 from typing import BinaryIO
+
+import pytest
 
 from checks.code import check_code
 from checks.image_secrets import find_secrets
 from pratique.digests import Digest
+from pratique.errors import InvalidInput
 from pratique.intake.image import Image, LayoutImage, open_image, read_inventory
 from pratique.intake.image.again import read_again
 from pratique.intake.image.reread import MAX_KEPT
-from tests.assets.images import LAYER, MadeImage, make_tar
+from tests.assets.images import LAYER, Item, MadeImage, entry, make_tar
 
 OWN = "usr/lib/python3/dist-packages/own.py"
 KEY = b"api_key = 'AKIAZ7QXJ3N5WTHVEXMQ'\nimport socket\n"
@@ -30,7 +34,7 @@ class Counting:
         return self._blobs.open(digest)
 
 
-def opened(tmp_path: Path, *layers: list[tuple[str, bytes]]) -> tuple[Image, Counting]:
+def opened(tmp_path: Path, *layers: list[Item]) -> tuple[Image, Counting]:
     made = MadeImage([make_tar(layer) for layer in layers], media_type=LAYER)
     top = made.manifest()
     layout = made.write_layout(tmp_path / "layout", [top])
@@ -59,3 +63,24 @@ def test_what_is_kept_is_bounded(tmp_path: Path) -> None:
         assert {len(data) for data in found.values()} == {MAX_KEPT + 1, 1}
         assert len(blobs.opened) == count
     assert list(inventory.reread.files.values()) == [b"x"]
+
+
+def test_bytes_that_the_inventory_did_not_see_are_refused(tmp_path: Path) -> None:
+    """Somebody writes to the blob between the two readings, and a reader of its beginning never comes to its end."""
+    image, blobs = opened(tmp_path, [("usr/lib/a", b"seen"), ("usr/lib/z", bytes(3 << 20))])
+    inventory = read_inventory(image)
+    layer = blobs.opened[-1]
+    path = tmp_path / "layout" / "blobs" / "sha256" / layer.removeprefix("sha256:")
+    path.write_bytes(path.read_bytes().replace(b"seen\0", b"else\0", 1))
+    with pytest.raises(InvalidInput) as refused:
+        read_again(image, inventory, [inventory.files["usr/lib/a"]], most=MAX_KEPT)
+    assert refused.value.rule == "image/blob-digest"
+
+
+def test_a_hard_link_is_read_where_its_bytes_are(tmp_path: Path) -> None:
+    """Also where a later layer removed the name that they came under."""
+    link = entry("usr/lib/link", tarfile.LNKTYPE, linkname="usr/lib/name")
+    image, _ = opened(tmp_path, [("usr/lib/name", b"bytes"), link], [("usr/lib/.wh.name", b"")])
+    inventory = read_inventory(image)
+    found = read_again(image, inventory, [inventory.files["usr/lib/link"]], most=MAX_KEPT)
+    assert list(found.values()) == [b"bytes"]

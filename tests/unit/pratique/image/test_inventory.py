@@ -532,6 +532,13 @@ def test_kept_content_follows_what_later_layers_do(tmp_path: Path) -> None:
     assert set(inventory.classes) == set(inventory.contents)
 
 
+def test_a_hard_link_to_a_large_file_has_its_digest(tmp_path: Path) -> None:
+    """Which a thread is still taking when the link comes."""
+    large = bytes(3 << 20)
+    inventory = _inventory(tmp_path, [("usr/lib/a", large), entry("usr/lib/b", LNK, linkname="usr/lib/a")])
+    assert inventory.files["usr/lib/b"].sha256 == sha256_bytes(large)
+
+
 def test_a_full_disk_is_could_not_decide(tmp_path: Path) -> None:
     """A work directory that takes nothing says nothing about the image."""
     image = MadeImage([make_tar([("m.pkl", b"x" * 5000)])])
