@@ -21,6 +21,7 @@ from typing import Any
 from flows.files import write_whole
 from pratique.bounds import read_bounded, strict_json
 from pratique.errors import InvalidInput
+from sandbox.interrupts import undisturbed
 
 STOP_SECONDS = 20
 _STATE_BYTES = 64 * 1024
@@ -82,6 +83,24 @@ def launch(command: Sequence[str], environment: Mapping[str, str], log: Path) ->
     while process.poll() is None and not any(_command_line(process.pid)):
         time.sleep(0.01)  # the kernel shows it a moment after the program began
     return process
+
+
+@contextlib.contextmanager
+def launched(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Launch it, and go on to where it is recorded and answers; with an error or Ctrl-C on the way there it is ended.
+
+    Nobody would find it again otherwise.
+    """
+    with undisturbed() as shelter:
+        process = launch(command, environment, log)
+        kept = False
+        try:
+            with shelter.open():
+                yield process
+            kept = True
+        finally:
+            if not kept:
+                end(process.pid, (os.fsencode(command[0]),))
 
 
 def end(pid: int, marks: Sequence[bytes]) -> None:

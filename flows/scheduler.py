@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from flows import server
-from flows.background import end, is_ours, launch, locked, read_state, write_state
+from flows.background import end, is_ours, launched, locked, read_state, write_state
 from flows.prefect_environment import enter_prefect_environment
 from flows.rescan import last_rescan, note_broken_rescan
 from pratique.settings import Settings
@@ -45,8 +45,8 @@ def start(settings: Settings, every: timedelta) -> None:
             return
         _stop(settings)
         arguments = [str(settings.home), str(wanted["policy"]), str(wanted["every"])]
-        process = launch([sys.executable, "-m", _MODULE, *arguments], {}, settings.server / _LOG)
-        write_state(settings.server / _STATE, {"pid": process.pid, **wanted})
+        with launched([sys.executable, "-m", _MODULE, *arguments], {}, settings.server / _LOG) as process:
+            write_state(settings.server / _STATE, {"pid": process.pid, **wanted})
 
 
 def stop(settings: Settings) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from flows.background import end, is_ours, launch, locked, read_state, write_state
+from flows.background import end, is_ours, launched, locked, read_state, write_state
 from flows.prefect_environment import prefect_environment
 from pratique.errors import CouldNotDecide
 
@@ -83,25 +83,21 @@ def start(directory: Path, say: Callable[[str], None]) -> Server:
         port = _free_port()
         say("starting the local server (about 20 seconds)")
         log = directory / "server.log"
-        process = launch(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            prefect_environment(directory, None),
-            log,
-        )
-        server = Server(pid=process.pid, url=f"http://127.0.0.1:{port}")
-        write_state(_state_file(directory), asdict(server))
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and process.poll() is None:
-            if _answers(server):
-                return server
-            time.sleep(0.2)
-        end(server.pid, server.marks)
-        _state_file(directory).unlink(missing_ok=True)
-        raise CouldNotDecide(
-            "the local server did not start",
-            cause=f"see the end of {log}",
-            next_step="run `pratique onboard` without it (slower), or mend what the log names and run `pratique up`",
-        )
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        with launched(command, prefect_environment(directory, None), log) as process:
+            server = Server(pid=process.pid, url=f"http://127.0.0.1:{port}")
+            write_state(_state_file(directory), asdict(server))
+            deadline = time.monotonic() + START_SECONDS
+            while time.monotonic() < deadline and process.poll() is None:
+                if _answers(server):
+                    return server
+                time.sleep(0.2)
+            _state_file(directory).unlink(missing_ok=True)
+            raise CouldNotDecide(
+                "the local server did not start",
+                cause=f"see the end of {log}",
+                next_step="`pratique onboard` works without it (slower); or mend what the log names, and `pratique up`",
+            )
 
 
 def stop(directory: Path) -> bool:

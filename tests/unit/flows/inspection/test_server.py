@@ -191,3 +191,27 @@ def test_users_own_settings_do_not_count(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "server").is_dir()
     enter_prefect_environment(tmp_path / "server", "http://127.0.0.1:1/api")
     assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:1/api"
+
+
+@pytest.mark.parametrize(
+    "broken", [KeyboardInterrupt, OSError, CouldNotDecide], ids=["ctrl-c", "full disk", "no answer"]
+)
+def test_server_that_nobody_could_find_again_is_ended(broken: type[BaseException], tmp_path: Path) -> None:
+    """Between its start and its record, and until it answers."""
+    begun = []
+    with (
+        pytest.raises(broken),
+        background.launched([sys.executable, "-c", "import time; time.sleep(60)"], {}, tmp_path / "log") as process,
+    ):
+        begun.append(process)
+        raise broken("stopped here")
+    assert begun[0].wait(10) is not None
+
+
+def test_server_that_is_recorded_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with background.launched(command, {}, tmp_path / "log") as process:
+        pass
+    assert process.poll() is None
+    background.end(process.pid, (os.fsencode(sys.executable),))
+    assert process.poll() is not None
