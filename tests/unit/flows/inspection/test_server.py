@@ -214,4 +214,4 @@ def test_server_that_is_recorded_goes_on(tmp_path: Path) -> None:
         pass
     assert process.poll() is None
     background.end(process.pid, (os.fsencode(sys.executable),))
-    assert process.poll() is not None
+    assert process.wait(10) is not None
