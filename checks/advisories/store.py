@@ -100,18 +100,6 @@ class AdvisoryStore(Opened[Indexed]):
         except (sqlite3.Error, ValueError) as error:
             raise _broken(str(error)) from error
 
-    def names(self, ecosystem: str) -> frozenset[str]:
-        """Names of the packages of `ecosystem` that any advisory speaks of."""
-        try:
-            return frozenset(
-                name
-                for indexed, connection in self._entries
-                if base_ecosystem(indexed.snapshot.ecosystems[0]) == base_ecosystem(ecosystem)
-                for (name,) in connection.execute("SELECT DISTINCT name FROM affected")
-            )
-        except sqlite3.Error as error:
-            raise _broken(str(error)) from error
-
 
 def load(home: Path) -> AdvisoryStore:
     """Open the snapshots under `home`; raises `CouldNotDecide` where one is missing, empty or not as imported."""
