@@ -168,6 +168,10 @@ HONEST: dict[str, dict[str, bytes]] = {
         "etc/os-release": OS % (b"debian", b"12"),
         "var/lib/dpkg/status": BOOKWORM + UPDATES + DEB % (b"libssl1.1", b"1.1.1w-0+deb11u1"),
     },
+    "as many updates of an older release as of its own": {
+        "etc/os-release": OS % (b"debian", b"12"),
+        "var/lib/dpkg/status": UPDATES.replace(b"deb12", b"deb11").replace(b"Package: ", b"Package: old-") + UPDATES,
+    },
     "what is to be the next Debian": {
         "etc/os-release": b"ID=debian\n",
         "etc/debian_version": b"forky/sid\n",

@@ -19,7 +19,7 @@ from checks.interface import CheckResult, Status
 from checks.sbom.declared import read_listing
 from checks.sbom.model import Component
 from checks.vulnerabilities import Waiver, check_vulnerabilities
-from checks.vulnerabilities.limits import MAX_VERSIONS, Limited, NotAsked
+from checks.vulnerabilities.limits import MAX_VERSIONS, Limited, NotAsked, in_fair_order
 from policies.model import Outcome, Policy
 from policies.verdict import decide
 from tests.assets.clocks import fixed_clock
@@ -58,6 +58,14 @@ def test_a_flood_of_versions_hides_no_other_package_and_is_no_pass(major: int, s
     document = json.loads(store.get(found.evidence[0].digest))
     assert "GHSA-2" in {one["id"] for one in document["vulnerabilities"]}
     assert {one["why"] for one in document["unanswered"]} == {"1,000 other versions of the package are listed too"}
+
+
+def test_a_package_of_which_there_is_one_is_asked_about_before_a_flood() -> None:
+    """Wherever it stands in the list, and whatever it is called."""
+    flood = [component("pillow", f"1.{number}") for number in range(3)]
+    lone = [component(name, "1.0") for name in ("a", "z")]
+    asked = [one.name for one in in_fair_order([*flood, *lone])]
+    assert asked == ["a", "z", *["pillow"] * 3]
 
 
 def test_a_flood_of_vulnerabilities_ends_the_questions(tmp_path: Path) -> None:
