@@ -6,6 +6,7 @@ alone is not enough, a telling name before it and the randomness of the value de
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections import Counter
@@ -127,6 +128,14 @@ _BARE_NAME = re.compile(
     r"[\w.-]*?(?:secret|token|passw(?:or)?d|passphrase|api_?key|access_?key|private_?key|credential)[\w.-]{0,20}\s*"
 )
 """An assignment without quotes, as in settings and scripts for the shell: what stands before it on its line."""
+_OWN = tuple(form for form in _FORMS if form.kind in {kind for kind, _, _ in PREFIXED})
+"""Forms that hardly any other text has, whatever was put together."""
+_PACKED = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{24,20000}+={0,2}")
+_JOINT = re.compile(r"""(["'])[ \t]*(?:[+\\][ \t]*)?(?:\n[ \t]*)?[bru]{0,2}\1""")
+"""Where one text ends and goes on as the next: Python, C and shells join them."""
+_URL_SAFE = str.maketrans("-_", "+/")
+_SEEN = 8
+"""First letters of a joined secret by which its line is found."""
 _BEFORE = 70
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/=]{40}")
 _EXAMPLES = tuple(
@@ -153,7 +162,7 @@ def _wide(head: bytes) -> str:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     for name, letters, zeros in (("utf-16-le", head[::2], head[1::2]), ("utf-16-be", head[1::2], head[::2])):
-        if len(zeros) >= 8 and not any(zeros) and letters.isascii() and b"\0" not in letters:
+        if len(zeros) >= 8 and not any(zeros) and b"\0" not in letters:
             return name
     return ""
 
@@ -166,6 +175,7 @@ def find_hits(text: str) -> Iterator[Hit]:
             for found in form.pattern.finditer(text):
                 if _is_filled(form, found, text):
                     yield Hit(form.kind, _line(text, found.start()))
+    yield from _hidden_hits(text)
     for found in _QUOTED.finditer(text):
         before = text[max(0, found.start() - _BEFORE) : found.start()]
         if _is_random(found[1]) and (name := _TELLING.search(before)) and not _is_made_up(name[0] + found[1]):
@@ -182,7 +192,36 @@ def kind_of(text: str) -> str:
     for form in _FORMS:
         if any(mark in text for mark in form.marks) and any(_fits(form, one) for one in form.pattern.finditer(text)):
             return form.kind
-    return ""
+    return next((hit.kind for hit in _in_base64(text)), "")
+
+
+def _hidden_hits(text: str) -> Iterator[Hit]:
+    """Secrets in base64, and those that are written in several pieces one after another."""
+    yield from _in_base64(text)
+    joined = _JOINT.sub("", text)
+    for form in _OWN if joined != text else ():
+        if any(mark in joined for mark in form.marks):
+            for found in form.pattern.finditer(joined):
+                if found[0] not in text and _is_filled(form, found, joined):
+                    yield Hit(f"{form.kind} in pieces", _line(text, max(0, text.find(found[0][:_SEEN]))))
+
+
+def _in_base64(text: str) -> Iterator[Hit]:
+    for packed in _PACKED.finditer(text):
+        inner = _unpacked(packed[0])
+        for form in _FORMS if inner else ():
+            found = form.pattern.search(inner) if any(mark in inner for mark in form.marks) else None
+            if found and _is_filled(form, found, inner):
+                yield Hit(f"{form.kind} in base64", _line(text, packed.start()))
+
+
+def _unpacked(packed: str) -> str:
+    """What base64 holds, where it is a text in ASCII; else nothing."""
+    plain = packed.rstrip("=").translate(_URL_SAFE)
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4)).decode("ascii")
+    except ValueError:
+        return ""
 
 
 def masked(text: str) -> str:

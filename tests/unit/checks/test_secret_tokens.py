@@ -179,3 +179,33 @@ def test_any_part_of_a_token_is_searched(kind: str, cut: int, more: str) -> None
     text = TOKENS[kind][:cut] + more
     list(find_hits(text))
     masked(text)
+
+
+GITHUB = f"github_pat_{LETTERS[:22]}_{LETTERS[:59]}"
+
+
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        (f'first = 1\nkey = "{base64.b64encode(GITHUB.encode()).decode()}"\n', 2),
+        (f"data:\n  key: {base64.urlsafe_b64encode(b'?>' + GITHUB.encode()).decode().rstrip('=')}\n", 2),
+        (f'key = "{GITHUB[:30]}" + "{GITHUB[30:]}"', 1),
+        (f"first = 1\nkey = (\n    '{GITHUB[:30]}'\n    '{GITHUB[30:]}'\n)", 3),
+    ],
+    ids=["base64", "base64 for addresses", "added", "one after another"],
+)
+def test_a_token_that_is_packed_or_in_pieces_is_found_at_its_line(text: str, line: int) -> None:
+    """Nobody writes a token so but to get it past a search."""
+    hits = list(find_hits(text))
+    assert [(hit.line, hit.certain) for hit in hits if "GitHub" in hit.kind] == [(line, True)]
+
+
+def test_a_token_in_base64_is_found_in_the_configuration_too() -> None:
+    """An environment variable of any name."""
+    assert kind_of(base64.b64encode(GITHUB.encode()).decode()) == "a GitHub token in base64"
+
+
+@pytest.mark.parametrize("text", [f'a = ["{LETTERS[:40]}", "{LETTERS[:44]}"]', "b = 'usr/lib/python3/dist-packages/x'"])
+def test_what_base64_does_not_hold_is_no_secret(text: str) -> None:
+    """Digests and paths are written in the same letters."""
+    assert not [hit for hit in find_hits(text) if hit.certain]
