@@ -21,7 +21,7 @@ from console.terminal.options import (
     path_named,
     settings_from,
 )
-from pratique.errors import UsageError
+from pratique.errors import CouldNotDecide, UsageError
 
 ImageArgument = Annotated[
     str,
@@ -180,6 +180,10 @@ def vulns(
     with Patience(f"still looking up {subject}", quiet=quiet):
         if subject == "-":
             piped = typer.get_binary_stream("stdin").read(MAX_SIZE + 1)
+            if not piped:  # 1 would say that something was found
+                raise CouldNotDecide(
+                    "nothing came on standard input", next_step="see whether the program before the pipe failed"
+                )
             answer = look_up_document(node, piped, "standard input", source)
         else:
             answer = look_up(node, subject, source)

@@ -319,6 +319,13 @@ def test_looking_at_withdrawals_founds_no_ledger(home: Path) -> None:
     assert not (home / "keys").exists()
 
 
+def test_pipe_that_nothing_came_through_has_found_nothing_out(home: Path) -> None:
+    """As when the program before it failed."""
+    done = CliRunner().invoke(app, ["vulns", "-"], input=b"")
+    assert done.exit_code == 3
+    assert "before the pipe" in done.stderr
+
+
 def test_where_no_model_is_found_that_is_said(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("words")
     done = pratique("scan-model", tmp_path)
