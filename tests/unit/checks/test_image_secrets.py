@@ -256,6 +256,13 @@ def test_a_repository_and_a_key_store_that_a_later_layer_removed_are_told(tmp_pa
     assert "removed by a later layer but still in the image" in told["image/secret"]
 
 
+def test_what_a_later_layer_brings_once_more_is_not_told_as_removed(tmp_path: Path) -> None:
+    there = make_tar([("root/key.pem", KEY.encode()), ("s.jks", b"\xfe\xed\xfe\xed" + bytes(60))])
+    result = judged(tmp_path, replace(of(), layers=[there, make_tar([("other", b"x")]), there]))
+    assert not any("removed" in finding.message for finding in result.findings)
+    assert {where for where, _ in secrets(result)} == {"/root/key.pem (layer 2)", "/s.jks (layer 2)"}
+
+
 def test_a_secret_behind_the_first_megabyte_of_a_file_named_so_is_not_passed_over(tmp_path: Path) -> None:
     result = judged(tmp_path, of(("app/.env", b"# x\n" * (1 << 18) + f"TOKEN={GITHUB}\n".encode())))
     assert (result.status, result.findings[-1].rule_id) == (Status.INCONCLUSIVE, "image/secrets-not-searched")

@@ -204,6 +204,7 @@ R_TEXT = r_item(9, struct.pack(">I", 2) + b"ls")
 R_SYMBOL = r_item(1, R_TEXT)
 R_PROMISE = r_item(5, r_item(253) + NIL + r_item(6, R_SYMBOL + NIL), 0x400)
 R_MAPPED = r_item(238, r_item(2, r_item(1, r_item(9, struct.pack(">I", 9) + b"mmap_real")) + NIL) + NIL + NIL)
+MANY_LINKS = asset("hdf5-many-links.h5")
 LAMBDA = b'{"class_name": "Lambda", "config": {}}'
 LEAVES = struct.pack("<Q", 12) + b"\0a.h5\0x\0\0\0\0\0"
 SPEC_1 = b"\x08\x01" + protobuf(2, b"about")
@@ -257,6 +258,10 @@ SILENT: dict[str, tuple[str, Callable[[], bytes]]] = {
     "HDF5 whose root is none": ("m.h5", lambda: hdf5().replace(b"OHDR", b"OHDX")),
     "HDF5 with a link of a user's kind": ("m.h5", lambda: hdf5((6, b"\x01\x08\x42\x01a\x00\x00"))),
     "HDF5 with a link to nowhere": ("m.h5", lambda: hdf5((6, b"\x01\x00\x01a" + struct.pack("<Q", 1 << 40)))),
+    "HDF5 with a link outside of its heap": (
+        "m.h5",
+        lambda: (lambda h, at: h[:at] + b"\x10" + h[at + 1 :])(MANY_LINKS, MANY_LINKS.index(b"BTLF") + 10),
+    ),
     "HDF5 in many files": ("m.h5", lambda: hdf5((0x14, bytes(20)))),
     "HDF5 with headers in a circle": ("m.h5", lambda: hdf5((0x10, struct.pack("<QQ", 48, 40)))),
     "HDF5 with a link out, behind a user's block": (
@@ -321,6 +326,8 @@ HARMLESS: dict[str, tuple[str, bytes]] = {
         "m.rds",
         r_data(
             r_item(6, r_item(254) + R_SYMBOL + NIL, 0x200),
+            r_item(240, r_item(254) + R_SYMBOL + NIL),
+            r_item(239, r_item(254) + R_TEXT + NIL),
             r_item(4, bytes(4) + r_item(242) + NIL + NIL + NIL),
             r_item(14, struct.pack(">Id", 1, 2.5)),
             r_item(16, struct.pack(">I", 1) + R_TEXT),
