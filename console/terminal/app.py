@@ -97,7 +97,7 @@ def main() -> None:
     """Entry point of the `pratique` command; a service manager's SIGTERM ends it as Ctrl-C does, cleaned up."""
     from sandbox.interrupts import terminated_as_interrupted
 
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # nobody's plugin has a say; looking for some takes long
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # none has a say, and looking for some takes long
     refuse_closed_streams()
     try:
         with terminated_as_interrupted():
