@@ -12,9 +12,9 @@ from flows.node import Node, has_ledger
 from flows.roles import verifiers_of
 from pratique.digests import Digest, hex_of, parse_digest, sha256_bytes
 from pratique.errors import InvalidInput, UsageError
-from records.admissions import images_of, moment_of
+from records.admissions import images_of, inspection_of, moment_of
 from records.dsse import open_envelope
-from records.intoto import Descriptor, descriptor
+from records.intoto import Descriptor, descriptor, digest_in
 from records.keys import Verifier
 from records.statements import DECISION, INSPECTION_EXTENSION, TEST_RESULT, VSA, WITHDRAWAL_LIST, Action, ToolIdentity
 
@@ -89,8 +89,9 @@ def history_of(node: Node, run_id: str) -> History:
     history: History | None = None
     for signed in _signed(node):
         if history is None:
-            extension = signed.predicate.get(INSPECTION_EXTENSION, {})
-            if signed.statement["predicateType"] == TEST_RESULT and extension.get("runId") == run_id:
+            extension = signed.predicate.get(INSPECTION_EXTENSION)
+            named = extension.get("runId") if isinstance(extension, dict) else None
+            if extension is not None and signed.statement["predicateType"] == TEST_RESULT and named == run_id:
                 history = History(_inspected(signed, extension))
         else:
             _take_in(history, signed, run_id)
@@ -117,6 +118,7 @@ def _signed(node: Node) -> Iterator[_Signed]:
 
 def _take_in(history: History, signed: _Signed, run_id: str) -> None:
     kind, predicate = signed.statement["predicateType"], signed.predicate
+    passed = predicate.get("verificationResult") == "PASSED"
     if kind == DECISION and predicate.get("runId") == run_id and _is_about(history.inspected, signed):
         person, expires = predicate["person"], predicate.get("expires")
         history.decisions.append(
@@ -139,10 +141,8 @@ def _take_in(history: History, signed: _Signed, run_id: str) -> None:
         digest = hex_of(history.inspected.tool.image_digest)
         if any(subject["digest"].get("sha256") == digest for subject in signed.statement["subject"]):
             history.withdrawn = signed.entry
-    elif kind == VSA and predicate.get("verificationResult") == "PASSED":
-        attestations = [one["digest"]["sha256"] for one in predicate["inputAttestations"]]
-        if f"sha256:{attestations[0]}" == history.inspected.digest:
-            history.admitted = signed.entry
+    elif kind == VSA and passed and inspection_of(predicate) == history.inspected.digest:
+        history.admitted = signed.entry
 
 
 def _is_about(inspected: Inspected, signed: _Signed) -> bool:
@@ -189,8 +189,13 @@ def _inspected(signed: _Signed, extension: dict[str, Any]) -> Inspected:
 
 
 def results_in(extension: Mapping[str, Any]) -> dict[str, Digest]:
-    """Digest of each check's answer, by the check's name, as the extension of a signed inspection has them."""
-    return {one["name"]: _digest_of(one) for one in extension.get("results", [])}
+    """Digest of each check's answer, by the check's name, as the extension of a signed inspection has them.
+
+    What is written in another way is not there.
+    """
+    listed = extension.get("results")
+    named = ((one, digest_in(one)) for one in (listed if isinstance(listed, list) else []))
+    return {str(one.get("name")): digest for one, digest in named if digest is not None}
 
 
 def evidence_of(node: Node, results: Mapping[str, Digest], check: str, name: str) -> Digest | None:

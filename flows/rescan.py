@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,12 @@ from flows.node import Node, has_ledger
 from flows.vulnerabilities import LookedUp, look_up_listing, scan_predicate
 from pratique.bounds import strict_json
 from pratique.clock import rfc3339
-from pratique.digests import Digest, parse_digest, sha256_bytes
+from pratique.digests import Digest, sha256_bytes
 from pratique.errors import CouldNotDecide, InvalidInput, PratiqueError
 from pratique.settings import Settings
-from records.admissions import standing
+from records.admissions import inspection_of, standing
 from records.dsse import sign_statement, verify_envelope
-from records.intoto import described, descriptor, statement
+from records.intoto import described, descriptor, digest_in, statement
 from records.statements import INSPECTION_EXTENSION, TEST_RESULT, VSA, VULNS, PolicyReference, ToolIdentity, vsa
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Rescanned:
 class _Remembered:
     """An inspection of an image: its statement, where its results are, and what rescans have told since."""
 
+    entry: int
     statement: Digest
     results: Mapping[str, Digest]
     known: Known = frozenset()
@@ -82,19 +83,23 @@ class _Past:
 
     Anybody may hand in an image once more, with papers that break the inspection or after a vulnerability has become
     known. So what counts is what was admitted, not what came last. An admission by a hub rests on none of this node's;
-    for it the last one that left an SBOM counts.
+    for it the last one counts that left an SBOM before it was accepted here. Without one the first after it does, for
+    its SBOM alone: nobody accepted the tool knowing what it found.
     """
 
     inspections: dict[Digest, list[_Remembered]] = field(default_factory=dict)
-    rests_on: dict[int, Digest] = field(default_factory=dict)
+    rests_on: dict[int, Digest | None] = field(default_factory=dict)
+    """By the entry of an admission of this node's own; None where it does not say."""
 
     def of(self, node: Node, admitted: ValidatedVersion) -> tuple[_Remembered, Digest]:
         """The inspection of an admission, and the SBOM that it left; raises `CouldNotDecide` where there is none."""
         there = self.inspections.get(admitted.image_digest, [])
-        named = self.rests_on.get(admitted.entry)
-        if named is not None:
-            there = [one for one in there if one.statement == named]
-        for one in reversed(there):
+        if admitted.entry in self.rests_on:
+            there = [one for one in there if one.statement == self.rests_on[admitted.entry]]
+        else:
+            later = [replace(one, asked_again=True) for one in there if one.entry > admitted.entry]
+            there = [*(one for one in reversed(there) if one.entry < admitted.entry), *later]
+        for one in there:
             sbom = evidence_of(node, one.results, "sbom", "sbom.cdx.json")
             if sbom is not None:
                 return one, sbom
@@ -213,12 +218,13 @@ def _past(node: Node, admitted: Sequence[ValidatedVersion]) -> _Past:
             continue
         kind, predicate = signed["predicateType"], signed["predicate"]
         there = past.inspections.setdefault(image, [])
-        if kind == TEST_RESULT and INSPECTION_EXTENSION in predicate:
-            there.append(_Remembered(sha256_bytes(entry.data), results_in(predicate[INSPECTION_EXTENSION])))
+        if kind == TEST_RESULT and isinstance(predicate.get(INSPECTION_EXTENSION), dict):
+            results = results_in(predicate[INSPECTION_EXTENSION])
+            there.append(_Remembered(entry.index, sha256_bytes(entry.data), results))
         elif kind == VSA and entry.index in entries:
-            past.rests_on[entry.index] = Digest(f"sha256:{predicate['inputAttestations'][0]['digest']['sha256']}")
+            past.rests_on[entry.index] = inspection_of(predicate)
         elif kind == VULNS and there:
-            with suppress(CouldNotDecide):  # a document that is gone: what it told is told and recorded once more
+            with suppress(PratiqueError):  # a document that is gone: what it told is told and recorded once more
                 told = frozenset(name for f in _counted(_document(node, predicate)) for name in _names(f))
                 for one in there:
                     one.known, one.asked_again = one.known | told, True
@@ -233,11 +239,7 @@ def _by_this_node(node: Node, entry: bytes) -> dict[str, Any] | None:
 
 
 def _image(signed: Mapping[str, Any]) -> Digest | None:
-    text = signed["subject"][0].get("digest", {}).get("sha256", "")
-    try:
-        return parse_digest(f"sha256:{text}")
-    except InvalidInput:
-        return None
+    return digest_in(signed["subject"][0])
 
 
 def _known_then(node: Node, results: Mapping[str, Digest]) -> Known:
@@ -251,10 +253,12 @@ def _known_then(node: Node, results: Mapping[str, Digest]) -> Known:
 
 
 def _document(node: Node, predicate: Mapping[str, Any]) -> dict[str, Any]:
-    """The stored document of an earlier rescan; raises `CouldNotDecide` where it is gone."""
-    annotations = predicate.get("metadata", {}).get("annotations", [{}])
-    digest = parse_digest(f"sha256:{annotations[0].get('document', {}).get('digest', {}).get('sha256', '')}")
-    data = node.store.get(digest)
+    """The stored document of an earlier rescan, empty where it names none; raises `CouldNotDecide` where it is gone."""
+    metadata = predicate.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    told = annotations[0] if isinstance(annotations, list) and annotations else None
+    digest = digest_in(told.get("document")) if isinstance(told, dict) else None
+    data = node.store.get(digest) if digest is not None else b"{}"
     document: dict[str, Any] = strict_json(data, where="vulnerabilities.json", max_bytes=_MAX_DOCUMENT)
     return document
 

@@ -15,6 +15,7 @@ from checks.pinning import ValidatedVersion
 from pratique.digests import Digest, parse_digest
 from pratique.errors import InvalidInput
 from records.dsse import verify_envelope
+from records.intoto import digest_in
 from records.keys import Verifier, strict_base64
 from records.reader import LedgerReader
 from records.statements import ACCEPTANCE, ADMISSION_EXTENSION, DECISION, VSA, WITHDRAWAL_LIST, Action
@@ -168,15 +169,16 @@ def moment_of(text: object) -> datetime:
 def _known_list(predicate: dict[str, Any]) -> KnownList | None:
     """The list that a node took in, as it wrote it down itself; None for anything else."""
     origin, size, root = predicate.get("origin"), predicate.get("size"), strict_base64(str(predicate.get("root")))
-    listed = predicate.get("list")
-    digests = listed.get("digest") if isinstance(listed, dict) else None
-    if not isinstance(origin, str) or type(size) is not int or root is None or not isinstance(digests, dict):
-        return None
-    try:
-        digest = parse_digest(f"sha256:{digests.get('sha256')}")
-    except InvalidInput:
+    digest = digest_in(predicate.get("list"))
+    if not isinstance(origin, str) or type(size) is not int or root is None or digest is None:
         return None
     return KnownList(origin, size, root, moment_of(predicate.get("issuedOn")), digest)
+
+
+def inspection_of(predicate: dict[str, Any]) -> Digest | None:
+    """The inspection that an admission rests on, the first statement that it names; None where it names none."""
+    named = predicate.get("inputAttestations")
+    return digest_in(named[0]) if isinstance(named, list) and named else None
 
 
 def images_of(statement: dict[str, Any]) -> frozenset[Digest]:

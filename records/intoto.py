@@ -56,6 +56,15 @@ def descriptor(
     return {field: value for field, value in fields.items() if value}
 
 
+def digest_in(resource: object) -> Digest | None:
+    """The SHA-256 by which a ResourceDescriptor names something; None for whatever states none."""
+    digests = resource.get("digest") if isinstance(resource, dict) else None
+    try:
+        return parse_digest(f"sha256:{digests.get('sha256')}") if isinstance(digests, dict) else None
+    except InvalidInput:
+        return None
+
+
 def described(evidence: Evidence) -> Descriptor:
     """A file in the store as a statement names it."""
     return descriptor(

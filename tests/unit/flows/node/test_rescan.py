@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -19,18 +19,29 @@ from checks.sbom.cyclonedx import write_document
 from checks.sbom.model import Component, package_url
 from checks.vulnerabilities import check_vulnerabilities
 from console.terminal.app import app
+from flows.acceptance import accept
 from flows.decide import admit, withdraw
 from flows.node import Node
 from flows.rescan import Rescanned, rescan, rescan_all, worst
 from flows.vulnerabilities import LookedUp, look_up_listing
 from pratique.digests import canonical_json, sha256_bytes
 from pratique.errors import CouldNotDecide, Refused
+from records import intoto
 from records.admissions import signed_statements
 from records.dsse import sign_statement
-from records.statements import VSA, VULNS, PolicyReference, ToolIdentity, inspection_statement
+from records.statements import (
+    INSPECTION_EXTENSION,
+    TEST_RESULT,
+    VSA,
+    VULNS,
+    PolicyReference,
+    ToolIdentity,
+    inspection_statement,
+)
 from records.verify import verify_ledger
 from records.words import in_words
 from tests.unit.checks.feeds import LOW, record, write_zip
+from tests.unit.flows.node.federations import Federation
 from tests.unit.flows.node.homes import ANNA, MANIFEST, SUBMITTER, Home, image_config, statements_of
 
 VERDICT = b'{"rules": [{"inputs": {"checks.image.status": "passed", "facts.tool.name": "scorer"}}]}'
@@ -61,11 +72,14 @@ def inspected(
     *packages: tuple[str, str],
     sbom: bytes | None = None,
     leaving: Sequence[str] = ("sbom", "vulnerabilities"),
+    tool: ToolIdentity | None = None,
 ) -> str:
-    """An inspection in the ledger, with the results of the checks in `leaving`."""
+    """An inspection in the ledger, with the results of the checks in `leaving`, of `tool` or one called `name`."""
     node = home.node()
     components = [component(*package) for package in packages or (("widget", "1.0"),)]
-    tool = ToolIdentity(name, "1.0.0", sha256_bytes(f"manifest of {name}".encode()), sha256_bytes(image_config(name)))
+    tool = tool or ToolIdentity(
+        name, "1.0.0", sha256_bytes(f"manifest of {name}".encode()), sha256_bytes(image_config(name))
+    )
     document = sbom or write_document(components, image_name=name, image_digest=tool.image_digest)
     bill = node.store.put(document, name="sbom.cdx.json", media_type="application/json")
     results = {
@@ -331,6 +345,87 @@ def test_an_inspection_between_another_and_its_admission_is_not_what_was_admitte
     admit(home.node(), run_id, ANNA)
     advisories(home, NEW)
     assert rescanned(home)["scorer"].status is Status.FAILED
+
+
+def own_statement(kind: str, predicate: Any) -> Callable[[Home], None]:
+    """Has the node sign a statement about its tool that is in no form of this program's."""
+
+    def append(home: Home) -> None:
+        subject = ToolIdentity("scorer", "1.0.0", sha256_bytes(b"manifest of scorer")).subject()
+        node = home.node()
+        node.append(sign_statement(intoto.statement([subject], kind, predicate), node.key))
+
+    return append
+
+
+MALFORMED = {
+    "an admission that rests on nothing": own_statement(VSA, {"verificationResult": "PASSED", "inputAttestations": []}),
+    "an admission that names nothing": own_statement(VSA, {"verificationResult": "PASSED"}),
+    "an admission that rests on a text": own_statement(
+        VSA, {"verificationResult": "PASSED", "inputAttestations": ["x"]}
+    ),
+    "an admission that rests on no SHA-256": own_statement(
+        VSA, {"verificationResult": "PASSED", "inputAttestations": [{"digest": {"sha256": "abc"}}]}
+    ),
+    "an inspection in another form": own_statement(TEST_RESULT, {INSPECTION_EXTENSION: []}),
+    "an inspection whose results have no digests": own_statement(
+        TEST_RESULT, {INSPECTION_EXTENSION: {"results": [{"name": "sbom"}, "x"]}}
+    ),
+    "a rescan without annotations": own_statement(VULNS, {"metadata": {"annotations": []}}),
+    "a rescan whose document has no SHA-256": own_statement(
+        VULNS, {"metadata": {"annotations": [{"document": {"digest": {"sha256": "x"}}}]}}
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_statement_of_the_node_in_another_form_hides_no_other_tool(case: str, admitted: Home) -> None:
+    onboarded(admitted, "other")
+    MALFORMED[case](admitted)
+    advisories(admitted, OLD, NEW)
+    found = rescanned(admitted)
+    assert found["other"].new == ("CVE-2026-1",)
+    assert found["scorer"].status is (Status.INCONCLUSIVE if "admission" in case else Status.FAILED)
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_statement_of_the_node_in_another_form_holds_up_no_decision(case: str, home: Home) -> None:
+    advisories(home, OLD)
+    MALFORMED[case](home)
+    run_id = inspected(home)
+    MALFORMED[case](home)
+    assert admit(home.node(), run_id, ANNA).entry is not None
+
+
+def test_what_an_inspection_finds_after_a_hubs_admission_was_accepted_is_told_as_new(federation: Federation) -> None:
+    """Whoever hands the image in on the day on which a vulnerability becomes known must not keep that from being told.
+
+    Neither where it is the first inspection here, nor where there was one before.
+    """
+    node, papers = federation.node, federation.admitted()
+    advisories(node, OLD)
+    federation.told()
+    accept(node.node(), papers)
+    assert rescanned(node)["scorer"].status is Status.INCONCLUSIVE
+    advisories(node, OLD, NEW)
+    inspected(node, tool=federation.hub.tool())
+    assert rescanned(node)["scorer"].new == ("CVE-2026-1",)
+    assert rescanned(node)["scorer"].new == ()
+    later = record("PYSEC-2026-9", vector=LOW)
+    advisories(node, OLD, NEW, later)
+    inspected(node, tool=federation.hub.tool())
+    assert rescanned(node)["scorer"].new == ("PYSEC-2026-9",)
+    assert len(statements_of(node.node(), VULNS)) == 2
+
+
+def test_what_an_inspection_found_before_a_hubs_admission_was_accepted_is_not_new(federation: Federation) -> None:
+    node, papers = federation.node, federation.admitted()
+    advisories(node, OLD, NEW)
+    inspected(node, tool=federation.hub.tool())
+    federation.told()
+    accept(node.node(), papers)
+    found = rescanned(node)["scorer"]
+    assert (found.status, found.new) == (Status.FAILED, ())
 
 
 def test_one_tool_that_cannot_be_read_does_not_hide_another(home: Home) -> None:
