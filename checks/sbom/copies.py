@@ -13,6 +13,7 @@ from checks.sbom.known_modules import KNOWN_MODULES
 from checks.sbom.model import Component, Origin, package_url
 from checks.sbom.python import canonical, same_version
 from checks.sbom.record import Lie, is_package_test, site_of
+from pratique.errors import CouldNotDecide
 from pratique.intake.image.model import FileClass, Inventory, Kind
 
 _NAMES = """
@@ -25,6 +26,8 @@ _PINNED = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]{0,100})(?:\[[^\]]{0,100}\])
 _LISTED = re.compile(r"(?:^|/)_?vendor(?:ed)?\.txt$", re.IGNORECASE)
 _MAX_LIST = 1024**2
 _MAX_LINES = 2000
+MAX_PINNED = 100_000
+"""Packages that the lists of copies in an image name together."""
 _BANNER = re.compile(
     rb"(?:/\*!?|//!?)[\s*]*(?:@license\s+)?"
     rb"(jquery(?: ui)?|bootstrap|lodash|angularjs|vue(?:\.js)?|react|moment(?:\.js)?|handlebars|underscore(?:\.js)?|d3|"
@@ -36,7 +39,10 @@ _SCRIPT_NAMES = {"jquery ui": "jquery-ui", "angularjs": "angular", "chart.js": "
 
 
 def read_copies(inventory: Inventory, installed: Iterable[Component], lies: list[Lie]) -> Iterator[Component]:
-    """Copies of Python and JavaScript packages, marked *detected*; a list that the code contradicts: `lies`."""
+    """Copies of Python and JavaScript packages, marked *detected*; a list that the code contradicts: `lies`.
+
+    Raises `CouldNotDecide` where the lists name more than `MAX_PINNED` packages.
+    """
     homes = {(c.path.rpartition("/")[0], canonical(c.name)) for c in installed if c.ecosystem == "PyPI"}
     copies = list(_python(inventory, homes))
     yield from (copy for _, copy in copies)
@@ -84,11 +90,18 @@ def _is_site(folder: str) -> bool:
 
 def _listed(inventory: Inventory, found: dict[tuple[str, str], Component], lies: list[Lie]) -> Iterator[Component]:
     """What `vendor.txt` pins, unless the copy itself was recognised."""
+    count = 0
     for entry in inventory.of_class(FileClass.PYTHON_METADATA):
         if not is_list(entry.path):
             continue
         folder = entry.path.rpartition("/")[0]
         for name, version in pinned_in(inventory.beginning(entry.path, _MAX_LIST)):
+            count += 1
+            if count > MAX_PINNED:
+                raise CouldNotDecide(
+                    f"the lists of copies (vendor.txt) in the image name more than {MAX_PINNED:,} packages",
+                    next_step="Keep one list beside the copies that it names.",
+                )
             copy = found.get((folder, canonical(name)))
             same = copy is not None and same_version(copy.version, version)
             if copy is not None and not same:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +25,9 @@ _TYPES = {"library", "application", "operating-system", "machine-learning-model"
 def write_document(
     components: Sequence[Component], *, image_name: str, image_digest: Digest, moment: datetime | None = None
 ) -> bytes:
-    """The document. Its serial number follows from the image's digest; without `moment` it carries no time.
+    """The document, a component on each line.
+
+    Its serial number follows from the image's digest; without `moment` it carries no time.
 
     Raises `CouldNotDecide` where the components have too many edges between them.
     """
@@ -47,10 +50,32 @@ def write_document(
                 "hashes": [{"alg": "SHA-256", "content": hex_of(image_digest)}],
             },
         },
-        "components": [_component(c, ref) for c, ref in zip(components, references, strict=True)],
+        "components": (_component(c, ref) for c, ref in zip(components, references, strict=True)),
         "dependencies": _dependencies(components, references, root),
     }
-    return json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"
+    return _written(document)
+
+
+def _written(document: Mapping[str, Any]) -> bytes:
+    """`document` as JSON, written piece by piece: as objects, a hundred thousand components take half a gigabyte."""
+    out, mark = io.BytesIO(), b"{\n"
+    for key, value in sorted(document.items()):
+        out.write(mark + _encoded(key) + b": ")
+        mark = b",\n"
+        if isinstance(value, Iterator):
+            between = b"[\n"
+            for entry in value:
+                out.write(between + _encoded(entry))
+                between = b",\n"
+            out.write(b"[]" if between == b"[\n" else b"\n]")
+        else:
+            out.write(_encoded(value))
+    out.write(b"\n}\n")
+    return out.getvalue()
+
+
+def _encoded(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True).encode()
 
 
 def _references(components: Sequence[Component]) -> list[str]:
@@ -104,14 +129,14 @@ def _licences(stated: tuple[str, ...]) -> list[dict[str, Any]]:
     return [{"license": {"name": licence}} for licence in stated]
 
 
-def _dependencies(components: Sequence[Component], references: Sequence[str], root: str) -> list[dict[str, Any]]:
+def _dependencies(components: Sequence[Component], references: Sequence[str], root: str) -> Iterator[dict[str, Any]]:
     """Edges by path where a component says so, else by name: to a neighbour, or to all of that name."""
     by_name: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     by_path: dict[tuple[str, str], str] = {}
     for place, component in enumerate(components):
         by_name[component.ecosystem, _comparable(component.ecosystem, component.name)].append(place)
         by_path.setdefault((component.ecosystem, component.path), references[place])
-    edges: list[dict[str, Any]] = [{"ref": root, "dependsOn": sorted(references)}]
+    yield {"ref": root, "dependsOn": sorted(references)}
     count = 0
     for component, reference in zip(components, references, strict=True):
         space = component.ecosystem
@@ -122,8 +147,7 @@ def _dependencies(components: Sequence[Component], references: Sequence[str], ro
             wanted.update(references[place] for place in near or candidates)
         wanted.discard(reference)
         count = bounded_edges(count + len(wanted))
-        edges.append({"ref": reference, **({"dependsOn": sorted(wanted)} if wanted else {})})
-    return edges
+        yield {"ref": reference, **({"dependsOn": sorted(wanted)} if wanted else {})}
 
 
 def _comparable(ecosystem: str, name: str) -> str:

@@ -32,6 +32,7 @@ from pratique.intake.image.notes import MAX_CODE, openings
 
 MAX_DEPTH = 3
 MAX_MEMBERS = 100_000
+"""Archives, their members and the packages that these state, of all archives of an image together."""
 MAX_METADATA = 1024**2
 MAX_UNPACKED = 256 * 1024**2
 """Bytes that are unpacked of all archives of an image together."""
@@ -183,6 +184,7 @@ class _Search:
         head = stream.read(_HEAD)
         stream.seek(0)
         try:
+            self._count()  # before a list of members is read in vain
             if _is_zip(head):
                 with open_zip(stream) as opened:
                     yield from self._zip(opened, path, depth)
@@ -230,7 +232,9 @@ class _Search:
     def _member(self, stream: BinaryIO, name: str, path: str, depth: int) -> Iterator[Component]:
         where = f"{path}!/{text_of(name)}"
         if _states_package(name):
-            yield from _stated(self._read(stream, b"", MAX_METADATA, whole=False), name, where)
+            for component in _stated(self._read(stream, b"", MAX_METADATA, whole=False), name, where):
+                self._count()
+                yield component
             return
         head = stream.read(_HEAD)
         named = _INNER.fullmatch(name) is not None
@@ -254,7 +258,7 @@ class _Search:
     def _count(self) -> None:
         self.members += 1
         if self.members > MAX_MEMBERS:
-            raise ValueError(f"more than {MAX_MEMBERS:,} members in all archives")
+            raise ValueError(f"more than {MAX_MEMBERS:,} members and packages in all archives")
 
     def _passed_over(self, _: int) -> None:
         """Bytes of the image itself cost no unpacking."""

@@ -19,14 +19,11 @@ def read_tag_value(data: bytes, *, where: str) -> dict[str, Any]:
 
     Raises `InvalidInput`: `sbom/encoding`, `sbom/format`, `sbom/too-many`, `sbom/component`.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise refuse("encoding", where, "not UTF-8 text") from error
     packages: list[dict[str, Any]] = []
     version = ""
     inside = False
-    for tag, value in _tags(text, where):
+    references = 0
+    for tag, value in _tags(data, where):
         if tag == "SPDXVersion":
             version = version or value
         if tag == "PackageName":
@@ -35,28 +32,30 @@ def read_tag_value(data: bytes, *, where: str) -> dict[str, Any]:
                 raise refuse("too-many", where, f"more than {MAX_COMPONENTS:,} packages")
         inside = tag == "PackageName" if tag in _SECTIONS else inside
         if inside:
-            _note(packages[-1], tag, value)
+            references += _note(packages[-1], tag, value)
+            if references > MAX_COMPONENTS:
+                raise refuse("too-many", where, f"more than {MAX_COMPONENTS:,} package URLs")
     if not version.startswith("SPDX-2."):
         raise refuse("format", where, "not SPDX 2 in its tag-value form")
     return {"spdxVersion": version, "packages": packages}
 
 
-def _note(package: dict[str, Any], tag: str, value: str) -> None:
-    if tag == "ExternalRef":
-        found = _PURL.fullmatch(value)
-        if found:
-            package["externalRefs"].append({"referenceType": "purl", "referenceLocator": found[1]})
+def _note(package: dict[str, Any], tag: str, value: str) -> bool:
+    """Take what is used of a package; whether it was a package URL."""
+    found = _PURL.fullmatch(value) if tag == "ExternalRef" else None
+    if found:
+        package["externalRefs"].append({"referenceType": "purl", "referenceLocator": found[1]})
     elif tag == "PackageLicenseDeclared":
         package.setdefault("licenseDeclared", value)
+    return found is not None
 
 
-def _tags(text: str, where: str) -> Iterator[tuple[str, str]]:
+def _tags(data: bytes, where: str) -> Iterator[tuple[str, str]]:
     """Tags with their values; what stands in `<text>…</text>` is none."""
     in_text = False
-    for number, piece in enumerate(io.StringIO(text)):
+    for number, line in enumerate(_lines(data, where)):
         if number > MAX_VALUES:
             raise refuse("too-many", where, f"more than {MAX_VALUES:,} lines")
-        line = piece.rstrip("\r\n")
         if in_text:
             in_text = "</text>" not in line
             continue
@@ -72,3 +71,14 @@ def _tags(text: str, where: str) -> Iterator[tuple[str, str]]:
         yield match[1], value
     if in_text:
         raise refuse("format", where, "a <text> that never ends")
+
+
+def _lines(data: bytes, where: str) -> Iterator[str]:
+    """Decoded line by line: one letter makes a text take four times its bytes."""
+    encoding = "utf-8-sig"
+    for piece in io.BytesIO(data):
+        try:
+            yield piece.decode(encoding).rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise refuse("encoding", where, "not UTF-8 text") from error
+        encoding = "utf-8"

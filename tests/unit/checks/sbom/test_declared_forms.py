@@ -117,6 +117,14 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         + b"]}]}",
         "sbom/too-many",
     ),
+    "one package of tag-value with more URLs than components are read": (
+        b"SPDXVersion: SPDX-2.3\nPackageName: a\n" + b"ExternalRef: PACKAGE-MANAGER purl pkg:a/b\n" * 100_001,
+        "sbom/too-many",
+    ),
+    "bytes that are no text far down": (
+        b"SPDXVersion: SPDX-2.3\nPackageName: a\n" + b"\n" * 99 + b"\xff",
+        "sbom/encoding",
+    ),
     "more values than fit into memory": (
         b'{"bomFormat": "CycloneDX", "specVersion": "1.6", "x": [' + b"1," * 4_000_001 + b"1]}",
         "sbom/too-many",

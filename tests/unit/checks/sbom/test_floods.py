@@ -8,21 +8,27 @@ import hashlib
 import json
 import struct
 import tarfile
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from checks.interface import CheckResult, Status
 from checks.sbom import Bom, check_sbom
 from checks.sbom.capabilities import MAX_EDGES, Offers
-from pratique.digests import Digest
+from checks.sbom.cyclonedx import write_document
+from checks.sbom.declared import read_listing
+from checks.sbom.model import Component
+from pratique.digests import Digest, sha256_bytes
 from pratique.errors import CouldNotDecide
 from pratique.intake.image import open_image, read_inventory
 from pratique.intake.image.model import LayoutImage
 from tests.assets.images import Item, entry, made
-from tests.unit.checks.sbom.test_nested import SITE, asked
+from tests.unit.checks.sbom.test_nested import SITE, asked, zipped
 
+T = TypeVar("T")
 MIB = 1 << 20
 APK = "lib/apk/db/installed"
 STATUS = "var/lib/dpkg/status"
@@ -102,6 +108,58 @@ def test_what_goes_beyond_the_bounds_is_no_pass(case: str) -> None:
     files, rule = FLOODS[case]
     result, _ = asked(files)
     assert (result.status, rules(result)) == (Status.INCONCLUSIVE, {rule})
+
+
+MANY = b"".join(b"p%d==1\n" % number for number in range(60))
+LISTS: dict[str, tuple[dict[str, bytes], str]] = {
+    "in one archive": ({"opt/a.zip": zipped({"vendor.txt": MANY})}, "sbom/archive-unreadable"),
+    "in many archives": (
+        {f"opt/{n}.zip": zipped({"vendor.txt": MANY[:250] + b"\nq%d==1\n" % n}) for n in range(3)},
+        "sbom/archive-unreadable",
+    ),
+    "in the image": ({f"opt/{n}/vendor.txt": MANY for n in range(2)}, "sbom/could-not-decide"),
+}
+"""Each names more packages than the fifty that are allowed in the test."""
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_lists_of_copies_without_end_are_no_pass(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list has a few bytes for each of two thousand packages, and packs to nothing."""
+    monkeypatch.setattr("checks.sbom.nested.MAX_MEMBERS", 50)
+    monkeypatch.setattr("checks.sbom.copies.MAX_PINNED", 50)
+    files, rule = LISTS[case]
+    result, bom = asked(files)
+    assert (result.status, rules(result)) == (Status.INCONCLUSIVE, {rule})
+    assert len(bom.components) <= 50 + len(files)
+
+
+def test_a_document_is_written_in_little_more_memory_than_its_own() -> None:
+    components = [
+        Component(name=f"p{n}", version="1", purl=f"pkg:pypi/p{n}@1", ecosystem="PyPI", path=f"opt/p{n}")
+        for n in range(2000)
+    ]
+    document, peak = peak_of(lambda: write_document(components, image_name="tool", image_digest=sha256_bytes(b"")))
+    assert len(json.loads(document)["components"]) == 2000
+    assert peak < 4 * len(document)
+
+
+def test_a_declaration_is_read_line_by_line() -> None:
+    """One letter that needs four bytes makes all of a text take four times as many."""
+    comments = b"PackageComment: " + b"y" * 4000 + b"\n"
+    document = b"SPDXVersion: SPDX-2.3\nPackageName: a\n" + 1000 * comments + "PackageComment: \U0001f600\n".encode()
+    listing, peak = peak_of(lambda: read_listing(document))
+    assert listing.unidentified == 1
+    assert peak < len(document)
+
+
+def peak_of(action: Callable[[], T]) -> tuple[T, int]:
+    """What `action` gives, and the bytes that it took at most."""
+    action()  # what is loaded once does not count
+    tracemalloc.start()
+    try:
+        return action(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_packages_that_all_offer_and_need_one_name_make_no_square_of_edges() -> None:
