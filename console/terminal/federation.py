@@ -16,8 +16,8 @@ from console.terminal.options import (
     PlainFormatOption,
     PolicyOption,
     deliver,
+    replaceable,
     settings_from,
-    writable,
 )
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def show_withdrawals(home: HomeOption = None, policy: PolicyOption = None) -> No
 @withdrawals_app.command("export")
 @explained
 def export_withdrawals(
-    output: Annotated[Path, typer.Option("--output", "-o", callback=writable, help="Where the signed list goes.")],
+    output: Annotated[Path, typer.Option("--output", "-o", callback=replaceable, help="Where the signed list goes.")],
     home: HomeOption = None,
     policy: PolicyOption = None,
 ) -> None:

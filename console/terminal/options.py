@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,6 +63,26 @@ def writable(output: Path | None) -> Path | None:
     return output
 
 
+def replaceable(output: Path | None) -> Path | None:
+    """`writable`, and nothing of the system's keeps a result from being put there whole, as `deliver` does.
+
+    Only a file that is made in its directory tells: permissions do not know of a medium that is read-only, or full.
+    """
+    if output is None or str(output) == "-":
+        return output
+    try:
+        if writable(output) and not _is_stream(output):
+            tempfile.TemporaryFile(dir=output.parent).close()
+        return output
+    except OSError as error:
+        raise typer.BadParameter(f"nothing can be written in {str(output.parent)[:200]!r}: {error.strerror}") from error
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether what is written there stays with what was: a pipe, a device, one of the system's links to them."""
+    return _is_systems(path) or (path.exists() and not path.is_file())
+
+
 def _is_systems(path: Path) -> bool:
     """Whether a link is one of the system's own, such as /dev/stdout; elsewhere below /dev anybody may make one."""
     return path.absolute().parent in _STREAMS
@@ -95,7 +116,7 @@ OutputOption = Annotated[
         "-o",
         metavar="FILE",
         dir_okay=False,
-        callback=writable,
+        callback=replaceable,
         help="Write the result to this file instead of standard output (`-`).",
     ),
 ]
@@ -131,7 +152,7 @@ def deliver(text: str, output: Path | None) -> None:
         return
     from flows.files import write_whole
 
-    if _is_systems(output) or (output.exists() and not output.is_file()):  # a stream: what was written to it stays
+    if _is_stream(output):
         with output.open("a", encoding="utf-8") as stream:
             stream.write(text)
     else:

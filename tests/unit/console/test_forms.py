@@ -225,6 +225,21 @@ def test_a_result_without_a_place_is_told_before_the_work(output: str, tmp_path:
 
 
 @pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("command", [("vulns", "nothing.json"), ("withdrawals", "export")], ids=" ".join)
+def test_a_directory_in_which_nobody_may_write_is_told_before_the_work(command: tuple[str, ...]) -> None:
+    found = pratique(*command, "-o", "/proc/result.json")  # where not even root makes a file
+    assert found.exit_code == 2
+    assert "nothing can be written in '/proc'" in " ".join(found.stderr.split())
+    assert "nothing.json" not in found.stderr
+
+
+@pytest.mark.usefixtures("home")
+def test_a_device_takes_a_result_in_a_directory_of_others(tmp_path: Path) -> None:
+    (tmp_path / "bill.json").write_bytes(bill(WIDGET))
+    assert pratique("vulns", tmp_path / "bill.json", "-o", "/dev/null").exit_code == 0
+
+
+@pytest.mark.usefixtures("home")
 def test_a_reader_that_goes_away_is_no_crash(tmp_path: Path) -> None:
     (tmp_path / "bill.json").write_bytes(
         bill(*({**WIDGET, "purl": f"pkg:pypi/p{number}@1.0"} for number in range(3000)), FLAWED)
