@@ -88,9 +88,9 @@ def check_model_files(inventory: Inventory) -> CheckResult:
 def _opens_model(inventory: Inventory, entry: FileEntry) -> bool:
     """Whether what was kept for its name alone begins as a model does: a tool may load it under any name."""
     if entry.path in inventory.not_kept:
-        return looks_like_model(entry.head)
+        return looks_like_model(entry.head, entry.size)
     with inventory.open(entry.path) as stream:
-        return looks_like_model(stream.read(HEAD))
+        return looks_like_model(stream.read(HEAD), entry.size)
 
 
 def _scan(inventory: Inventory, entry: FileEntry) -> ModelVerdict:

@@ -10,6 +10,7 @@ import zlib
 from functools import lru_cache
 
 from pratique.intake.image.model import FileClass
+from pratique.intake.image.pickled import looks_like_pickle
 
 HEAD = 4096
 """How many first bytes of a file are looked at."""
@@ -100,32 +101,23 @@ _COMPRESSED = (
 _ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _GZIP = b"\x1f\x8b\x08"
 _ZIP = b"PK\x03\x04"
-_TEXT_PICKLE = re.compile(
-    rb"[(\])}N0l1]{0,16}c[A-Za-z_][\w.]{0,200}\n[A-Za-z_][\w.]{0,200}\n"  # GLOBAL
-    rb"|\([^\x00]{0,400}\ni[A-Za-z_][\w.]{0,200}\n[A-Za-z_][\w.]{0,200}\n"  # INST
-    rb"|\(?[dlt\])}]p\d+\n|[\])}]q\x00"  # an empty container and its memo
-)
-_MAX_PROTOCOL = 5
+_GZIP_RATIO = 1032
+"""A byte of gzip data unpacks to as many at most."""
 
 
-def looks_like_pickle(head: bytes) -> bool:
-    """Whether `head` may begin a pickle of any protocol (the opcode walker decides)."""
-    if head[:1] == b"\x80":
-        return len(head) > 1 and head[1] <= _MAX_PROTOCOL
-    return _TEXT_PICKLE.match(head) is not None
-
-
-def looks_like_model(head: bytes) -> bool:
-    """Whether `head` begins a format of models or serialised objects, a zip, or compressed data of that kind."""
-    if _opens_model(head):
+def looks_like_model(head: bytes, size: int) -> bool:
+    """Whether a file of `size` bytes that begins with `head` is of a format of models or serialised objects, a zip, or
+    compressed data of that kind.
+    """
+    if _opens_model(head, size):
         return True
     if head.startswith(_GZIP):
         inner = _gunzipped(head)
-        return not inner or _opens_model(inner) or inner.startswith(_GZIP)
+        return not inner or _opens_model(inner, size * _GZIP_RATIO) or inner.startswith(_GZIP)
     return False
 
 
-def _opens_model(head: bytes) -> bool:
+def _opens_model(head: bytes, size: int) -> bool:
     if head.startswith((*_STARTS, *_COMPRESSED, *_ZLIB, _ZIP)) or head[4:8] == b"TFL3":
         return True
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 27:
@@ -135,7 +127,7 @@ def _opens_model(head: bytes) -> bool:
         return True  # a configuration of Keras, which names what its loader imports
     if b"<PMML" in head or b"<net name=" in head:
         return True
-    return looks_like_pickle(head)
+    return looks_like_pickle(head, size)
 
 
 @lru_cache(maxsize=1)  # two questions are asked of each file
@@ -173,7 +165,7 @@ def classify(path: str, head: bytes, size: int = 0) -> FileClass | None:
         return FileClass.PYTHON_METADATA
     if name in _NODE and head.lstrip()[:1] == b"{":  # no format of models begins so, but one may be imitated
         return FileClass.NODE_METADATA
-    if looks_like_model(head):
+    if looks_like_model(head, size):
         return FileClass.MODEL
     if _is_tar(head) or (head.startswith(b"#!") and _ZIP in head):  # a zip behind a line for the shell: pex, zipapp
         return FileClass.ARCHIVE
