@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from checks.code.signs import Sign
+from checks.code.looks import Sign
 
 MAX_DEATHS = 5
 MAX_SECONDS = 240.0

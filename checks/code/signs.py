@@ -7,80 +7,32 @@ searched for the same names line by line.
 from __future__ import annotations
 
 import ast
-import re
-import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
 
-_MAX_LINE = 2000
+from checks.code.looks import Sign, by_line, decoded, of_encoding, of_text
+from checks.code.names import (
+    ADDRESS,
+    ARCHIVE_NAME,
+    BORROWED,
+    BY_NAME,
+    CODE_IN_TEXT,
+    DECODERS,
+    HANDED_ON,
+    INSIDES,
+    LOADER_SETTINGS,
+    LOADS_NAMED,
+    MEMORY,
+    NATIVE,
+    NETWORK,
+    PATH_OF_MODULES,
+    PROGRAMS,
+    QUIET_PARTS,
+    REACHING,
+    READS_ADDRESS,
+    RUNS,
+    STARTS,
+)
+
 _MAX_SIGNS = 500
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_NETWORK = _words(
-    "socket ssl urllib urllib2 urllib3 http httplib requests httpx aiohttp websocket websockets ftplib smtplib poplib "
-    "imaplib telnetlib nntplib xmlrpc xmlrpclib socketserver paramiko fabric grpc boto3 botocore s3fs gcsfs pycurl "
-    "dns zmq pika kafka redis pymongo psycopg psycopg2 pymysql twisted tornado flask fastapi uvicorn webbrowser "
-    "huggingface_hub wandb mlflow sentry_sdk posthog pip"
-)
-_QUIET_PARTS = frozenset(("urllib.parse", "urllib.error", "http.HTTPStatus", "http.cookies"))
-_PROGRAMS = _words("subprocess pty commands popen2 sh pexpect plumbum invoke")
-_NATIVE = _words("ctypes _ctypes cffi _cffi_backend cppyy llvmlite")
-_STARTS = re.compile(
-    r"(?:os|posix|nt)\.(?:system|popen\w*|exec\w+|spawn\w+|posix_spawnp?|fork|forkpty|startfile)"
-    r"|asyncio\.create_subprocess_\w+|distutils\.spawn\.\w+|platform\.popen"
-)
-_CONNECTS = re.compile(
-    r"asyncio\.(?:open_(?:unix_)?connection|start_(?:unix_)?server)|multiprocessing\.(?:connection|managers)\b.*"
-    r"|torch\.hub\.\w+|numpy\.(?:lib\.npyio\.)?DataSource"
-)
-_LOADS_NATIVE = re.compile(
-    r"(?:numpy\.)?ctypeslib\.load_library|torch\.(?:ops|classes)\.load_library|torch\.utils\.cpp_extension\.\w+"
-    r"|sys\.setdlopenflags"
-)
-_LOADS_CODE = re.compile(
-    r"runpy\.run_\w+|zipimport\.\w+|code\.(?:Interactive\w+|interact)|imp\.load_\w+|importlib\.machinery\.\w*Loader"
-    r"|importlib\.util\.spec_from_\w+|sys\.(?:meta_path|path_hooks)|site\.addsitedir"
-)
-_LOADER_SETTINGS = frozenset(("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"))
-_INSIDES = frozenset(("__globals__", "__code__", "__builtins__", "__subclasses__", "__mro__"))
-_PLAIN_CODECS = re.compile(
-    r"utf[-_]?8(?:[-_]sig)?|u8|(?:us[-_])?ascii|latin[-_]?1|l1|iso[-_]?8859[-_]\d{1,2}|(?:cp|windows[-_])125\d"
-)
-_COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
-_DECODERS = re.compile(
-    r"(?:base64|binascii|zlib|gzip|bz2|lzma|marshal|codecs|quopri|uu)\.\w*(?:decode|decompress|unhexlify|a2b|loads?)\w*"
-    r"|(?:bytes|bytearray)\.fromhex|b(?:16|32|64|85)decode|a85decode|unhexlify|decompress|fromhex"
-)
-_RUNS: Final = _words("exec eval compile execfile __import__ runsource runcode")
-_MAKES_CODE = re.compile(
-    r"marshal\.loads?|(?:types\.)?(?:CodeType|FunctionType)|importlib\.util\.(?:decode_source|module_from_spec)"
-    r"|\w+\.__(?:globals|code|builtins|subclasses|mro)__|__builtins__"
-)
-_LOADS_NAMED: Final = frozenset(("__import__", "importlib.import_module", "importlib.__import__", "import_module"))
-_IN_TEXT: Final = (
-    ("network", re.compile(rf"^\s*(?:import|from)\s+(?:{'|'.join(sorted(_NETWORK))})\b")),
-    ("subprocess", re.compile(rf"^\s*(?:import|from)\s+(?:{'|'.join(sorted(_PROGRAMS))})\b|\b{_STARTS.pattern}\s*\(")),
-    ("native-code", re.compile(rf"^\s*(?:import|from)\s+(?:{'|'.join(sorted(_NATIVE))})\b")),
-    ("hidden-code", re.compile(rf"\b(?:exec|eval)\b.*(?:{_DECODERS.pattern})|\bmarshal\.loads?\s*\(")),
-)
-_INVISIBLE = frozenset("\u200b\u200c\u200d\u2060\ufeff\u00ad\u180e\u3164\uffa0")
-_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
-_WORD = re.compile(r"\w*[^\W\d_a-zA-Z]\w*")
-_SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "FULLWIDTH", "MATHEMATICAL")
-
-
-@dataclass(frozen=True, order=True)
-class Sign:
-    """One thing seen: line (from 1), rule, and what, in words without the source's own text beyond names."""
-
-    line: int
-    rule: str
-    what: str
 
 
 def find_signs(source: bytes) -> tuple[list[Sign], str]:
@@ -88,124 +40,90 @@ def find_signs(source: bytes) -> tuple[list[Sign], str]:
 
     Raises `RecursionError` and `MemoryError` where the source is made to exhaust whoever reads it.
     """
-    text = _decoded(source)
-    signs = set(_of_text(text)) | set(_of_encoding(source))
+    text = decoded(source)
+    signs = set(of_text(text)) | set(of_encoding(source))
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
-        signs |= set(_by_line(text))
+        signs |= set(by_line(text))
         return sorted(signs)[:_MAX_SIGNS], f"line {line}: {str(error)[:120]}"
-    visitor = _Visitor()
+    visitor = _Visitor(tree)
     visitor.visit(tree)
     return sorted(signs | visitor.signs)[:_MAX_SIGNS], ""
-
-
-def _of_encoding(source: bytes) -> Iterator[Sign]:
-    """A cookie that has Python read the source otherwise than it looks to a person."""
-    for number, line in enumerate(re.split(rb"\r\n?|\n", source[:4096])[:2], 1):
-        cookie = _COOKIE.match(line)
-        name = cookie[1].decode("ascii", "replace").lower() if cookie else ""
-        if name and not _PLAIN_CODECS.fullmatch(name):
-            yield Sign(
-                number, "odd-characters", f"the encoding {name[:40]}, in which the source runs otherwise than it reads"
-            )
-
-
-def _decoded(source: bytes) -> str:
-    return source.decode("utf-8-sig", "replace")
-
-
-# --- the text --------------------------------------------------------------------------------------------------------
-
-
-def _of_text(text: str) -> Iterator[Sign]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.isascii():
-            yield from _odd_characters(number, line)
-        if len(line) > _MAX_LINE:
-            yield Sign(number, "long-line", f"a line of {len(line):,} characters")
-        elif ";" in line and re.search(r"\S[ \t]{100,}[^\s#]", line):
-            yield Sign(number, "long-line", "code far to the right of what a screen shows")
-
-
-def _odd_characters(number: int, line: str) -> Iterator[Sign]:
-    found = set(line)
-    if found & _BIDI:
-        yield Sign(number, "odd-characters", "characters that change the direction of text, so that it reads otherwise")
-    if found & _INVISIBLE:
-        yield Sign(number, "odd-characters", "characters that cannot be seen")
-    for word in _WORD.findall(line):
-        scripts = {_script(character) for character in word if character.isalpha()}
-        if len(scripts & set(_SCRIPTS)) > 1:
-            yield Sign(number, "odd-characters", "a word of letters that only look alike")
-            return
-
-
-def _script(character: str) -> str:
-    return "LATIN" if character.isascii() else unicodedata.name(character, "?").partition(" ")[0]
-
-
-def _by_line(text: str) -> Iterator[Sign]:
-    """The names to look for, in a source that cannot be parsed."""
-    for number, line in enumerate(text.split("\n"), 1):
-        for rule, pattern in _IN_TEXT:
-            if pattern.search(line[:_MAX_LINE]):
-                yield Sign(number, rule, "by the words of a line that could not be parsed")
 
 
 # --- the syntax tree -------------------------------------------------------------------------------------------------
 
 
-_BY_NAME: Final = (
-    (_STARTS, "subprocess", "which starts programs"),
-    (_CONNECTS, "network", "which reaches for the network"),
-    (_LOADS_NATIVE, "native-code", "which loads native code"),
-    (_LOADS_CODE, "computed-import", "which loads code past the import statement"),
-)
-_HANDED_ON = frozenset(("exec", "eval", "__import__"))
+_LOADERS = frozenset(("_imp", "_frozen_importlib", "_frozen_importlib_external"))
+_LOOK_UPS = frozenset(("get", "pop", "__getitem__", "__getattribute__"))
+_MAX_NAME = 80
+_MAX_CONSTANT = 65_536
 
 
 class _Visitor(ast.NodeVisitor):
-    def __init__(self) -> None:
+    """`callee` and `base` are what is called, or has its attribute taken, by the node above: no value handed on."""
+
+    def __init__(self, tree: ast.AST) -> None:
         self.signs: set[Sign] = set()
         self.names: dict[str, str] = {}
         self.decoded: set[str] = set()
         self.callee: ast.expr | None = None
+        self.base: ast.expr | None = None
+        for node in ast.walk(tree):  # a function may use what the lines after it import
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                self._named(node)
 
     def _add(self, node: ast.expr | ast.stmt, rule: str, what: str) -> None:
         self.signs.add(Sign(node.lineno, rule, what))
 
-    def visit_Import(self, node: ast.Import) -> None:
+    def _named(self, node: ast.Import | ast.ImportFrom) -> None:
         for alias in node.names:
-            self.names[alias.asname or alias.name.partition(".")[0]] = alias.name if alias.asname else ""
+            if isinstance(node, ast.ImportFrom):
+                self.names[alias.asname or alias.name] = f"{node.module or ''}.{alias.name}"
+            else:
+                self.names[alias.asname or alias.name.partition(".")[0]] = alias.name if alias.asname else ""
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self._named(node)
+        for alias in node.names:
             self._imported(node, alias.name)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         module = node.module or ""
+        self._named(node)
         for alias in node.names:
-            self.names[alias.asname or alias.name] = f"{module}.{alias.name}"
             if not node.level:
                 self._imported(node, f"{module}.{alias.name}")
                 self._reached(node, f"{module}.{alias.name}")
+                if alias.name in BORROWED and module.partition(".")[0] != alias.name:
+                    self._imported(node, alias.name)
                 if alias.name == "*" and module in ("os", "posix"):
                     self._add(node, "subprocess", f"imports everything of {module}, which starts programs too")
 
-    def _imported(self, node: ast.stmt, name: str) -> None:
+    def _imported(self, node: ast.stmt | ast.expr, name: str) -> None:
         top = name.partition(".")[0]
         shown = name[:80]
-        quiet = any(name == part or name.startswith(f"{part}.") for part in _QUIET_PARTS)
-        if (top in _NETWORK and not quiet) or name.startswith(("google.cloud", "azure.")):
+        quiet = any(name == part or name.startswith(f"{part}.") for part in QUIET_PARTS)
+        if (top in NETWORK and not quiet) or name.startswith(("google.cloud", "azure.")):
             self._add(node, "network", f"imports {shown}, which reaches for the network")
-        elif top in _PROGRAMS:
+        elif top in PROGRAMS:
             self._add(node, "subprocess", f"imports {shown}, which starts programs")
-        elif top in _NATIVE:
+        elif top in NATIVE:
             self._add(node, "native-code", f"imports {shown}, which calls native code past Python's checks")
         elif top == "marshal":
             self._add(node, "hidden-code", "imports marshal, which makes code of bytes")
+        elif top in _LOADERS or name.startswith("importlib._"):
+            self._add(node, "computed-import", f"imports {shown}, which loads code past the import statement")
 
     def visit_Assign(self, node: ast.Assign) -> None:
         self._remember(node.targets, node.value)
+        self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        if node.value is not None:
+            self._remember([node.target], node.value)
         self.generic_visit(node)
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
@@ -223,50 +141,125 @@ class _Visitor(ast.NodeVisitor):
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         name = self._name(node)
-        if (_MAKES_CODE.fullmatch(name) or node.attr in _INSIDES) and not isinstance(node.ctx, ast.Store):
+        if node.attr in INSIDES:
             self._add(node, "hidden-code", f"{name[:80]}, through which code can be reached or made")
-        self._reached(node, name)
+        if not isinstance(node.ctx, ast.Store):
+            self._reached(node, name)
+        if node.attr in BORROWED and self._is_imported(node.value):
+            self._imported(node, node.attr)
+        self.base = node.value
         self.generic_visit(node)
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
-        self._reached(node, self._name(node))
+        name = self._name(node)
+        self._reached(node, name)
+        if self._name(node.value) == "sys.modules":
+            self._of_loaded(node, name)
+        self.base = node.value
         self.generic_visit(node)
+
+    def _of_loaded(self, node: ast.expr, name: str) -> None:
+        """A module taken from those that are loaded, or put among them."""
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            self._add(node, "computed-import", "puts a module among those that are loaded")
+        elif name.partition(".")[0] in REACHING:
+            self._add(node, "computed-import", f"takes {name[:80]} from the modules that are loaded")
+        else:
+            self._imported(node, name)
 
     def visit_Name(self, node: ast.Name) -> None:
         name = self.names.get(node.id) or node.id
-        if isinstance(node.ctx, ast.Load) and name in _HANDED_ON and node is not self.callee:
+        is_value = isinstance(node.ctx, ast.Load) and node is not self.callee
+        if is_value and name in HANDED_ON:
             self._add(node, "hidden-code", f"hands {name} on, to be called elsewhere")
-        if name != node.id:
+        if is_value and node is not self.base and node.id in self.names and _last(name) in REACHING:
+            self._add(
+                node, "hidden-code", f"hands the module {_last(name)} on, so that nobody sees what is called of it"
+            )
+        if name != node.id or name == "__builtins__":
             self._reached(node, name)
 
+    def visit_Expr(self, node: ast.Expr) -> None:
+        if not isinstance(node.value, ast.Constant):  # texts that stand alone are documentation
+            self.generic_visit(node)
+
     def visit_Constant(self, node: ast.Constant) -> None:
-        if isinstance(node.value, str) and node.value in _LOADER_SETTINGS:
-            self._add(node, "native-code", f"{node.value}, by which programs load other libraries")
+        value = node.value
+        if not isinstance(value, str):
+            return
+        if value in LOADER_SETTINGS:
+            self._add(node, "native-code", f"{value}, by which programs load other libraries")
+        elif value in INSIDES:
+            self._add(node, "hidden-code", f"{value} as a text, through which code can be reached or made")
+        elif MEMORY.fullmatch(value):
+            self._add(node, "native-code", f"{value}, through which a program's memory is written")
+        elif len(value) < _MAX_NAME and STARTS.fullmatch(value.replace(":", ".")):
+            self._add(node, "subprocess", f"{value} as a text, by which it may be looked up")
+        elif CODE_IN_TEXT.search(value[:_MAX_CONSTANT]):
+            self._add(node, "hidden-code", "a text in which code is written that reaches out")
 
     def _reached(self, node: ast.expr | ast.stmt, name: str) -> None:
         """What is done by functions that are known by their whole name, called or handed on."""
-        for pattern, rule, what in _BY_NAME:
+        for pattern, rule, what in BY_NAME:
             if pattern.fullmatch(name):
                 self._add(node, rule, f"{name[:80]}, {what}")
+
+    def _is_imported(self, node: ast.expr) -> bool:
+        while isinstance(node, ast.Attribute):
+            node = node.value
+        return isinstance(node, ast.Name) and node.id in self.names
 
     def visit_Call(self, node: ast.Call) -> None:
         self.callee = node.func
         name = self._name(node.func)
-        last = name.rpartition(".")[2]
-        if last in _RUNS and name in (last, f"builtins.{last}", f"code.{last}"):
+        last = _last(name)
+        if last in RUNS and name in (last, f"builtins.{last}", f"code.{last}"):
             self._runs(node, last)
-        if name in _LOADS_NAMED and not (node.args and isinstance(node.args[0], ast.Constant)):
-            self._add(node, "computed-import", f"{name} of a name that is computed")
-        elif name in _LOADS_NAMED and isinstance(node.args[0], ast.Constant):
-            self._imported(node, str(node.args[0].value))  # type: ignore[arg-type]  # only its line matters
-        if name == "getattr" and len(node.args) > 1:
-            if _is_joined(node.args[1]):
-                self._add(node, "hidden-code", "getattr of a name that is put together from pieces")
-            elif isinstance(node.args[1], ast.Constant):
-                self._reached(node, f"{self._name(node.args[0])}.{node.args[1].value!s}")
+        if name in LOADS_NAMED:
+            self._loads(node, name)
+        elif name in ("getattr", "hasattr") and len(node.args) > 1:
+            self._looks_up(node, name)
+        elif last in _LOOK_UPS and isinstance(node.func, ast.Attribute):
+            found = self._name(node)
+            self._reached(node, found)
+            if self._name(node.func.value) == "sys.modules":
+                self._of_loaded(node, found)
+        elif PATH_OF_MODULES.fullmatch(name):
+            self._searches(node)
+        elif name == "get_ipython":
+            self._reached(node, name)
+        if READS_ADDRESS.fullmatch(last) and node.args and _is_address(node.args[0]):
+            self._add(node, "network", f"{name[:80]} of an address")
         if isinstance(node.func, ast.Subscript) and _names_of_all(node.func.value):
             self._add(node, "hidden-code", "calls something looked up in globals() or vars()")
         self.generic_visit(node)
+
+    def _loads(self, node: ast.Call, name: str) -> None:
+        asked = _asked(node)
+        if not isinstance(asked, ast.Constant):
+            self._add(node, "computed-import", f"{name} of a name that is computed")
+        elif str(asked.value).partition(".")[0] in REACHING:
+            self._add(node, "computed-import", f"{name} of {str(asked.value)[:80]}, past the import statement")
+        else:
+            self._imported(node, str(asked.value))
+
+    def _looks_up(self, node: ast.Call, name: str) -> None:
+        of, asked = node.args[:2]
+        if isinstance(asked, ast.Constant):
+            self.base = of
+            if name == "getattr":
+                self._reached(node, _bare(f"{self._name(of)}.{asked.value!s}"))
+        elif _is_joined(asked) and name == "getattr":
+            self._add(node, "hidden-code", "getattr of a name that is put together from pieces")
+        elif name == "getattr" and _last(self._name(of)) in REACHING:
+            self._add(node, "hidden-code", f"getattr of {self._name(of)[:80]}, by a name that is computed")
+
+    def _searches(self, node: ast.Call) -> None:
+        """A file put where modules are looked for: an archive of any name."""
+        constants = (part for one in node.args for part in ast.walk(one) if isinstance(part, ast.Constant))
+        for place in (one.value for one in constants if isinstance(one.value, str)):
+            if ARCHIVE_NAME.fullmatch(_last(place, "/")):
+                self._add(node, "computed-import", f"has modules looked for in {place[-80:]}")
 
     def _runs(self, node: ast.Call, name: str) -> None:
         if name == "__import__" or not node.args or isinstance(node.args[0], ast.Constant):
@@ -279,7 +272,7 @@ class _Visitor(ast.NodeVisitor):
     def _decodes(self, value: ast.expr) -> bool:
         """Whether a decoder, or the name of something decoded, is anywhere in the expression."""
         for node in ast.walk(value):
-            if isinstance(node, ast.Call) and _DECODERS.fullmatch(self._name(node.func)):
+            if isinstance(node, ast.Call) and DECODERS.fullmatch(self._name(node.func)):
                 return True
             if isinstance(node, ast.Name) and node.id in self.decoded:
                 return True
@@ -293,26 +286,59 @@ class _Visitor(ast.NodeVisitor):
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)
             node = node.value
-        if (
-            isinstance(node, ast.Subscript)
-            and isinstance(node.slice, ast.Constant)
-            and isinstance(node.slice.value, str)
-        ):
-            held = self._name(node.value)
-            if held == "sys.modules" or held.endswith(".__dict__"):
-                of = held.removesuffix("__dict__") if held != "sys.modules" else ""
-                return ".".join([f"{of}{node.slice.value}", *reversed(parts)])
-        called = self._name(node.func) if isinstance(node, ast.Call) and node.args else ""  # once: calls come in chains
-        if isinstance(node, ast.Call) and called == "vars":
-            return ".".join([self._name(node.args[0]), "__dict__", *reversed(parts)])
-        if isinstance(node, ast.Call) and called in _LOADS_NAMED:
-            first = node.args[0]
-            parts.append(str(first.value) if isinstance(first, ast.Constant) else "?")
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            parts.append(self._held(self._name(node.value), node.slice.value))
+        elif isinstance(node, ast.Call) and node.args:
+            parts.append(self._given(node))
         elif isinstance(node, ast.Name):
             parts.append(self.names.get(node.id) or node.id)
         else:
             parts.append("?")
-        return ".".join(reversed(parts))
+        return _bare(".".join(reversed(parts)))
+
+    def _held(self, holder: str, key: object) -> str:
+        """What a dictionary of modules, or of a module's names, holds by a key."""
+        if isinstance(key, str) and holder == "sys.modules":
+            return key
+        if isinstance(key, str) and holder.endswith(".__dict__"):
+            return f"{holder.removesuffix('__dict__')}{key}"
+        return f"{holder}.{key}" if isinstance(key, str) and holder == "__builtins__" else "?"
+
+    def _given(self, node: ast.Call) -> str:
+        """What a call gives, where that is a module or something looked up in one."""
+        called, first = self._name(node.func), node.args[0]  # once: calls come in chains
+        value = first.value if isinstance(first, ast.Constant) else None
+        if called == "vars":
+            return f"{self._name(first)}.__dict__"
+        if called in LOADS_NAMED:
+            return str(value) if value is not None else "?"
+        holder, _, last = called.rpartition(".")
+        if last == "__getattribute__" and isinstance(value, str):
+            return f"{holder}.{value}"
+        return self._held(holder, value) if last in _LOOK_UPS else "?"
+
+
+def _bare(name: str) -> str:
+    """A name without the modules on the way to one that reaches far: `os.system` for `shutil.os.system`."""
+    parts = name.split(".")
+    for place in range(len(parts) - 1, 0, -1):
+        if parts[place] in REACHING and place < len(parts) - 1:
+            return ".".join(parts[place:])
+    return name
+
+
+def _last(name: str, mark: str = ".") -> str:
+    return name.rpartition(mark)[2]
+
+
+def _asked(node: ast.Call) -> ast.expr | None:
+    """The module that a call to import one names."""
+    named = (keyword.value for keyword in node.keywords if keyword.arg == "name")
+    return node.args[0] if node.args else next(named, None)
+
+
+def _is_address(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and ADDRESS.match(node.value) is not None
 
 
 def _is_joined(node: ast.expr) -> bool:

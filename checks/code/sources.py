@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from checks.code.signs import Sign
+from checks.code.looks import Sign
 from checks.code.texts import SHEBANG, in_notebook, in_shell_script, signs_of_configuration, startup_lines, written_in
 from checks.ownership import Ownership, read_ownership
 from pratique.intake.image.again import read_again

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from checks.code.signs import Sign
+from checks.code.looks import Sign
 
 _INTERPRETER = re.compile(r"(?:.*/)?(?:i?python|pypy)[0-9.]*")
 _SHELL = re.compile(r"(?:.*/)?(?:ba|da|a|z|k)?sh|(?:.*/)?busybox")
