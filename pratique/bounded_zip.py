@@ -9,16 +9,21 @@ MAX_LIST = 8 * 1024**2
 """Bytes of the list of members (the central directory) that are read; an entry has 46 and its name."""
 
 
-class _FirstReads:
-    """A seekable stream that gives no more than `MAX_LIST` bytes at once, until it is `free`."""
+class LongList(zipfile.BadZipFile):
+    """The list of members is longer than allowed."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+
+class _FirstReads:
+    """A seekable stream that gives no more than `most` bytes at once, until it is `free`."""
+
+    def __init__(self, stream: BinaryIO, most: int) -> None:
         self._stream = stream
+        self._most = most
         self.free = False
 
     def read(self, size: int = -1) -> bytes:
-        if size > MAX_LIST and not self.free:
-            raise zipfile.BadZipFile(f"a list of members of more than {MAX_LIST:,} bytes")
+        if size > self._most and not self.free:
+            raise LongList(f"a list of members of more than {self._most:,} bytes")
         return self._stream.read(size)
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -34,12 +39,12 @@ class _FirstReads:
         """Leave the stream to whoever opened it."""
 
 
-def open_zip(stream: BinaryIO) -> zipfile.ZipFile:
-    """The archive in `stream`, for reading; its list of members has at most `MAX_LIST` bytes.
+def open_zip(stream: BinaryIO, most: int = MAX_LIST) -> zipfile.ZipFile:
+    """The archive in `stream`, for reading; its list of members has at most `most` bytes.
 
-    Raises what `zipfile.ZipFile` does, `BadZipFile` for a longer list too.
+    Raises what `zipfile.ZipFile` does, and `LongList`.
     """
-    source = _FirstReads(stream)
+    source = _FirstReads(stream, most)
     opened = zipfile.ZipFile(cast(BinaryIO, source))
     source.free = True
     return opened

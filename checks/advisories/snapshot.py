@@ -17,6 +17,7 @@ from checks.advisories.database import Tally, build
 from checks.advisories.index import Indexed, Origin, building, changing, require_newer, settle, write_index
 from checks.advisories.osv import MAX_RECORD
 from checks.advisories.source import Snapshot
+from pratique.bounded_zip import LongList, open_zip
 from pratique.bounds import open_regular, read_bounded
 from pratique.digests import Digest, sha256_file, sha256_json
 from pratique.errors import InvalidInput
@@ -212,10 +213,8 @@ def _zip_records(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 def _unpacked(stream: BinaryIO, archive: Path) -> Iterator[tuple[str, bytes]]:
     packed = stream.seek(0, 2)
-    if _directory_size(stream, packed) > _MAX_DIRECTORY:
-        raise _refuse("too-many", str(archive), f"a directory of more than {_MAX_DIRECTORY:,} bytes")
     allowed = _FREE + MAX_RATIO * packed
-    with zipfile.ZipFile(stream) as opened:
+    with _opened(stream, packed, archive) as opened:
         members = [member for member in opened.infolist() if member.filename.endswith(".json")]
         if len(members) > MAX_RECORDS:
             raise _refuse("too-many", str(archive), f"more than {MAX_RECORDS:,} records")
@@ -228,6 +227,16 @@ def _unpacked(stream: BinaryIO, archive: Path) -> Iterator[tuple[str, bytes]]:
             if allowed < 0:
                 raise _refuse("too-large", str(archive), f"unpacks to more than {MAX_RATIO} times its size")
             yield PurePosixPath(member.filename).name, data
+
+
+def _opened(stream: BinaryIO, packed: int, archive: Path) -> zipfile.ZipFile:
+    """The archive; refused where its directory is said to be too long, or is whatever it says."""
+    try:
+        if _directory_size(stream, packed) <= _MAX_DIRECTORY:
+            return open_zip(stream, _MAX_DIRECTORY)
+    except LongList:
+        pass
+    raise _refuse("too-many", str(archive), f"a directory of more than {_MAX_DIRECTORY:,} bytes")
 
 
 def _directory_size(stream: BinaryIO, size: int) -> int:

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -82,6 +83,15 @@ def with_a_huge_directory(data: bytearray) -> None:
     data[end + 12 : end + 16] = (2**31).to_bytes(4, "little")
 
 
+def with_a_directory_that_looks_small(path: Path) -> None:
+    """The end of the archive holds its own mark a second time, where the directory's place should be."""
+    size = 300 << 20
+    with path.open("wb") as stream:
+        stream.truncate(size)
+        stream.seek(size)
+        stream.write(struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 9, 9, size, int.from_bytes(b"PK\5\6", "little"), 0))
+
+
 HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "cut in the middle": (altered(cut), "unreadable"),
     "changed in the middle": (altered(with_another_checksum), "unreadable"),
@@ -90,6 +100,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "packed in an unknown way": (altered(of_an_unknown_method), "unreadable"),
     "packed by LZMA, which may ask for any memory": (packed(("a.json", GOOD), how=zipfile.ZIP_LZMA), "unreadable"),
     "a directory of gigabytes": (altered(with_a_huge_directory), "too-many"),
+    "a directory of 300 MiB that looks small": (with_a_directory_that_looks_small, "too-many"),
     "a bomb": (packed(*((f"{n}.json", bytes(8 << 20)) for n in range(9))), "too-large"),
     "nothing in it": (packed(), "empty"),
     "no records in it": (packed(("a.txt", GOOD)), "empty"),
