@@ -11,6 +11,7 @@ from typing import Any, Final
 from checks.model_files import keras
 from checks.model_files.allowlist import is_allowed
 from checks.model_files.hdf5 import examine_structure
+from checks.model_files.long_json import examine_long
 from checks.model_files.opcodes import Unparsable
 from checks.model_files.parts import Found, Part
 from checks.model_files.templates import examine_template
@@ -21,7 +22,8 @@ _LONG = re.compile(r"\b([0-9]+)L\b")  # Python 2 wrote so
 _PLAIN = re.compile(r"[<>=|]?(?:\?|[biufcSaUVmM][0-9]{1,9}(?:\[[0-9A-Za-z/]{1,20}\])?)", re.ASCII)
 _OBJECTS = re.compile(r"[<>=|]?O[0-9]{0,2}", re.ASCII)
 _MAX_HEADER = 64 * 1024
-_MAX_JSON = 64 * 1024**2
+_MAX_JSON = 8 * 1024**2
+"""Bytes of JSON that is parsed; one byte becomes some twenty in memory. What is longer is searched."""
 _CHUNK = 1024**2
 _OVERLAP = 4096
 _DATA_FORMATS = (
@@ -185,8 +187,10 @@ def examine_json(part: Part, found: Found) -> bool:
     False where it is no JSON. Raises `Unparsable` where it is none that reads one way only, and may name classes.
     """
     base = part.name.rpartition("/")[2]
+    if part.size > _MAX_JSON:
+        return examine_long(part, found, windows)
     part.stream.seek(0)
-    data = part.stream.read(_MAX_JSON + 1)
+    data = part.stream.read()
     try:
         document = _json(data, part.name)
     except Unparsable:

@@ -34,7 +34,11 @@ _DATA = re.compile(r"__(?:tuple|tensor|numpy|bytes|slice|ellipsis|typespec|keras
 _CLASS_NAME = re.compile(rb'"class_name"\s{0,64}:\s{0,64}"([^"\\]{0,200})"')
 _MODULE = re.compile(rb'"module"\s{0,64}:\s{0,64}"([^"\\]{0,200})"')
 _VOCABULARY = re.compile(rb'"vocabulary"\s*:\s*"([^"]{0,200})')
-_HIDDEN = re.compile(rb'\\u00[2-7][0-9A-Fa-f]|"(?:class_name|module)"\s{65}|"(?:class_name|module)"\s*:\s{65}')
+_CONFIG = re.compile(rb'"config"\s{0,64}:\s{0,64}"([^"\\]{0,200})"')
+_BLANKS = rb'"(?:class_name|module|config)"\s{65}|"(?:class_name|module|config)"\s*:\s{65}'
+SPREAD = re.compile(_BLANKS)
+"""Keys with so many blanks around that they may be overlooked."""
+_HIDDEN = re.compile(rb"\\u00[2-7][0-9A-Fa-f]|" + _BLANKS)
 RULE = "keras-code"
 
 
@@ -76,10 +80,10 @@ def _area(module: str) -> str | None:
     return None
 
 
-def examine_text(windows: Iterator[bytes], found: Found, where: str) -> None:
+def examine_text(windows: Iterator[bytes], found: Found, where: str, *, hidden: re.Pattern[bytes] = _HIDDEN) -> None:
     """Judge a configuration that lies somewhere among other bytes (HDF5 keeps it in an attribute)."""
     for window in windows:
-        if _HIDDEN.search(window):
+        if hidden.search(window):
             found.unsafe(RULE, "a text with escaped letters or long blanks, which can hide a Keras layer", where)
             return
         if names_file := _VOCABULARY.search(window):
@@ -87,6 +91,8 @@ def examine_text(windows: Iterator[bytes], found: Found, where: str) -> None:
             found.unsafe("external-data", message, where)
             return
         names = {match.decode("latin-1") for match in _CLASS_NAME.findall(window)}
+        if "function" in names:
+            names |= {match.decode("latin-1") for match in _CONFIG.findall(window)}
         for name in sorted(names & (_CODE_CLASSES | _LOADERS)):
             found.unsafe(RULE, f"a Keras object {name}, whose code runs when the model is loaded", where)
             return
