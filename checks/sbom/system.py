@@ -164,7 +164,8 @@ def unowned_programs(inventory: Inventory, system: SystemPackages) -> list[Lie]:
     if system.components and not system.owned:
         message = f"no list says which package {len(paths)} programs or shared objects belong to: {_some(paths)}"
         return [Lie("file-unchecked", message, paths[0])]
-    message = f"{len(paths)} programs or shared objects of the system belong to no package: {_some(paths)}"
+    unknown = "belong to no package, so that nobody can look up their vulnerabilities"
+    message = f"{len(paths)} programs or shared objects of the system {unknown}: {_some(paths)}"
     return [Lie("system-file-unowned", message, paths[0])]
 
 

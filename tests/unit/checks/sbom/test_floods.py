@@ -183,6 +183,9 @@ def test_programs_without_any_database_belong_to_no_package() -> None:
     """Whoever deletes os-release with the database leaves the distribution's programs behind."""
     result, _ = asked({"bin/bash": ELF, "lib/x86_64-linux-gnu/libc.so.6": ELF})
     assert rules(result) == {"sbom/system-file-unowned"}
+    finding = next(f for f in result.findings if f.rule_id == "sbom/system-file-unowned")
+    assert "vulnerabilities" in finding.message, "why it matters"
+    assert "/var/lib/dpkg" in finding.fix, "what was left out of the image"
 
 
 def test_lists_of_an_image_without_a_shell_own_its_programs() -> None:
