@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -30,6 +31,21 @@ def _parse_duration(value: Any) -> Any:
     if match is None:
         raise ValueError("a time is written as a number and s, m, h or d, e.g. 10m")
     return timedelta(seconds=int(match[1]) * _DURATIONS[match[2]])
+
+
+def size_in_words(bytes_: float) -> str:
+    """A size in bytes as a policy writes it, in the largest unit of which it is a whole number."""
+    return _in_words(bytes_, _SIZES)
+
+
+def duration_in_words(seconds: float) -> str:
+    """A time in seconds as a policy writes it, in the largest unit of which it is a whole number."""
+    return _in_words(seconds, _DURATIONS)
+
+
+def _in_words(amount: float, units: Mapping[str, int]) -> str:
+    unit = next((name for name, value in reversed(units.items()) if amount % value == 0), next(iter(units)))
+    return f"{amount / units[unit]:g}{unit}"
 
 
 Size = Annotated[int, BeforeValidator(_parse_size)]

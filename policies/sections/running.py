@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from policies.sections.base import Name, Section
-from policies.units import Duration, Size
+from policies.units import Duration, Size, duration_in_words, size_in_words
 from pratique.intake.document import ProfileName
 
 if TYPE_CHECKING:
@@ -33,24 +34,36 @@ class Ceilings(Section):
             if self.model_fields_set:
                 self.limits()
         except ValidationError as error:
-            raise ValueError("; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())) from error
+            raise ValueError("; ".join(map(_told, error.errors()))) from error
         return self
 
     def limits(self) -> Limits:
         """These ceilings as the sandbox has them; raises pydantic's `ValidationError` for what it cannot enforce."""
         from sandbox.spec import Limits
 
-        given: dict[str, Any] = {
-            "cpus": self.cpus,
-            "memory": self.memory,
-            "pids": self.pids,
-            "output_bytes": self.output,
-            "output_files": self.output_files,
-            "tmp_bytes": self.tmp,
-            "log_bytes": self.log,
-            "wall_seconds": self.wall.total_seconds() if self.wall else None,
-        }
+        given: dict[str, Any] = {_LIMIT.get(name, name): getattr(self, name) for name in type(self).model_fields}
+        if self.wall:
+            given["wall_seconds"] = self.wall.total_seconds()
         return Limits(**{name: value for name, value in given.items() if value is not None})
+
+
+_LIMIT = {"output": "output_bytes", "tmp": "tmp_bytes", "log": "log_bytes", "wall": "wall_seconds"}
+"""What the sandbox calls a ceiling, where that is not the policy's own word."""
+_plainly = "{:.9g}".format
+_IN_UNITS: dict[str, Callable[[float], str]] = {
+    **dict.fromkeys(("memory", "output", "tmp", "log"), size_in_words),
+    "wall": duration_in_words,
+}
+
+
+def _told(mistake: Mapping[str, Any]) -> str:
+    """A mistake of the sandbox's limits in the words and units of the policy."""
+    limit, context = str(mistake["loc"][0]), mistake.get("ctx", {})
+    name = next((name for name, own in _LIMIT.items() if own == limit), limit)
+    for bound, words in (("le", "at most"), ("ge", "at least"), ("gt", "more than")):
+        if bound in context:
+            return f"{name}: it must be {words} {_IN_UNITS.get(name, _plainly)(context[bound])}"
+    return f"{name}: {mistake['msg']}"
 
 
 def _known_weaknesses(ids: tuple[str, ...]) -> tuple[str, ...]:
