@@ -28,9 +28,7 @@ _WIDTHS: Final = {
     pickletools.TAKEN_FROM_ARGUMENT8U: 8,
 }
 _TABLE: Final = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
-_STARTS: Final = frozenset(
-    code for code, opcode in _TABLE.items() if not opcode.stack_before and opcode.name not in ("POP", "MEMOIZE")
-)
+_STARTS: Final = frozenset(code for code, opcode in _TABLE.items() if not opcode.stack_before)
 _GIVES: Final = frozenset(("EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"))
 """Opcodes after which there may be something to call that no name in the pickle tells."""
 _CALLS: Final = frozenset(("REDUCE", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"))
