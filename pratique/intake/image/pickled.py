@@ -31,6 +31,7 @@ _TABLE: Final = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
 _STARTS: Final = frozenset(code for code, opcode in _TABLE.items() if not opcode.stack_before)
 _GIVES: Final = frozenset(("EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"))
 """Opcodes after which there may be something to call that no name in the pickle tells."""
+_IMPORTS: Final = frozenset(("GLOBAL", "INST"))
 _CALLS: Final = frozenset(("REDUCE", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"))
 _ANY: Final = re.compile(rb".*", re.DOTALL)
 _LINES: Final = {
@@ -82,8 +83,8 @@ class _Count:
         name = opcode.name
         if not self._take(opcode):
             return False
-        if name in ("GLOBAL", "INST"):
-            return self._is_import()
+        if name in _IMPORTS:
+            return self._pass_names()
         if name == "STACK_GLOBAL" or (name in _CALLS and self.given):
             return True
         if name in _CALLS and name != "BUILD":
@@ -146,8 +147,14 @@ class _Count:
         self.at = end + 1
         return None
 
-    def _is_import(self) -> bool:
-        """Whether a module and a name follow that Python may import; true also where they are cut off by the head."""
+    def _pass_names(self) -> bool | None:
+        """True where they are names that Python imports, or where the head ends in them; odd ones may be a file's."""
         start = self.at + 1
-        cut = len(self.head) < self.size and len(self.head) - start < _MAX_NAMES
-        return cut or _NAMES.match(self.head, start) is not None
+        if _NAMES.match(self.head, start):
+            return True
+        lines = self.head[start:].split(b"\n", 2)
+        if len(lines) < 3:
+            return len(self.head) < self.size and len(self.head) - start < _MAX_NAMES
+        self.at = len(self.head) - len(lines[2])
+        self.given = True
+        return None

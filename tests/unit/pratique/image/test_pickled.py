@@ -31,6 +31,7 @@ ODD = {
     "list that is thrown away": b"](I1\nI2\ne0" + IMPORT,
     "mark that is taken away": b"(((NN111" + IMPORT,
     "instance of old": b"(Vtrue\niposix\nsystem\n.",
+    "module of the tool's own with an odd name": b"cmy-\xc3\xa9\nx\n0" + IMPORT,
     "frame": b"\x95\x10\0\0\0\0\0\0\0" + IMPORT,
     "second pickle behind an empty one": b"N." + IMPORT,
     "object that the loader looks up, called": b"Pwhatever\n(Vtrue\ntR.",
