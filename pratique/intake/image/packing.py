@@ -29,7 +29,7 @@ _BLOCK = 128 << 10
 _RAW, _RUN, _COMPRESSED = 0, 1, 2
 _SKIPPABLE = range(0x184D2A50, 0x184D2A60)
 _DICTIONARY_BYTES, _LONG_SIZE_BYTES = (0, 1, 2, 4), (0, 2, 4, 8)
-_AGAIN = "Export the image again; do not edit the files of a layout or an archive."
+_AGAIN = "Copy or export the image again; do not edit the files of a layout or an archive."
 
 
 class Packing(StrEnum):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _LEAST = 1 << 16
 """Bytes of a step of unpacking, but for the last."""
-_AGAIN = "Export the image again; do not edit the files of a layout or an archive."
+_AGAIN = "Copy or export the image again; do not edit the files of a layout or an archive."
 
 
 class VerifiedStream(io.RawIOBase):

@@ -20,6 +20,8 @@ from pratique.intake.image.model import Kind
 
 BLOCK = 512
 _MAX_EXTENDED = 1 << 20
+_WHOLE = "Copy or export it again; it was cut off on the way."
+_BUILT = "Build the image again with a current docker, buildah, kaniko or skopeo."
 """Longest extended header, bytes; Go's limit too."""
 _ZERO = bytes(BLOCK)
 _KINDS = {
@@ -258,7 +260,7 @@ class TarReader:
             message,
             rule=f"tar/{rule}",
             where=self._where,
-            next_step="Build the image again with a current docker, buildah, kaniko or skopeo.",
+            next_step=_WHOLE if rule == "truncated" else _BUILT,
         )
 
 
