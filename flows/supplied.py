@@ -5,7 +5,7 @@ the manifest.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 from checks.sandboxed.command import Supplied
@@ -19,7 +19,10 @@ _TRUTH = {"true": True, "false": False}
 
 
 def supplied(manifest: Manifest, given: Sequence[str]) -> dict[str, Supplied]:
-    """Values by input id; an array input may be given several times. Raises `UsageError`."""
+    """Values by input id; an array input may be given several times.
+
+    Raises `UsageError`, also where an input that the tool needs is not given.
+    """
     values: dict[str, Supplied] = {}
     lists: dict[str, list[Path | str | int | float | bool]] = {}
     for name, value in (pair for text in given for pair in _pairs(manifest, text)):
@@ -32,7 +35,18 @@ def supplied(manifest: Manifest, given: Sequence[str]) -> dict[str, Supplied]:
             raise UsageError(f"the input {name} is given twice", next_step="give it once")
         else:
             values[name] = _value(parameter, value)
+    _require_all(manifest, values.keys() | lists.keys())
     return {**values, **lists}
+
+
+def _require_all(manifest: Manifest, given: Set[str]) -> None:
+    needed = [one for one in manifest.inputs if one.required and one.default is None and not one.is_output_directory]
+    missing = [one for one in needed if one.id not in given]
+    if missing:
+        raise UsageError(
+            f"the tool needs its input{'s' if len(missing) > 1 else ''} {', '.join(one.id for one in missing)}",
+            next_step=" ".join(f"--input {one.id}={'PATH' if one.type.is_path else 'VALUE'}" for one in missing),
+        )
 
 
 def _pairs(manifest: Manifest, text: str) -> list[tuple[str, str]]:

@@ -79,3 +79,17 @@ def test_a_directory_that_does_not_say_is_wrong_usage(
 def test_what_names_no_input_is_wrong_usage(given: str) -> None:
     with pytest.raises(UsageError):
         supplied(tool(table="File"), [given])
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "next_step"),
+    [
+        ([], "inputs table, threshold", "--input table=PATH --input threshold=VALUE"),
+        (["threshold=1"], "input table", "--input table=PATH"),
+    ],
+    ids=["nothing", "one of two"],
+)
+def test_an_input_that_the_tool_needs_is_named_as_it_is_given(given: list[str], said: str, next_step: str) -> None:
+    with pytest.raises(UsageError, match=f"the tool needs its {said}$") as caught:
+        supplied(tool(table="File", threshold="float", note="string?"), given)
+    assert caught.value.next_step == next_step
