@@ -65,14 +65,13 @@ def _engine(settings: Settings) -> Iterator[Point]:
 
 def _demands(settings: Settings) -> Iterator[Point]:
     """What the policy's `sandbox` section demands of this node: with one of these amiss, tools are not run here."""
-    from policies.load import load_policy
     from sandbox.doctor import examine
     from sandbox.engine import connect
     from sandbox.spec import Profile, SandboxSpec
     from sandbox.support import refuse_unsupported
 
     engine = connect()
-    section = load_policy(settings.policy).policy.sandbox
+    section = _readable_policy(settings).policy.sandbox
     for profile in section.profiles:
         try:
             refuse_unsupported(engine, SandboxSpec(profile=Profile(profile), runtime=section.runtime))
@@ -84,6 +83,18 @@ def _demands(settings: Settings) -> Iterator[Point]:
         if weakness.id in section.refuse_weaknesses:
             message = f"the policy lets nothing run here: {weakness.title}"
             yield Point(f"refused weakness {weakness.id}", False, message, weakness.fix)
+
+
+def _readable_policy(settings: Settings) -> LoadedPolicy:
+    """The policy, for what is judged by it; its own mistakes are told once, by `_policy`."""
+    from policies.load import load_policy
+
+    try:
+        return load_policy(settings.policy)
+    except PratiqueError as error:
+        raise CouldNotDecide(
+            "it cannot be judged without the policy", next_step="mend the policy first, as its own line says"
+        ) from error
 
 
 def _policy(settings: Settings) -> Iterator[Point]:
@@ -117,9 +128,8 @@ def _pinned(loaded: LoadedPolicy) -> Iterator[Point]:
 def _advisories(settings: Settings) -> Iterator[Point]:
     from checks.advisories import load
     from checks.advisories.source import stale
-    from policies.load import load_policy
 
-    max_age = load_policy(settings.policy).policy.advisories.max_age
+    max_age = _readable_policy(settings).policy.advisories.max_age
     with load(settings.advisories) as store:
         for snapshot in store.snapshots:
             why = stale(snapshot, datetime.now(UTC), max_age)
@@ -183,9 +193,8 @@ def _server(settings: Settings) -> Iterator[Point]:
 def _rescan(settings: Settings) -> Iterator[Point]:
     from flows import scheduler
     from flows.rescan import last_rescan
-    from policies.load import load_policy
 
-    every, last = load_policy(settings.policy).policy.advisories.rescan_every, last_rescan(settings)
+    every, last = _readable_policy(settings).policy.advisories.rescan_every, last_rescan(settings)
     told = last.in_words() if last else "never done"
     if every is None:
         yield Point("rescan", None, f"not scheduled; {told}", "set advisories.rescan_every in the policy, pratique up")

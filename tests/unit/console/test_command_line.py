@@ -175,6 +175,21 @@ def test_doctor_finds_what_is_missing_and_says_how_to_mend_it(home: Path) -> Non
     assert all(point["fix"] for point in points if point["good"] is False)
 
 
+def test_doctor_tells_a_mistake_in_the_policy_once(home: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "policy.yaml"
+    broken.write_text("apiVersion: pratique/policy/v1\nname: [\n")
+    points = {
+        one["subject"]: one for one in json.loads(pratique("doctor", "--format", "json", "--policy", broken).stdout)
+    }
+    assert str(broken) in points["policy"]["message"]
+    for subject in ("advisories", "rescan"):
+        assert (points[subject]["good"], points[subject]["message"]) == (
+            False,
+            "it cannot be judged without the policy",
+        )
+        assert "policy" in points[subject]["fix"]
+
+
 def test_a_policy_of_ones_own_begins_with_the_files_that_it_pins(home: Path, tmp_path: Path) -> None:
     """It is the shipped one, and doctor notices when a file beside it is lost."""
     own = tmp_path / "node" / "policy.yaml"
