@@ -16,8 +16,8 @@ from flows.node import Node
 from pratique.bounds import read_bounded
 from pratique.clock import rfc3339
 from pratique.digests import Digest, sha256_bytes
-from pratique.errors import InvalidInput
-from pratique.intake.image.locate import is_archive
+from pratique.errors import InvalidInput, UsageError
+from pratique.intake.image.locate import is_archive, path_and_digest
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,13 @@ def look_up(node: Node, subject: str, source: str | None = None) -> LookedUp:
             rule="sbom/format",
             where=str(path),
             next_step="Give CycloneDX (JSON or XML) or SPDX 2 (JSON or tag-value) in UTF-8, or an image.",
+        )
+    base, digest = path_and_digest(subject)
+    if subject and not digest and not Path(base).exists():
+        raise UsageError(
+            f"there is neither an SBOM nor an image {subject[:200]!r}",
+            next_step="Name a file with an SBOM (CycloneDX, SPDX), an OCI layout or any directory, an archive of "
+            "`docker save`, or host/repository@sha256:….",
         )
     with open_contents(node, subject) as contents:
         image = contents.image

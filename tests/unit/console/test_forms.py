@@ -234,6 +234,15 @@ def test_a_directory_in_which_nobody_may_write_is_told_before_the_work(command: 
 
 
 @pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("name", ["nothere.json", "./nothere.json", "registry.example/tool:1.0"])
+def test_what_is_neither_an_sbom_nor_an_image_is_told_as_either(name: str) -> None:
+    found = pratique("vulns", name)
+    assert found.exit_code == 2
+    assert f"neither an SBOM nor an image '{name}'" in found.stderr
+    assert "SPDX" in found.stderr
+
+
+@pytest.mark.usefixtures("home")
 def test_a_device_takes_a_result_in_a_directory_of_others(tmp_path: Path) -> None:
     (tmp_path / "bill.json").write_bytes(bill(WIDGET))
     assert pratique("vulns", tmp_path / "bill.json", "-o", "/dev/null").exit_code == 0
