@@ -35,6 +35,7 @@ def update_advisories(
     """
     from checks.advisories.mirror import SOURCE, update
 
+    _require_understood(ecosystems or ())
     names = tuple(dict.fromkeys(ecosystems or _wanted(node)))
     if sha256 is not None and len(names) != 1:
         raise UsageError("a checksum is of one archive", next_step="Name one ecosystem with --ecosystem.")
@@ -78,6 +79,18 @@ def import_advisories(
         yield import_snapshot(source, home, taken=taken, ecosystem=ecosystem, label=label, replace_newer=replace_newer)
     for path, kind in feeds:
         yield import_feed(path, home, kind, taken=taken, label=label, replace_newer=replace_newer)
+
+
+def _require_understood(ecosystems: Sequence[str]) -> None:
+    """Others are never looked up in, so that fetching them would only seem to help."""
+    from checks.advisories.orders import known_ecosystem, known_ecosystems
+
+    for name in ecosystems:
+        if not known_ecosystem(name):
+            raise UsageError(
+                f"{name[:60]!r} is no ecosystem that is understood here",
+                next_step=f"Name one of {', '.join(known_ecosystems())}.",
+            )
 
 
 def _digest(text: str) -> Digest:

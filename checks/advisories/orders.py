@@ -39,6 +39,11 @@ def place(ecosystem: str, version: str) -> Point | None:
     return parser(version) if parser and 0 < len(version) <= MAX_VERSION else None
 
 
+def known_ecosystems() -> tuple[str, ...]:
+    """The ecosystems whose order of versions is known here, without releases."""
+    return tuple(_PARSERS)
+
+
 def known_ecosystem(ecosystem: str) -> bool:
     """Whether the order of versions of `ecosystem` is known here."""
     return base_ecosystem(ecosystem) in _PARSERS

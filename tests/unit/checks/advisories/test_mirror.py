@@ -475,3 +475,14 @@ def test_the_command_fetches_and_says_what_failed(mirror: Mirror, tmp_path: Path
     assert (odd.exit_code, "no checksum" in odd.stderr) == (2, True)
     two = CliRunner().invoke(app, [*arguments, "--ecosystem", "a", "--ecosystem", "b", "--sha256", "0" * 64])
     assert two.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["Nope", "pypi", "Go", ""])
+def test_an_ecosystem_that_is_not_understood_is_answered_with_those_that_are(
+    name: str, mirror: Mirror, tmp_path: Path
+) -> None:
+    """Nobody is asked: nothing would ever be looked up in it."""
+    arguments = ["advisories", "update", "--from", mirror.url, "--home", str(tmp_path / "home")]
+    done = CliRunner().invoke(app, [*arguments, "--ecosystem", "PyPI", "--ecosystem", name])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert all(known in done.stderr for known in ("PyPI", "Debian", "npm", "Red Hat"))
