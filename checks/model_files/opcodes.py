@@ -6,6 +6,7 @@ an argument of a gigabyte is skipped and not held, and a line without an end is 
 
 from __future__ import annotations
 
+import codecs
 import io
 import pickletools
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
 MAX_KEPT = 512
-"""Arguments longer than this are skipped: no module, name, shape or type is as long."""
+"""Of arguments longer than this the beginning is kept: no shape or type is as long, and no name needs to be."""
 _LINE_CHUNK = 1 << 16
 
 
@@ -35,8 +36,15 @@ OPAQUE: Final = Opaque()
 
 
 @dataclass(frozen=True, slots=True)
+class Long(Opaque):
+    """An argument that is too long to be kept; `begin` is what it begins with, should it be a name."""
+
+    begin: str
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """One opcode: its name, its argument (`OPAQUE` where it is long), its offset in the stream."""
+    """One opcode: its name, its argument (`Long` where it is long), its offset in the stream."""
 
     name: str
     argument: Any
@@ -79,7 +87,7 @@ def read_steps(stream: BinaryIO, size: int) -> Iterator[Step]:
 
 
 def _argument(opcode: pickletools.OpcodeInfo, stream: BinaryIO, size: int, offset: int) -> Any:
-    """The argument; `OPAQUE` where it is long, or written as `pickletools` does not read it but a loader may.
+    """The argument; `Long` where it is long, `OPAQUE` where it is not written as `pickletools` reads it.
 
     Loaders read numbers in any base and, when told so, texts in any encoding: they go on, so the walk goes on too.
     """
@@ -87,16 +95,18 @@ def _argument(opcode: pickletools.OpcodeInfo, stream: BinaryIO, size: int, offse
     if descriptor is None:
         return None
     if descriptor.n in _LENGTHS:
-        raw = _counted(stream, size, offset, *_LENGTHS[descriptor.n])
+        raw, whole = _counted(stream, size, offset, *_LENGTHS[descriptor.n])
+        if not whole:
+            return _long(raw, opcode)
     elif descriptor.n == pickletools.UP_TO_NEWLINE:
         lines = [_line(stream, offset) for _ in range(2 if opcode.name in _TWO_LINES else 1)]
-        raw = None if None in lines else b"".join(line for line in lines if line)
+        raw = b"".join(line for line, _ in lines)
+        if not all(whole for _, whole in lines):
+            return _long(b" ".join(line.rstrip(b"\n") for line, _ in lines), opcode)
     else:
         raw = stream.read(descriptor.n)
         if len(raw) < descriptor.n:
             raise Unparsable(f"the argument of {opcode.name} is cut short", offset)
-    if raw is None:
-        return OPAQUE
     try:
         if opcode.name in _NUMBERS and raw not in (b"00\n", b"01\n"):
             return int(raw.strip().rstrip(b"L"), 0)
@@ -105,25 +115,32 @@ def _argument(opcode: pickletools.OpcodeInfo, stream: BinaryIO, size: int, offse
         return OPAQUE
 
 
-def _counted(stream: BinaryIO, size: int, offset: int, width: int, signed: bool) -> bytes | None:
-    """An argument with its length before it; None where it is long and was skipped."""
+def _long(begin: bytes, opcode: pickletools.OpcodeInfo) -> Long:
+    if opcode.name == "STRING":
+        return Long(codecs.escape_decode(begin.lstrip(b"'\""), "replace")[0].decode("latin-1"))
+    return Long(begin.decode("raw-unicode-escape" if opcode.name == "UNICODE" else "latin-1", "replace"))
+
+
+def _counted(stream: BinaryIO, size: int, offset: int, width: int, signed: bool) -> tuple[bytes, bool]:
+    """An argument with its length before it, and True; or how a long one begins, and False."""
     prefix = stream.read(width)
     length = int.from_bytes(prefix, "little", signed=signed)
     start = stream.tell()
     if len(prefix) < width or length < 0 or length > size - start:
         raise Unparsable("an argument is longer than the file", offset)
     if length > MAX_KEPT:
+        begin = stream.read(MAX_KEPT)
         stream.seek(start + length)
-        return None
-    return prefix + stream.read(length)
+        return begin, False
+    return prefix + stream.read(length), True
 
 
-def _line(stream: BinaryIO, offset: int) -> bytes | None:
-    """A line; None where it is long and was skipped."""
+def _line(stream: BinaryIO, offset: int) -> tuple[bytes, bool]:
+    """A line, and True; or how a long one begins, and False."""
     line = stream.readline(MAX_KEPT)
     whole = line
     while whole and not whole.endswith(b"\n"):
         whole = stream.readline(_LINE_CHUNK)
     if not whole:
         raise Unparsable("a line without an end", offset)
-    return line if whole is line else None
+    return line, whole is line

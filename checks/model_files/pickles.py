@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 from checks.model_files.allowlist import is_allowed, is_known_dangerous, is_of_torchscript, may_call, present_name
 from checks.model_files.arguments import odd_arguments, odd_state
 from checks.model_files.arrays import element_count, item_width, note_field, odd_type
-from checks.model_files.opcodes import OPAQUE, Step, Unparsable, read_steps, starts_like_opcode
+from checks.model_files.opcodes import OPAQUE, Long, Step, Unparsable, read_steps, starts_like_opcode
 from checks.model_files.report import (
     ARRAY_KEYS,
     DTYPE,
@@ -211,14 +211,14 @@ class Walk:
         self.stack.append(self._import_written(step))
 
     def _import_written(self, step: Step) -> Any:
-        if isinstance(step.argument, str):
-            module, _, name = step.argument.partition(" ")
+        if isinstance(written := _begin(step.argument), str):
+            module, _, name = written.partition(" ")
             return self._import(module, name, step)
         self.report.add("computed-import", "imports something whose name cannot be read", step.offset)
         return OPAQUE
 
     def import_from_stack(self, step: Step) -> None:
-        module, name = self._pop_many(2)
+        module, name = map(_begin, self._pop_many(2))
         if isinstance(module, str) and isinstance(name, str):
             self.stack.append(self._import(module, name, step))
             return
@@ -381,6 +381,11 @@ class Walk:
         self.report.steps = other.report.steps
         self.report.imports |= {pair for pair in other.report.imports if plausible(*pair)}
         self.report.problems += real_problems(other.report)
+
+
+def _begin(text: Any) -> Any:
+    """What is known of a text: a name that is too long to be kept is on no list, and is told by its beginning."""
+    return text.begin if isinstance(text, Long) else text
 
 
 _ACTIONS: Final = {

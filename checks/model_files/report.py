@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 _MAX_PROBLEMS = 20
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,200}", re.ASCII)
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*+", re.ASCII)
 ARRAY_KEYS: Final = frozenset(("shape", "dtype", "numpy_array_alignment_bytes"))
 """Entries of a joblib array's state that say how many bytes follow."""
 

@@ -70,6 +70,19 @@ DIFFERENT = {
     "long number in base 16": (b"L0x1L\n0" + EVIL_0, "w.bin"),
     "line of two megabytes": (b"V" + b"a" * (2 << 20) + b"\n0" + EVIL_0, "w.bin"),
     "text of Latin letters": (b"S'\xe9'\n0" + EVIL_0, "w.bin"),
+    **{
+        f"name of {9 * times:,} letters {how}, without an end": (
+            b"N0\x80\x04" + names % (b".__call__" * times) + b"(Vtrue\ntR",
+            "w.bin",
+        )
+        for times in (30, 80)
+        for how, names in {
+            "in lines": b"cposix\nsystem%s\n",
+            "on the stack": b"Vposix\nVsystem%s\n\x93",
+            "with escapes": b"Vposix\nVsyst\\u0065m%s\n\x93",
+            "in quotes": b"S'posix'\nS'syst\\x65m%s'\n\x93",
+        }.items()
+    },
     "name of Latin letters": (b"c\xc3\xa9\nx\n0" + EVIL_0, "w.bin"),
     "second of two pickles": (b"I1\n." + EVIL_0, "w.bin"),
     "PyTorch before 1.6 in protocol 0": (LEGACY_TORCH, "pytorch_model.bin"),
