@@ -3,6 +3,7 @@
 Run by hand in a virtual environment of its own, never by the tests and never in the product's:
 `pip install numpy scikit-learn joblib lz4 xgboost-cpu lightgbm catboost keras jax h5py onnx skops gguf pyarrow rdata
 tflite zstandard`, then `KERAS_BACKEND=numpy python tests/assets/models/make.py`. `made_by.json` tells what made which.
+`make.R` makes the models of R, with `Rscript` and Debian's r-cran-randomforest and r-cran-survival.
 """
 
 # mypy: disable-error-code="import-not-found, import-untyped, misc"
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
 import warnings
 from collections.abc import Callable
 from importlib import import_module
@@ -190,6 +192,14 @@ def lite(custom: str) -> bytes:
     return bytes(builder.Output())
 
 
+def of_r() -> None:
+    """Models of R."""
+    command = ["Rscript", str(Path(__file__).with_suffix(".R")), str(FILES)]
+    for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines():
+        name, by = line.split("\t")
+        MADE_BY[name] = by
+
+
 def main() -> None:
     """Entry point."""
     import numpy as np
@@ -202,6 +212,7 @@ def main() -> None:
     keras_files()
     hdf5_files()
     other_files(x, y)
+    of_r()
     Path(__file__).with_name("made_by.json").write_text(json.dumps(MADE_BY, indent=2, sort_keys=True) + "\n")
 
 

@@ -47,7 +47,7 @@ from tests.unit.checks.model_files.makers import (
     zipped,
 )
 
-UNSAFE_ASSETS = ("leads-out-by-", "python-type", "tflite-mine")
+UNSAFE_ASSETS = ("leads-out-by-", "python-type", "tflite-mine", "r-runs-", "r-with-functions")
 UNREAD_ASSETS = ("joblib-lz4",)
 NAMES = sorted(path.name for path in FILES.iterdir())
 
@@ -65,6 +65,7 @@ def test_it_is_told_what_wrote_each() -> None:
     assert sorted(made_by) == NAMES
     libraries = {entry.partition(" ")[0] for entry in made_by.values()}
     assert libraries >= {"xgboost-cpu", "lightgbm", "keras", "onnx", "skops", "gguf", "h5py", "joblib", "rdata"}
+    assert libraries >= {"R", "randomForest", "survival"}
 
 
 # --- values that any model may keep beside its numbers ----------------------------------------------------------------
