@@ -18,6 +18,7 @@ from checks.model_files.parts import Found, Part, Reason, Verdict
 from checks.model_files.pickles import MAX_STEPS, Walk
 from checks.model_files.report import Problem, Report, plausible, real_problems
 from checks.model_files.templates import examine_template
+from pratique.intake.image.classify import RIEGELI, is_lzma
 
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _TORCH_PICKLES = 5
@@ -42,7 +43,7 @@ _MODEL_NAMES = frozenset(
             ".nemo",
         ),
         *(".ptl", ".torchscript", ".tflite", ".ort", ".ubj", ".cbm", ".mlmodel", ".pmml", ".rds", ".rda", ".rdata"),
-        *(".t7", ".engine", ".plan", ".trt", ".parquet", ".feather", ".arrow"),
+        *(".t7", ".engine", ".plan", ".trt", ".parquet", ".feather", ".arrow", ".cpb"),
     )
 )
 """Names that stand for formats of models: what is none of the known ones there is refused, and not passed over."""
@@ -50,7 +51,6 @@ _COMPRESSIONS = (
     (b"\x1f\x8b", "gzip"),
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\x00", "xz"),
-    (b"\x5d\x00", "lzma"),
     (b"\x28\xb5\x2f\xfd", "zstandard"),
 )
 _CLOSED = (
@@ -60,7 +60,8 @@ _CLOSED = (
     (b"\x02\x21\x4c\x18", "lz4"),
     (b"\xff\x06\x00\x00sNaPpY", "snappy"),
     (b"\x89LZO\x00\r\n", "lzop"),
-    (b"LZIP\x01", "lzip"),
+    (b"LZIP", "lzip"),
+    (RIEGELI, "TensorFlow's chunked"),
     (b"ZF0x", "joblib's oldest compressed"),
     *((bytes((0x50 | low,)) + b"\x2a\x4d\x18", "hidden") for low in range(16)),  # a frame that unpackers pass over
 )
@@ -153,6 +154,8 @@ def _packed(part: Part, head: bytes) -> Examine | None:
     for magic, kind in _COMPRESSIONS:
         if head.startswith(magic):
             return partial(archives.examine_compressed, examine=_examine, kind=kind)
+    if is_lzma(head, part.name):
+        return partial(archives.examine_compressed, examine=_examine, kind="lzma")
     if head[:1] == b"\x78" and len(head) > 1 and int.from_bytes(head[:2], "big") % 31 == 0:
         return partial(archives.examine_compressed, examine=_examine, kind="zlib")
     return None

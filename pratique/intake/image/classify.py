@@ -59,7 +59,7 @@ _SECRET_PATHS = re.compile(
 )
 _MODEL_SUFFIXES = _words(
     """pkl pickle p dill cloudpickle joblib jbl sav npy npz pt pth pt2 ptl ckpt bin model mdl mar pmml onnx ort tflite
-    lite h5 hdf5 keras pb savedmodel safetensors gguf ggml skops xgb ubj lgb cbm rds rdata rda mat nemo torchscript
+    lite h5 hdf5 keras pb cpb savedmodel safetensors gguf ggml skops xgb ubj lgb cbm rds rdata rda mat nemo torchscript
     params weights pbtxt caffemodel mlmodel t7 msgpack parquet feather arrow data-00000-of-00001 engine plan trt"""
 )
 _SOURCE_SUFFIXES = _words(
@@ -72,6 +72,8 @@ _INSTALLED = re.compile(
     r"|(?:^|/)(?:(?:site|dist)-packages|node_modules|lib/python3(?:\.[0-9]+)?|conda-meta|pkgs)/"
 )
 _SOURCE_BYTES = 256 * 1024
+RIEGELI = b"\x83\xaf\x70\xd1\x0d\x88\x4a\x3f"
+"""How a file of records begins in which TensorFlow keeps graphs in chunks (`saved_model.cpb`)."""
 _STARTS = (
     b"\x93NUMPY",
     b"\x89HDF\r\n\x1a\n",
@@ -86,18 +88,20 @@ _STARTS = (
     b"PAR1",
     b"ARROW1\0\0",
     b"FEA1",
+    RIEGELI,
 )
-_LZMA = (b"]\0\0", *(b"]\0" + bytes((size, 0, 0)) for size in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)))
-"""LZMA's old form has no mark; joblib takes `]` and a zero for it, liblzma only whole sizes of the dictionary."""
 _COMPRESSED = (
     b"BZh",
     b"\xfd7zXZ\x00",
-    *_LZMA,
+    b"LZIP",
     b"ZF0x",
     b"\x04\x22\x4d\x18",
     b"\x02\x21\x4c\x18",
     b"\x28\xb5\x2f\xfd",
+    *(bytes((0x50 | low,)) + b"\x2a\x4d\x18" for low in range(16)),  # what unpackers of zstandard and lz4 pass over
 )
+_LZMA_NAMES = (".xz", ".lzma")
+_LZMA_HEADER = 14
 _ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _GZIP = b"\x1f\x8b\x08"
 _ZIP = b"PK\x03\x04"
@@ -118,7 +122,7 @@ def looks_like_model(head: bytes, size: int) -> bool:
 
 
 def _opens_model(head: bytes, size: int) -> bool:
-    if head.startswith((*_STARTS, *_COMPRESSED, *_ZLIB, _ZIP)) or head[4:8] == b"TFL3":
+    if head.startswith((*_STARTS, *_COMPRESSED, *_ZLIB, _ZIP)) or head[4:8] == b"TFL3" or is_lzma(head):
         return True
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 27:
         return True  # safetensors: the length of a JSON header, then the header
@@ -128,6 +132,20 @@ def _opens_model(head: bytes, size: int) -> bool:
     if b"<PMML" in head or b"<net name=" in head:
         return True
     return looks_like_pickle(head, size)
+
+
+def is_lzma(head: bytes, name: str = "") -> bool:
+    """Whether `head` begins LZMA's old form, which has no mark, as liblzma finds it out itself (`FORMAT_AUTO`).
+
+    joblib asks for one byte of properties only, `]`; by the names `.xz` and `.lzma` it may be any.
+    """
+    properties = head[:1] == b"]" or (name.lower().endswith(_LZMA_NAMES) and head[:1] < b"\xe1")
+    if len(head) < _LZMA_HEADER or not properties or head[_LZMA_HEADER - 1]:
+        return False
+    window, length = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")
+    ones = window.bit_count()
+    whole = ones <= 1 or (ones == 2 and window & (window >> 1)) or ones == 32
+    return bool(whole) and (length < 1 << 38 or length == (1 << 64) - 1)
 
 
 @lru_cache(maxsize=1)  # two questions are asked of each file
@@ -166,6 +184,8 @@ def classify(path: str, head: bytes, size: int = 0) -> FileClass | None:
     if name in _NODE and head.lstrip()[:1] == b"{":  # no format of models begins so, but one may be imitated
         return FileClass.NODE_METADATA
     if looks_like_model(head, size):
+        return FileClass.MODEL
+    if name.lower().endswith(_LZMA_NAMES) and is_lzma(head, name):
         return FileClass.MODEL
     if _is_tar(head) or (head.startswith(b"#!") and _ZIP in head):  # a zip behind a line for the shell: pex, zipapp
         return FileClass.ARCHIVE

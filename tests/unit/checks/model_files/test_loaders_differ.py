@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import pickle
+import random
 import struct
 import zipfile
 import zlib
@@ -96,6 +97,17 @@ DIFFERENT = {
         lzma.compress(EVIL, lzma.FORMAT_ALONE, filters=[{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 15}]),
         "m.sav",
     ),
+    **{
+        f"lzma with other properties, as {name}": (
+            lzma.compress(EVIL, lzma.FORMAT_ALONE, filters=[{"id": lzma.FILTER_LZMA1, "lc": 1, "lp": 2, "pb": 0}]),
+            name,
+        )
+        for name in ("m.pkl.xz", "m.PKL.LZMA")
+    },
+    "lzip, which the readers of xz take": (b"LZIP\x00\x0c" + bytes(30), "m.pkl.xz"),
+    "graph in chunks": (bytes.fromhex("83af70d10d884a3f") + bytes(8) + b"@", "saved_model.cpb"),
+    "graph in chunks by its content": (bytes.fromhex("83af70d10d884a3f") + bytes(8) + b"@", "weights"),
+    "graph in chunks by its name": (b"\0\1\2\3" * 9, "saved_model.cpb"),
     "joblib array inside a frame": (joblib_array_inside_a_frame(), "f.joblib"),
     "joblib array inside a frame, unnamed": (joblib_array_inside_a_frame()[2:], "f.bin"),
     "TorchScript's names where PyTorch unpickles": (
@@ -237,6 +249,10 @@ def test_known_use_of_getattr_stays_safe() -> None:
 
 
 HONEST = {
+    "tar with random weights that begin as LZMA does": (
+        tarred({"weights.bin": b"\x5d\x00" + random.Random(1).randbytes(4000), "a.npy": npy("<f8", bytes(8))}),
+        "m.tar",
+    ),
     "tar with a zip as its last member": (tarred({"a.npz": zipped({"w.npy": npy("<f8", bytes(8))})}), "models.tar"),
     "HDF5 behind a block of the user's": (bytes(512) + hdf5(), "m.h5"),
     "array with a field": (forged_array(b"V8", type_state(one_field(b"f8"))), "a.pkl"),

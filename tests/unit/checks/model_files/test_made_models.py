@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import ipaddress
 import json
+import lzma
 import pickle
 import re
 import struct
@@ -363,6 +364,28 @@ def test_what_bears_a_models_name_and_is_none_is_told() -> None:
     result = check_model_files(inventory_of({"app/a.pt": b"plain words", "app/m.npy": asset("onnx.onnx")}))
     told_of = {f.rule_id.partition("/")[2]: f.where for f in result.findings}
     assert (result.status, told_of) == ("passed", {"safe": "app/m.npy", "unknown-content": "app/a.pt"})
+
+
+_OTHER_LZMA = lzma.compress(EVIL, lzma.FORMAT_ALONE, filters=[{"id": lzma.FILTER_LZMA1, "lc": 1, "lp": 2}])
+COMPRESSED = {
+    "app/w": lzma.compress(EVIL, lzma.FORMAT_ALONE),
+    "app/w.pkl.xz": _OTHER_LZMA,
+    "app/w.LZMA": _OTHER_LZMA,
+    "app/w.xz": b"LZIP\x01\x0c",
+    "app/w.zst": b"\x5a\x2a\x4d\x18" + bytes(4),
+    "app/graph.cpb": b"\0",
+    "app/graph": bytes.fromhex("83af70d10d884a3f"),
+}
+
+
+@pytest.mark.parametrize("path", COMPRESSED)
+def test_an_image_keeps_what_loaders_unpack(path: str) -> None:
+    assert classify(path, COMPRESSED[path], 300) is FileClass.MODEL
+
+
+@pytest.mark.parametrize("head", [b"]\0" + b"\x40\x1f\0\0" * 5, b"]\0\0\x80" + bytes(range(20)), b"]\0"])
+def test_an_image_does_not_keep_what_only_begins_as_lzma(head: bytes) -> None:
+    assert classify("app/weights", head, 300) is None
 
 
 KEPT = ("app/chat_template.jinja", "app/graph.pbtxt", "app/arch.json", "app/model.xml", "app/old.dat", "app/t.parquet")
