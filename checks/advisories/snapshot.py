@@ -13,13 +13,14 @@ from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from checks.advisories.copied import copied
 from checks.advisories.database import Tally, build
 from checks.advisories.index import Indexed, Origin, building, changing, require_newer, settle, write_index
 from checks.advisories.osv import MAX_RECORD
 from checks.advisories.source import Snapshot
 from pratique.bounded_zip import LongList, open_zip
-from pratique.bounds import open_regular, read_bounded
-from pratique.digests import Digest, sha256_file, sha256_json
+from pratique.bounds import read_bounded
+from pratique.digests import Digest, sha256_json
 from pratique.errors import InvalidInput
 
 MAX_ARCHIVE = 4 * 1024**3
@@ -34,7 +35,7 @@ _FREE = 64 * 1024**2
 """Bytes that any archive may unpack to."""
 _MAX_DIRECTORY = 256 * 1024**2
 """Bytes of an archive's directory, which is read into memory whole."""
-_END_SIZE, _END_COMMENT = 22, 65_535
+_END, _END_SIZE, _END_COMMENT = b"PK\x05\x06", 22, 65_535
 MAX_UNREADABLE = 0.02
 """Share of records that may be unreadable before the whole snapshot is refused."""
 _KEV = "known_exploited_vulnerabilities.json"
@@ -139,10 +140,8 @@ def _require_no_older_records(new: Snapshot, old: Snapshot, archive: Path) -> No
 
 
 def _import_one(source: _Source, home: Path, taken: date, label: str, origin: Origin | None) -> Indexed:
-    digest = _digest_of_archive(source.path) if source.is_archive else _digest_of_records(source.path)
-    records = _zip_records(source.path) if source.is_archive else _directory_records(source.path)
     built = building(home)
-    tally = build(built, records, source.ecosystem, taken=taken, where=str(source.path))
+    digest, tally = (_of_archive if source.is_archive else _of_records)(source, home, built, taken)
     _require_usable(tally, source)
     database, database_digest = settle(home, built, tally.ecosystem)
     snapshot = Snapshot(
@@ -159,6 +158,26 @@ def _import_one(source: _Source, home: Path, taken: date, label: str, origin: Or
         newest=tally.newest,
     )
     return Indexed(snapshot, database, database_digest, origin)
+
+
+def _of_archive(source: _Source, home: Path, built: Path, taken: date) -> tuple[Digest, Tally]:
+    """Digest of the archive, and what was built of these very bytes."""
+    with copied(source.path, home, MAX_ARCHIVE, lambda stream: _require_end(stream, source.path)) as (copy, digest):
+        records = _zip_records(copy, source.path)
+        return digest, build(built, records, source.ecosystem, taken=taken, where=str(source.path))
+
+
+def _of_records(source: _Source, home: Path, built: Path, taken: date) -> tuple[Digest, Tally]:
+    """Digest of the sorted list of names and digests of the records, and what was built of these very bytes."""
+    listing = hashlib.sha256()
+
+    def listed() -> Iterator[tuple[str, bytes]]:
+        for name, data in _directory_records(source.path):
+            listing.update(f"{hashlib.sha256(data).hexdigest()}  {name}\n".encode())
+            yield name, data
+
+    tally = build(built, listed(), source.ecosystem, taken=taken, where=str(source.path))
+    return Digest("sha256:" + listing.hexdigest()), tally
 
 
 def _require_usable(tally: Tally, source: _Source) -> None:
@@ -202,11 +221,10 @@ def _ecosystem_of(archive: Path) -> str | None:
     return named[1] if named else None
 
 
-def _zip_records(archive: Path) -> Iterator[tuple[str, bytes]]:
+def _zip_records(stream: BinaryIO, archive: Path) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each record; sizes are enforced while unpacking, not believed."""
     try:
-        with open_regular(archive, MAX_ARCHIVE, follow_links=True) as stream:
-            yield from _unpacked(stream, archive)
+        yield from _unpacked(stream, archive)
     except _ZIP_ERRORS as error:
         raise _refuse("unreadable", str(archive), "cannot be read as an OSV export", str(error)) from error
 
@@ -239,11 +257,22 @@ def _opened(stream: BinaryIO, packed: int, archive: Path) -> zipfile.ZipFile:
     raise _refuse("too-many", str(archive), f"a directory of more than {_MAX_DIRECTORY:,} bytes")
 
 
+def _require_end(stream: BinaryIO, archive: Path) -> None:
+    """Before gigabytes are read of what is no zip, or of one that was cut off."""
+    if _END not in _tail(stream, stream.seek(0, 2)):
+        cause = "it does not end as a zip archive does: it is none, or it was cut off when it was copied"
+        raise _refuse("unreadable", str(archive), "cannot be read as an OSV export", cause)
+
+
+def _tail(stream: BinaryIO, size: int) -> bytes:
+    stream.seek(max(0, size - _END_SIZE - _END_COMMENT))
+    return stream.read(_END_SIZE + _END_COMMENT)
+
+
 def _directory_size(stream: BinaryIO, size: int) -> int:
     """Bytes that the end of the archive announces for its directory (APPNOTE.TXT 4.3.14 and 4.3.16)."""
-    stream.seek(max(0, size - _END_SIZE - _END_COMMENT))
-    tail = stream.read(_END_SIZE + _END_COMMENT)
-    end, large = tail.rfind(b"PK\x05\x06"), tail.rfind(b"PK\x06\x06")
+    tail = _tail(stream, size)
+    end, large = tail.rfind(_END), tail.rfind(b"PK\x06\x06")
     announced = int.from_bytes(tail[end + 12 : end + 16], "little") if end >= 0 else 0
     return max(announced % 0xFFFFFFFF, int.from_bytes(tail[large + 40 : large + 48], "little") if large >= 0 else 0)
 
@@ -258,21 +287,6 @@ def _directory_records(directory: Path) -> Iterator[tuple[str, bytes]]:
 def _records_in(directory: Path) -> Iterator[Path]:
     """Files that may be records: CISA's list beside them is none."""
     return (path for path in directory.glob("*.json") if path.name != _KEV)
-
-
-def _digest_of_archive(archive: Path) -> Digest:
-    try:
-        return sha256_file(archive)
-    except OSError as error:
-        raise _refuse("unreadable", str(archive), "cannot be read", str(error)) from error
-
-
-def _digest_of_records(directory: Path) -> Digest:
-    """Digest of the sorted list of names and digests of the records."""
-    listing = hashlib.sha256()
-    for name, data in _directory_records(directory):
-        listing.update(f"{hashlib.sha256(data).hexdigest()}  {name}\n".encode())
-    return Digest("sha256:" + listing.hexdigest())
 
 
 def _refuse(rule: str, where: str, message: str, cause: str = "") -> InvalidInput:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from checks.advisories import Snapshot, import_snapshot, load
+from checks.advisories.database import build
 from checks.advisories.index import Index, existing_index, read_index
 from console.terminal.app import app
 from pratique.errors import CouldNotDecide, InvalidInput
@@ -203,6 +205,50 @@ def test_what_is_no_file_is_refused_without_waiting(place: str, tmp_path: Path) 
     done = advisories(tmp_path / "home", "import", tmp_path / place, "--date", str(TODAY))
     assert done.exit_code == 1
     assert "there is no such file" not in done.stderr
+
+
+def test_a_huge_file_that_is_no_archive_is_refused_without_reading_it(tmp_path: Path) -> None:
+    huge = tmp_path / "all.zip"
+    with huge.open("wb") as stream:
+        stream.truncate(3 << 30)
+    home = tmp_path / "home"
+    with pytest.raises(InvalidInput, match="or it was cut off when it was copied"):
+        import_snapshot(huge, home, taken=DAY, ecosystem="PyPI")
+    before = bytes_read()
+    with pytest.raises(InvalidInput) as caught:
+        import_snapshot(huge, home, taken=DAY, ecosystem="PyPI")
+    assert caught.value.rule == "advisories/unreadable"
+    assert bytes_read() - before < 1 << 20
+
+
+def bytes_read() -> int:
+    """Bytes that this process has read so far."""
+    counters = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(counters["rchar"])
+
+
+@pytest.mark.parametrize("place", ["all.zip", "a.json"])
+def test_what_is_digested_is_what_is_imported(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stick may serve other bytes when it is read for the second time."""
+    stick = tmp_path / "PyPI"
+    for name, identifier in (("one", "GHSA-aaaa-bbbb-cccc"), ("two", "GHSA-0000-0000-0001")):
+        data = json.dumps(record(identifier)).encode()
+        packed(("a.json", data))(tmp_path / name) if place == "all.zip" else (tmp_path / name).write_bytes(data)
+    stick.mkdir()
+    digests = {}
+    for name in ("two", "one"):
+        (stick / place).write_bytes((tmp_path / name).read_bytes())
+        digests[import_snapshot(stick, tmp_path / name[::-1], taken=DAY, ecosystem="PyPI").digest] = name
+
+    def later(*arguments: Any, **options: Any) -> Any:
+        (stick / place).write_bytes((tmp_path / "two").read_bytes())
+        return build(*arguments, **options)
+
+    monkeypatch.setattr("checks.advisories.snapshot.build", later)
+    imported = import_snapshot(stick, tmp_path / "home", taken=DAY, ecosystem="PyPI")
+    with load(tmp_path / "home") as store:
+        (match,) = store.matches("PyPI", "widget", "1.0")
+    assert (match.id == "GHSA-aaaa-bbbb-cccc") == (digests[imported.digest] == "one")
 
 
 def test_a_day_that_has_not_come_is_wrong_usage(tmp_path: Path) -> None:
