@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -43,7 +42,7 @@ def duration_in_words(seconds: float) -> str:
     return _in_words(seconds, _DURATIONS)
 
 
-def _in_words(amount: float, units: Mapping[str, int]) -> str:
+def _in_words(amount: float, units: dict[str, int]) -> str:
     unit = next((name for name, value in reversed(units.items()) if amount % value == 0), next(iter(units)))
     return f"{amount / units[unit]:g}{unit}"
 
