@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
 
-from checks.model_files import archives, columns, core_ml, formats, gguf, keras, onnx, rdata, tensorflow, tflite
+from checks.model_files import archives, columns, core_ml, formats, gguf, keras, nemo, onnx, rdata, tensorflow, tflite
 from checks.model_files.archives import Examine
 from checks.model_files.embedded import pickles_in
 from checks.model_files.hdf5 import MARK
@@ -191,6 +191,8 @@ def _format(part: Part, head: bytes) -> Examine | None:
         return _examine_json
     if part.suffix in (".jinja", ".jinja2") and "template" in part.name.lower():
         return _examine_template
+    if nemo.is_configuration(part):
+        return nemo.examine_configuration
     return None
 
 
