@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -46,8 +47,11 @@ class Ownership:
         return not (path in self.packages or path in self.standard_library or path in self.system)
 
 
-def read_ownership(inventory: Inventory, commands: Sequence[str] = ()) -> Ownership:
-    """Owners of the files of `inventory`; packages that bring one of the `commands` are the tool's own.
+def read_ownership(
+    inventory: Inventory, commands: Sequence[str] = (), started: AbstractSet[str] = frozenset()
+) -> Ownership:
+    """Owners of the files of `inventory`; packages that bring one of the `commands`, or a file that is `started`, are
+    the tool's own.
 
     So are packages that were installed from elsewhere than an index (`direct_url.json`). Raises `CouldNotDecide` where
     a package database or a RECORD was too large to be kept.
@@ -62,8 +66,9 @@ def read_ownership(inventory: Inventory, commands: Sequence[str] = ()) -> Owners
             good, bad = _compared(inventory, directory)
             changed |= bad
             inside = (path.removeprefix(f"{_base(directory)}/") for path in good)
-            started = modules & {path.partition("/")[0].partition(".")[0] for path in inside}
-            packages |= set() if started or _is_tool(inventory, directory, names) else good
+            imported = modules & {path.partition("/")[0].partition(".")[0] for path in inside}
+            is_tool = imported or started & good or _is_tool(inventory, directory, names)
+            packages |= set() if is_tool else good
     return Ownership(
         frozenset(packages),
         frozenset(path for path in read_system(inventory).owned if _SYSTEM.match(path)),

@@ -55,7 +55,7 @@ def check_code(
     """
     started = time.monotonic()
     config = image.config
-    own = find_own_code(image, inventory, (*config.entrypoint, *commands, *config.cmd), limits)
+    own = find_own_code(image, inventory, (*config.entrypoint, *commands, *config.cmd, *config.healthcheck), limits)
     answers = list(zip(own.sources, scan_sources([source.data for source in own.sources]), strict=True))
     found = [*_about_files(own), *(f for source, scanned in answers for f in _about_source(source, scanned))]
     counts = Counter(finding.rule_id.partition("/")[2] for finding in found)
@@ -122,7 +122,9 @@ def _about_files(own: OwnCode) -> Iterator[Finding]:
         for sign in signs:
             yield _finding(sign.rule, f"/{path} line {sign.line}: {sign.what}", f"/{path}:{sign.line}")
     if own.libraries:
-        message = f"{len(own.libraries)} shared libraries that no package owns hold native code, which was not read"
+        message = (
+            f"{len(own.libraries)} libraries or programs that no package owns hold native code, which was not read"
+        )
         yield _finding("native-code", message, f"/{own.libraries[0]}")
     if own.compiled:
         message = f"compiled files stand before {len(own.compiled)} sources and were not compared with them"
