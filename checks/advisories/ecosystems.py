@@ -31,6 +31,8 @@ _DISTRIBUTIONS = {
     "opensuse-leap": "openSUSE",
     "opensuse-tumbleweed": "openSUSE",
 }
+_ROLLING = frozenset(("Wolfi", "Chainguard"))
+"""Distributions without releases."""
 _PACKAGE_TYPES = {"deb": "Debian", "apk": "Alpine"}
 _RPM = frozenset(("Red Hat", "Rocky Linux", "AlmaLinux", "SUSE", "openSUSE"))
 _MAJOR_ONLY = frozenset(("Debian", "Rocky Linux", "AlmaLinux"))
@@ -77,10 +79,15 @@ def same_release(one: str, two: str) -> bool:
     return first == second or not first or not second
 
 
+def of_every_release(ecosystem: str) -> bool:
+    """Whether it is a distribution that has releases, and none of them is named: records of each speak of it."""
+    return ecosystem in _DISTRIBUTIONS.values() and ecosystem not in _ROLLING
+
+
 def of_distribution(identifier: str, version: str) -> str:
     """OSV's word for a distribution by the `ID` and `VERSION_ID` of its `os-release`; empty where OSV has none."""
     base = _DISTRIBUTIONS.get(identifier.lower(), "")
-    if not base or not version or base in ("Wolfi", "Chainguard"):
+    if not base or not version or base in _ROLLING:
         return base
     if base == "Alpine":
         return f"Alpine:v{'.'.join(version.split('.')[:2])}"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from checks.advisories import AdvisorySource, Severity
-from checks.advisories.ecosystems import base_ecosystem, is_rpm, possible_name
+from checks.advisories.ecosystems import base_ecosystem, is_rpm, of_every_release, possible_name
 from checks.advisories.orders import known_ecosystem
 from checks.advisories.source import NotKnown
 from checks.sbom.bundled import GENERIC
@@ -33,7 +33,8 @@ class Unanswered:
 
 @dataclass(frozen=True)
 class Lookup:
-    """What was found, gravest first; how many components there are of each ecosystem that nothing speaks of.
+    """What was found, gravest first; how many components there are of each ecosystem that nothing speaks of, and of
+    each distribution that were held against every release of it, since they name none.
 
     `unanswered` are components of ecosystems that are spoken of.
     """
@@ -41,6 +42,7 @@ class Lookup:
     found: tuple[Vulnerability, ...]
     uncovered: Counter[str]
     unanswered: tuple[Unanswered, ...]
+    of_every_release: Counter[str]
 
 
 def look_up(components: Sequence[Component], source: AdvisorySource) -> Lookup:
@@ -62,6 +64,7 @@ def look_up(components: Sequence[Component], source: AdvisorySource) -> Lookup:
         found=tuple(sorted(found, key=lambda v: (_ORDER[v.severity], v.component.name, v.component.version, v.id))),
         uncovered=Counter(c.ecosystem for c in packages if not covered[c.ecosystem]),
         unanswered=tuple(unanswered),
+        of_every_release=Counter(c.ecosystem for c in asked if of_every_release(c.ecosystem)),
     )
 
 

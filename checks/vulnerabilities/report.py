@@ -88,6 +88,7 @@ def findings_of(answer: Answer) -> list[Finding]:
     found = [_finding(one, answer.fail_at, answer.moment.date()) for one in answer.judged]
     found += [_lacking(answer.lacking)] if answer.lacking else []
     found += [_not_covered(ecosystem, count) for ecosystem, count in sorted(answer.lookup.uncovered.items())]
+    found += [_of_every_release(name, count) for name, count in sorted(answer.lookup.of_every_release.items())]
     found += _not_answered(answer.lookup)
     found += _unreadable_records(answer.source)
     found += _unused(answer.waivers, answer.judged, answer.moment)
@@ -185,6 +186,18 @@ def _not_covered(ecosystem: str, count: int) -> Finding:
         level=Level.WARNING,
         message=f"{count} components of {ecosystem} were not looked up: no advisories speak of it, or of that release",
         fix=IMPORT,
+        risks=RISKS,
+    )
+
+
+def _of_every_release(distribution: str, count: int) -> Finding:
+    """Derivatives such as Kali and Raspbian number their own releases, testing has none."""
+    return Finding(
+        rule_id=f"{CHECK}/every-release",
+        level=Level.NOTE,
+        message=f"{count} packages name no release of {distribution}, as those of its derivatives and of its testing "
+        "do: they were held against the advisories of every release, so that some of what is told may be mended there",
+        fix=f"Build on a release of {distribution} itself where the answer must be exact.",
         risks=RISKS,
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from checks.advisories import Severity, Snapshot, import_snapshot
+from checks.advisories.ecosystems import of_package
 from checks.interface import CheckResult, Level, Status
 from checks.sbom.model import Component
 from checks.vulnerabilities import Waiver, check_vulnerabilities
@@ -243,6 +244,19 @@ def test_debian_by_source_package_and_release(tmp_path: Path) -> None:
     result = check(home, [libc])
     assert result.status is Status.FAILED
     assert "CVE-2024-1000" in result.findings[0].message
+
+
+def test_a_derivative_is_held_against_every_release_and_that_is_said(tmp_path: Path) -> None:
+    old = record("DEBIAN-CVE-1", "widget", ecosystem="Debian:11")
+    home = home_of(tmp_path, old, ecosystem="Debian")
+    rule = "vulnerabilities/every-release"
+    for distro, told in (("kali-2026.1", True), ("raspbian-12", True), ("debian-11", False)):
+        found = component(ecosystem=of_package("deb", distro.partition("-")[0], distro))
+        result = check(home, [found])
+        assert result.measured("critical") == 1
+        assert [f.level for f in result.findings if f.rule_id == rule] == [Level.NOTE] * told
+    assert of_package("apk", "wolfi", "wolfi-20230201") == "Wolfi", "which has no releases"
+    assert rule not in {f.rule_id for f in check(home, [component(ecosystem="Wolfi")]).findings}
 
 
 def test_the_evidence_holds_all_of_it(tmp_path: Path) -> None:
