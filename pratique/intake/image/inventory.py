@@ -175,8 +175,9 @@ class _Keeper:
 
     def forget(self, path: str) -> None:
         """Drop what an earlier layer had at `path`; its room is not given back, so that no layer can play for more."""
-        for kept in (self.classes, self.contents, self.spooled, self.not_kept):
-            kept.pop(path, None)
+        if self.classes.pop(path, None) is not None:
+            for kept in (self.contents, self.spooled, self.not_kept):
+                kept.pop(path, None)
 
     def forget_hidden(self, files: Mapping[str, FileEntry]) -> None:
         """Drop what the finished file system does not show as a file."""

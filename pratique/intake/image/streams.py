@@ -183,6 +183,9 @@ class Steps(ABC):
 
     def read(self, count: int) -> bytes:
         """Exactly `count` bytes, fewer only at the end."""
+        if self._has(count):
+            self._at += count
+            return self._buffer[self._at - count : self._at]
         data = self.some(count)
         if len(data) == count:
             return data
@@ -194,10 +197,17 @@ class Steps(ABC):
 
     def skip(self, count: int) -> int:
         """Pass over `count` bytes; returns how many there were."""
+        if self._has(count):
+            self._at += count
+            return count
         passed = 0
         while passed < count and (data := self.some(count - passed)):
             passed += len(data)
         return passed
+
+    def _has(self, count: int) -> bool:
+        """Whether so many bytes are at hand."""
+        return count <= len(self._buffer) - self._at
 
 
 class UnpackedLayer(Steps):

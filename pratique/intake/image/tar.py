@@ -11,9 +11,11 @@ Python's `tarfile` is not used on submissions: it reads extended headers of any 
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from functools import lru_cache
+from typing import NamedTuple, NoReturn, Protocol
 
 from pratique.errors import InvalidInput
 from pratique.intake.image.model import Kind
@@ -24,6 +26,7 @@ _WHOLE = "Copy or export it again; it was cut off on the way."
 _BUILT = "Build the image again with a current docker, buildah, kaniko or skopeo."
 """Longest extended header, bytes; Go's limit too."""
 _ZERO = bytes(BLOCK)
+_BLANK = b" \0"
 _KINDS = {
     b"0": Kind.FILE,
     b"\0": Kind.FILE,
@@ -54,8 +57,7 @@ class ByteSource(Protocol):
         """Pass over `count` bytes; returns how many there were."""
 
 
-@dataclass(frozen=True, slots=True)
-class TarEntry:
+class TarEntry(NamedTuple):
     """One entry as the archive states it; names are raw bytes, `size` is that of the data that follow."""
 
     name: bytes
@@ -133,7 +135,7 @@ class TarReader:
         if len(block) < BLOCK:
             self._refuse("truncated", "the archive ends in the middle of a header")
         stated = self._number(block[148:156], "checksum")
-        if stated != 256 + sum(block[:148]) + sum(block[156:]):
+        if stated != 256 + _sum(block[:148]) + _sum(block[156:334]) + _sum(block[334:]):
             self._refuse("checksum", "a header's checksum is wrong")
         return block
 
@@ -191,10 +193,8 @@ class TarReader:
             rule = "sparse" if flag == b"S" else "type"
             self._refuse(rule, f"an entry of type {_show(flag)}, which layers do not hold")
         records = extended.records or {}
-        if any(key.startswith(b"GNU.sparse") for key in records):
-            self._refuse("sparse", "a sparse file")
-        if any(key.startswith(_OVERLAY_XATTRS) for key in records):
-            self._refuse("attribute", "an attribute by which an overlay file system shows other files than the layer's")
+        if records:
+            self._check_records(records)
         if kind is Kind.CHARACTER_DEVICE and not any(self._number(header[at : at + 8], "device") for at in (329, 337)):
             self._refuse("type", "the character device 0/0, by which overlay file systems mark a removed file")
         name = self._text(self._header_name(header), records.get(b"path"), extended.name)
@@ -216,6 +216,12 @@ class TarReader:
             capabilities=b"SCHILY.xattr.security.capability" in records,
         )
 
+    def _check_records(self, records: dict[bytes, bytes]) -> None:
+        if any(key.startswith(b"GNU.sparse") for key in records):
+            self._refuse("sparse", "a sparse file")
+        if any(key.startswith(_OVERLAY_XATTRS) for key in records):
+            self._refuse("attribute", "an attribute by which an overlay file system shows other files than the layer's")
+
     def _header_name(self, header: bytes) -> bytes:
         name = _c_string(header[:100])
         if header[257:263] != b"ustar\0":
@@ -235,17 +241,15 @@ class TarReader:
         return long or record or plain
 
     def _number(self, field: bytes, what: str) -> int:
-        if field[0] & 0x80:
-            value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-            if field[0] & 0x40 or value >= 1 << 62:
-                self._refuse("number", f"a {what} that is negative or absurd")
-            return value
-        digits = field.strip(b" \0")
-        if not digits:
-            return 0
-        if not _OCTAL.fullmatch(digits):
-            self._refuse("number", f"a {what} that is not an octal number: {_show(digits)}")
-        return int(digits, 8)
+        plain = _octal(field)
+        if plain is not None:
+            return plain
+        if not field[0] & 0x80:
+            self._refuse("number", f"a {what} that is not an octal number: {_show(field.strip(_BLANK))}")
+        value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
+        if field[0] & 0x40 or value >= 1 << 62:
+            self._refuse("number", f"a {what} that is negative or absurd")
+        return value
 
     def _pax_number(self, records: dict[bytes, bytes], key: bytes, plain: int) -> int:
         value = records.get(key)
@@ -262,6 +266,20 @@ class TarReader:
             where=self._where,
             next_step=_WHOLE if rule == "truncated" else _BUILT,
         )
+
+
+@lru_cache(maxsize=1024)  # modes and owners are the same in most headers
+def _octal(field: bytes) -> int | None:
+    """The number in octal digits; None where there is something else."""
+    digits = field.strip(_BLANK)
+    if not digits:
+        return 0
+    return int(digits, 8) if _OCTAL.fullmatch(digits) else None
+
+
+def _sum(data: bytes) -> int:
+    """The sum of at most 256 bytes, which Adler-32 counts ten times as fast as `sum` does."""
+    return (zlib.adler32(data) & 0xFFFF) - 1
 
 
 def _c_string(field: bytes) -> bytes:
