@@ -52,15 +52,17 @@ def examine_core_ml(part: Part, found: Found) -> None:
     """Raises `Unparsable` where the bytes are not such a message."""
     found.formats.append("Core ML")
     fields = Fields(part)
-    pending = [("Model", 0, part.size, 0)]
-    while pending:
-        kind, start, end, depth = pending.pop()
-        if depth > _MAX_DEPTH:
-            raise Unparsable("messages nested too deep", start)
-        for field in fields.of(start, end):
-            if field.number in _CUSTOM.get(kind, ()):
-                found.unsafe("custom-operators", "a custom part of Core ML, which needs code of its own", part.name)
-                return
-            inner = _INSIDE.get(kind, {}).get(field.number)
-            if inner and field.wire == 2:
-                pending.append((inner, field.start, field.end, depth + 1))
+    # the messages around, each where it goes on: a list of all inside would be a hundred times the file
+    within = [("Model", fields.of(0, part.size))]
+    while within:
+        kind, rest = within[-1]
+        field = next(rest, None)
+        if field is None:
+            within.pop()
+        elif field.number in _CUSTOM.get(kind, ()):
+            found.unsafe("custom-operators", "a custom part of Core ML, which needs code of its own", part.name)
+            return
+        elif (inner := _INSIDE.get(kind, {}).get(field.number)) and field.wire == 2:
+            if len(within) > _MAX_DEPTH:
+                raise Unparsable("messages nested too deep", field.start)
+            within.append((inner, fields.of(field.start, field.end)))

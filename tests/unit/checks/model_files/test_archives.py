@@ -112,3 +112,20 @@ def test_a_custom_layer_in_a_branch_or_a_loop_of_core_ml_is_found(layer: tuple[i
     inner = protobuf(network, protobuf(1, protobuf(500, b"")))
     model = b"\x08\x04" + protobuf(2, b"about") + protobuf(500, protobuf(1, protobuf(kind, inner)))
     assert scan(model, "m.mlmodel").verdict is Verdict.UNSAFE
+
+
+def test_many_empty_layers_of_core_ml_take_no_memory() -> None:
+    data = b"\x08\x01" + protobuf(2, b"about") + protobuf(500, protobuf(1, b"") * 20_000)
+    tracemalloc.start()
+    try:
+        assert scan(data, "m.mlmodel").verdict is Verdict.SAFE
+        assert tracemalloc.get_traced_memory()[1] - len(data) < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_pipelines_of_core_ml_are_not_followed_without_end() -> None:
+    model = b"\x08\x04" + protobuf(500, b"")
+    for _ in range(40):
+        model = b"\x08\x04" + protobuf(202, protobuf(1, model))
+    assert scan(model, "m.mlmodel").verdict is Verdict.UNREADABLE
