@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from pratique.intake.image.model import Kind
+from pratique.intake.image.streams import ByteSource
 from pratique.intake.image.tar import BLOCK, TarReader
 
 _CHUNK = 1 << 20
@@ -38,7 +39,7 @@ class MemberData:
         return b"".join(parts)
 
 
-class _Source:
+class _Source(ByteSource):
     """See `ByteSource`; `took` hears how many bytes came, what is passed over in a plain file excepted."""
 
     def __init__(self, stream: BinaryIO, took: Callable[[int], None], *, plain: bool) -> None:
@@ -58,22 +59,12 @@ class _Source:
             self._took(len(data))
         return data
 
-    def read(self, count: int) -> bytes:
-        parts: list[bytes] = []
-        while count and (data := self.some(count)):
-            parts.append(data)
-            count -= len(data)
-        return b"".join(parts)
-
     def skip(self, count: int) -> int:
-        passed = 0
-        if self._plain and not self._held:
-            here = self._stream.tell()
-            passed = min(count, self._stream.seek(0, os.SEEK_END) - here)
-            self._stream.seek(here + passed)
-            return passed
-        while passed < count and (data := self.some(count - passed)):
-            passed += len(data)
+        if not self._plain or self._held:
+            return super().skip(count)
+        here = self._stream.tell()
+        passed = min(count, self._stream.seek(0, os.SEEK_END) - here)
+        self._stream.seek(here + passed)
         return passed
 
 

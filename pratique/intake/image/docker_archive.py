@@ -30,7 +30,7 @@ from pratique.intake.image.model import KIB, ImageLimits, Kind
 from pratique.intake.image.oci_layout import check_layout_version
 from pratique.intake.image.packing import Packing, packing_of_bytes
 from pratique.intake.image.shelf import LocalShelf, missing_blob, open_regular
-from pratique.intake.image.streams import Budget, UnpackedLayer
+from pratique.intake.image.streams import Budget, ByteSource, UnpackedLayer
 from pratique.intake.image.tar import TarReader
 
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
@@ -45,7 +45,7 @@ class _Member:
     size: int
 
 
-class _FileSource:
+class _FileSource(ByteSource):
     """A seekable file as the source of a `TarReader`; knows its position."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -57,13 +57,6 @@ class _FileSource:
         data = self._stream.read(min(limit, _CHUNK))
         self.at += len(data)
         return data
-
-    def read(self, count: int) -> bytes:
-        parts: list[bytes] = []
-        while count and (data := self.some(count)):
-            parts.append(data)
-            count -= len(data)
-        return b"".join(parts)
 
     def skip(self, count: int) -> int:
         passed = min(count, self._size - self.at)

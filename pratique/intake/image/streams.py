@@ -152,7 +152,33 @@ class Budget:
         return self._entries - self.entries_left
 
 
-class Steps(ABC):
+class ByteSource(ABC):
+    """What a tar is read from, from its beginning to its end."""
+
+    @abstractmethod
+    def some(self, limit: int) -> bytes:
+        """Between 1 and `limit` bytes, whatever is at hand; empty at the end."""
+
+    def read(self, count: int) -> bytes:
+        """Exactly `count` bytes, fewer only at the end."""
+        data = self.some(count)
+        if len(data) == count:
+            return data
+        parts, missing = [data], count - len(data)
+        while missing and (data := self.some(missing)):
+            parts.append(data)
+            missing -= len(data)
+        return b"".join(parts)
+
+    def skip(self, count: int) -> int:
+        """Pass over `count` bytes; returns how many there were."""
+        passed = 0
+        while passed < count and (data := self.some(count - passed)):
+            passed += len(data)
+        return passed
+
+
+class Steps(ByteSource):
     """Bytes that come in steps of whatever is at hand."""
 
     def __init__(self) -> None:
@@ -183,27 +209,17 @@ class Steps(ABC):
 
     def read(self, count: int) -> bytes:
         """Exactly `count` bytes, fewer only at the end."""
-        if self._has(count):
-            self._at += count
-            return self._buffer[self._at - count : self._at]
-        data = self.some(count)
-        if len(data) == count:
-            return data
-        parts, missing = [data], count - len(data)
-        while missing and (data := self.some(missing)):
-            parts.append(data)
-            missing -= len(data)
-        return b"".join(parts)
+        if not self._has(count):
+            return super().read(count)
+        self._at += count
+        return self._buffer[self._at - count : self._at]
 
     def skip(self, count: int) -> int:
         """Pass over `count` bytes; returns how many there were."""
-        if self._has(count):
-            self._at += count
-            return count
-        passed = 0
-        while passed < count and (data := self.some(count - passed)):
-            passed += len(data)
-        return passed
+        if not self._has(count):
+            return super().skip(count)
+        self._at += count
+        return count
 
     def _has(self, count: int) -> bool:
         """Whether so many bytes are at hand."""

@@ -15,10 +15,11 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, NoReturn, Protocol
+from typing import NamedTuple, NoReturn
 
 from pratique.errors import InvalidInput
 from pratique.intake.image.model import Kind
+from pratique.intake.image.streams import ByteSource
 
 BLOCK = 512
 _MAX_EXTENDED = 1 << 20
@@ -42,19 +43,6 @@ _DECIMAL = re.compile(rb"[0-9]{1,18}")
 _OCTAL = re.compile(rb"[0-7]{1,21}")
 _XATTR = b"SCHILY.xattr."
 _OVERLAY_XATTRS = (_XATTR + b"trusted.", _XATTR + b"user.overlay.")
-
-
-class ByteSource(Protocol):
-    """What a tar is read from."""
-
-    def some(self, limit: int) -> bytes:
-        """Between 1 and `limit` bytes; empty at the end."""
-
-    def read(self, count: int) -> bytes:
-        """Exactly `count` bytes, fewer only at the end."""
-
-    def skip(self, count: int) -> int:
-        """Pass over `count` bytes; returns how many there were."""
 
 
 class TarEntry(NamedTuple):
