@@ -1,19 +1,23 @@
 """Pickles among other bytes: PyTables keeps some in the attributes and arrays of HDF5, and loads them when asked.
 
-What `pickle` writes is found by how it begins, or by an import written as text. A pickle that was made by hand to begin
-as nothing else does is not found so; nothing else in HDF5 says where one lies.
+A value that is unpickled whole is followed whatever it begins with. Anywhere else what `pickle` writes is found by how
+it begins, or by an import written as text; one that was made by hand to begin as nothing else does is not found so.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
+from checks.model_files.hdf5_values import Value
 from checks.model_files.opcodes import Unparsable
 from checks.model_files.parts import Found, Part
 from checks.model_files.pickles import MAX_STEPS, Walk
 from checks.model_files.report import Problem, Report, plausible
+from pratique.intake.image.classify import HEAD
+from pratique.intake.image.pickled import looks_like_pickle
 
 _CHUNK = 1 << 20
 _OVERLAP = 256
@@ -29,13 +33,13 @@ _RARE = 2000
 """Bytes for each of which, on average, one may look like the beginning of a pickle; among random ones it is 10,000."""
 
 
-def pickles_in(part: Part, found: Found) -> Iterator[Problem]:
-    """Problems of the pickles in a file of another format; those that call nothing tell nothing.
+def pickles_in(part: Part, found: Found, values: Iterable[Value]) -> Iterator[Problem]:
+    """Problems of the pickles in HDF5, in its `values` and anywhere else; those that call nothing tell nothing.
 
     Raises `Unparsable` where there is too much to follow.
     """
     steps = 0
-    for number, offset in enumerate(_offsets(part)):
+    for number, offset in enumerate(chain(_values(part, values), _offsets(part))):
         if number > _RARE + part.size // _RARE:
             raise Unparsable("far too much in it that begins like a pickle", offset)
         report = Report(steps=steps)
@@ -48,6 +52,14 @@ def pickles_in(part: Part, found: Found) -> Iterator[Problem]:
         if report.calls and any(plausible(*pair) for pair in report.imports):
             found.imports |= {f"{module}.{name}" for module, name in report.imports if plausible(module, name)}
             yield from report.problems
+
+
+def _values(part: Part, values: Iterable[Value]) -> Iterator[int]:
+    """Where the values begin that may be pickles; the stream may be moved in between."""
+    for value in values:
+        part.stream.seek(value.start)
+        if looks_like_pickle(part.stream.read(min(HEAD, value.size)), value.size):
+            yield value.start
 
 
 def _offsets(part: Part) -> Iterator[int]:

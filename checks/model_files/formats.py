@@ -11,6 +11,7 @@ from typing import Any, Final
 from checks.model_files import keras
 from checks.model_files.allowlist import is_allowed
 from checks.model_files.hdf5 import examine_structure
+from checks.model_files.hdf5_values import Value
 from checks.model_files.long_json import examine_long
 from checks.model_files.opcodes import Unparsable
 from checks.model_files.parts import Found, Part
@@ -136,14 +137,14 @@ def _types(description: Any) -> Iterator[str]:
             raise Unparsable("a NumPy header with an unknown type")
 
 
-def examine_hdf5(part: Part, found: Found, offset: int) -> None:
+def examine_hdf5(part: Part, found: Found, offset: int) -> Iterator[Value]:
     """Followed for what leads out of the file; Keras's configuration, text in an attribute, is searched for code.
 
-    Raises `Unparsable`.
+    Gives the values that readers may unpickle. Raises `Unparsable`.
     """
     found.formats.append("HDF5")
     keras.examine_text(windows(part), found, part.name)
-    examine_structure(part, found, offset)
+    return examine_structure(part, found, offset)
 
 
 def examine_safetensors(part: Part, found: Found) -> None:

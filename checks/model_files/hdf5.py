@@ -1,17 +1,19 @@
 """HDF5 files: every object is followed from the root, and what would make a reader open other files is refused.
 
 What the bytes mean is told by the HDF5 File Format Specification 3.0. Followed are superblocks 0 to 3, object headers 1
-and 2, groups of both kinds (symbol tables; link messages, compact or in a fractal heap). Data are never read: the
-library that reads them runs nothing of the file. Places that lie outside, cut-off files and unknown forms raise
-`Unparsable`.
+and 2, groups of both kinds (symbol tables; link messages, compact or in a fractal heap), and attributes. Other data are
+never read: the library that reads them runs nothing of the file. Places that lie outside, cut-off files and unknown
+forms raise `Unparsable`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 from checks.model_files.hdf5_heap import Bytes, dense_records
+from checks.model_files.hdf5_values import Value, attribute_value, heap_values
 from checks.model_files.opcodes import Unparsable
 from checks.model_files.parts import Found, Part
 
@@ -22,13 +24,21 @@ _LINK_INFO, _LINK, _EXTERNAL_FILES, _LAYOUT, _CONTINUATION, _SYMBOL_TABLE, _DRIV
     *(0x02, 0x06, 0x07, 0x08),
     *(0x10, 0x11, 0x14, 0x15),
 )
+_ATTRIBUTE = 0x0C
+_SHARED = 2
+"""Flag of a message that only names the place of another."""
 _HARD, _SOFT, _EXTERNAL = 0, 1, 64
 _VIRTUAL = 3
 
 
-def examine_structure(part: Part, found: Found, offset: int) -> None:
-    """Follow the file whose mark stands at `offset`; raises `Unparsable` where it cannot be followed to its end."""
-    _Walk(part, found, offset).run()
+def examine_structure(part: Part, found: Found, offset: int) -> Iterator[Value]:
+    """Follow the file whose mark stands at `offset`, and give the values that its readers may unpickle.
+
+    Raises `Unparsable` where it cannot be followed to its end.
+    """
+    walk = _Walk(part, found, offset)
+    walk.run()
+    return chain(walk.values, heap_values(part, walk.data.length_size))
 
 
 class _Walk:
@@ -40,6 +50,7 @@ class _Walk:
         self.pending: list[int] = []
         self.seen: set[int] = set()
         self.messages = 0
+        self.values: list[Value] = []
 
     def run(self) -> None:
         self._superblock()
@@ -146,7 +157,10 @@ class _Walk:
         if self.messages > _MAX_MESSAGES:
             raise Unparsable(f"more than {_MAX_MESSAGES:,} messages of HDF5")
         self.data.seek(start)
-        return self.data.number(2 if width == 8 else 1), self.data.number(2)
+        kind, size = self.data.number(2 if width == 8 else 1), self.data.number(2)
+        if kind == _ATTRIBUTE and self.data.number(1) & _SHARED:
+            raise Unparsable("an attribute of HDF5 that is kept elsewhere", start)
+        return kind, size
 
     def _continuation(self, start: int, mark: bytes) -> tuple[int, int]:
         data = self.data
@@ -176,14 +190,24 @@ class _Walk:
             data.skip((8 if kind == _LINK_INFO else 2) if flags & 1 else 0)
             heap, index = data.address(), data.address()
             if heap is not None:
-                for record in dense_records(data, heap, index if kind == _LINK_INFO else None):
-                    self._link(record)
+                for record in dense_records(data, heap, index):
+                    if kind == _LINK_INFO:
+                        self._link(record)
+                    else:
+                        self._attribute(record, self.part.size - self.offset)
+        elif kind == _ATTRIBUTE:
+            self._attribute(start, start + size)
         elif kind == _EXTERNAL_FILES:
             self._refuse("HDF5 whose data lie in other files")
         elif kind == _DRIVER:
             raise Unparsable("HDF5 that is spread over several files")
         elif kind == _LAYOUT and data.number(1) >= 4 and size > 1 and data.number(1) == _VIRTUAL:
             self._refuse("HDF5 with a virtual dataset, which is put together from other files")
+
+    def _attribute(self, start: int, end: int) -> None:
+        self.values.append(attribute_value(self.data, start, end, self.offset))
+        if len(self.values) > _MAX_MESSAGES:
+            raise Unparsable(f"more than {_MAX_MESSAGES:,} attributes of HDF5")
 
     def _link(self, start: int) -> None:
         data = self.data

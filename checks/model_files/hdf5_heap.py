@@ -1,4 +1,4 @@
-"""Links that HDF5 keeps in a fractal heap, found by the B-tree of their names; and reading numbers with bounds."""
+"""Links and attributes that HDF5 keeps in a fractal heap, found by a B-tree; and reading numbers with bounds."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from checks.model_files.parts import Part
 
 _MAX_RECORDS = 200_000
 _MAX_TAKEN = 1 << 20
-_BY_NAME, _BY_ORDER = 5, 6
-"""Kinds of trees; before the heap's own number a record has a hash of 4 or an order of 8 bytes."""
+_AROUND = {5: (4, 0), 6: (8, 0), 8: (0, 9), 9: (0, 5)}
+"""Kinds of trees, of links and of attributes by name and by order: bytes of a record around the heap's own number."""
+_OF_ATTRIBUTES = (8, 9)
+_SHARED = 2
+"""Flag of an attribute that is kept in a heap of the whole file."""
+_HUGE = 0x10
+_HUGE_TREE = 1
 
 
 class Bytes:
@@ -76,6 +81,7 @@ class _Heap:
     largest: int
     root: int
     rows: int
+    huge: int | None
 
 
 def dense_records(data: Bytes, heap: int, index: int | None) -> Iterator[int]:
@@ -83,11 +89,29 @@ def dense_records(data: Bytes, heap: int, index: int | None) -> Iterator[int]:
     header = _heap(data, heap)
     if index is None:
         return
+    huge: dict[int, int] = {}
     for identifier in _identifiers(data, index, header.id_length):
-        if identifier[0] & 0xF0:
-            raise Unparsable("a link of HDF5 that is kept outside of its heap", index)
-        offset = int.from_bytes(identifier[1 : 1 + header.offset_width], "little")
-        yield _place(data, header, offset)
+        kind, number = identifier[0] & 0xF0, identifier[1:]
+        if kind == _HUGE:
+            huge = huge or _huge_objects(data, header.huge)
+            place = huge.get(int.from_bytes(number[: data.length_size], "little"))
+        elif kind:
+            raise Unparsable("something of HDF5 that is kept outside of its heap", index)
+        else:
+            place = _place(data, header, int.from_bytes(number[: header.offset_width], "little"))
+        if place is None:
+            raise Unparsable("something of HDF5 that lies nowhere", index)
+        yield place
+
+
+def _huge_objects(data: Bytes, index: int | None) -> dict[int, int]:
+    """Places of the objects that are too large for the heap's blocks, by their numbers."""
+    form = {_HUGE_TREE: data.offset_size + 2 * data.length_size}
+    objects = {}
+    for record in _records(data, index, form)[1] if index is not None else ():
+        place = int.from_bytes(record[: data.offset_size], "little")
+        objects[int.from_bytes(record[-data.length_size :], "little")] = place
+    return objects
 
 
 def _heap(data: Bytes, address: int) -> _Heap:
@@ -97,15 +121,16 @@ def _heap(data: Bytes, address: int) -> _Heap:
     id_length, filters = data.number(2), data.number(2)
     if filters:
         raise Unparsable("a heap of HDF5 that is compressed", address)
-    data.skip(5)
-    data.skip(2 * data.offset_size + 10 * data.length_size)
+    data.skip(5 + data.length_size)
+    huge = data.address()
+    data.skip(data.offset_size + 9 * data.length_size)
     width, start, largest = data.number(2), data.length(), data.length()
     bits = data.number(2)
     data.skip(2)
     root, rows = data.address(), data.number(2)
     if not (width and start and largest >= start and 0 < bits <= 64 and id_length > (bits + 7) // 8):
         raise Unparsable("a heap of HDF5 of an unknown form", address)
-    return _Heap(id_length, (bits + 7) // 8, width, start, largest, -1 if root is None else root, rows)
+    return _Heap(id_length, (bits + 7) // 8, width, start, largest, -1 if root is None else root, rows, huge)
 
 
 def _place(data: Bytes, heap: _Heap, offset: int) -> int:
@@ -137,21 +162,29 @@ def _place(data: Bytes, heap: _Heap, offset: int) -> int:
 
 
 def _identifiers(data: Bytes, address: int, id_length: int) -> Iterator[bytes]:
-    """The heap's numbers of all records of a B-tree of the second version."""
+    """The heap's numbers of all records of a tree of links or attributes."""
+    forms = {kind: before + id_length + behind for kind, (before, behind) in _AROUND.items()}
+    kind, records = _records(data, address, forms)
+    before = _AROUND[kind][0]
+    for record in records:
+        if kind in _OF_ATTRIBUTES and record[id_length] & _SHARED:
+            raise Unparsable("an attribute of HDF5 that is kept elsewhere", address)
+        yield record[before : before + id_length]
+
+
+def _records(data: Bytes, address: int, forms: dict[int, int]) -> tuple[int, Iterator[bytes]]:
+    """Kind and records of a B-tree of the second version, which is of one of the kinds in `forms` with that width."""
     data.seek(address)
     if data.take(4) != b"BTHD" or data.number(1) != 0:
         raise Unparsable("an index of HDF5 that is none", address)
     kind, node, width, depth = data.number(1), data.number(4), data.number(2), data.number(2)
     data.skip(2)
     root, used = data.address(), data.number(2)
-    before = {_BY_NAME: 4, _BY_ORDER: 8}.get(kind)
-    if before is None or width != before + id_length or depth > 8 or node <= 10 + width:
+    if forms.get(kind) != width or depth > 8 or node <= 10 + width:
         raise Unparsable("an index of HDF5 of an unknown form", address)
     if root is None:
-        return
-    tree = _Tree(data, node, width, _counts(node, width, depth, data.offset_size))
-    for record in tree.records(root, used, depth):
-        yield record[before:]
+        return kind, iter(())
+    return kind, _Tree(data, node, width, _counts(node, width, depth, data.offset_size)).records(root, used, depth)
 
 
 def _counts(node: int, width: int, depth: int, offset_size: int) -> tuple[int, list[int]]:

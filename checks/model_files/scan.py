@@ -211,8 +211,8 @@ def _attack_beside(part: Part, found: Found) -> None:
 
 def _examine_hdf5(part: Part, found: Found, offset: int) -> None:
     """Its structure, and what PyTables unpickles of it."""
-    formats.examine_hdf5(part, found, offset)
-    _note(list(pickles_in(part, found)), part, found)
+    values = formats.examine_hdf5(part, found, offset)
+    _note(list(pickles_in(part, found, values)), part, found)
 
 
 def _examine_json(part: Part, found: Found) -> None:

@@ -108,6 +108,29 @@ def hdf5_files() -> None:
     made("leads-out-by-link-old-form.h5", "h5py", lambda path: write(path, "link", libver="earliest"))
 
 
+def hdf5_values() -> None:
+    """Pickles made by hand, which begin as none does, wherever HDF5 keeps a value that readers unpickle."""
+    import h5py
+    import numpy as np
+
+    harmless = b"Vposix\nVsystem\n\x93(Vtrue\ntR."
+
+    def write(path: Path, where: str, libver: str = "latest", length: int = 0) -> None:
+        with h5py.File(path, "w", libver=libver) as file:
+            for number in range(60 if where == "dense-attribute" else 0):
+                file.attrs[f"a{number:02}"] = np.bytes_(b"a")
+            if where == "value":
+                values = file.create_dataset("v", (2,), dtype=h5py.vlen_dtype(np.uint8))
+                values[0], values[1] = np.zeros(3, np.uint8), np.frombuffer(harmless, np.uint8)
+            else:
+                file.attrs["a99"] = np.bytes_(harmless + b"a" * length)
+
+    made("pickle-in-attribute-old-form.h5", "h5py", lambda path: write(path, "attribute", "earliest"))
+    made("pickle-in-dense-attribute.h5", "h5py", lambda path: write(path, "dense-attribute"))
+    made("pickle-in-large-attribute.h5", "h5py", lambda path: write(path, "dense-attribute", length=5000))
+    made("pickle-in-value.h5", "h5py", lambda path: write(path, "value"))
+
+
 def other_files(x: Any, y: Any) -> None:
     """ONNX, skops, GGUF, Arrow, R, TensorFlow Lite, and what is packed."""
     import gguf
@@ -211,6 +234,7 @@ def main() -> None:
     boosted(x, y)
     keras_files()
     hdf5_files()
+    hdf5_values()
     other_files(x, y)
     of_r()
     Path(__file__).with_name("made_by.json").write_text(json.dumps(MADE_BY, indent=2, sort_keys=True) + "\n")

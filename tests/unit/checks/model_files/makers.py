@@ -109,7 +109,7 @@ def hdf5(*messages: tuple[int, bytes], behind: bytes = b"") -> bytes:
 
 def keras_h5(config: bytes) -> bytes:
     """An HDF5 file with a text in an attribute of its root, as Keras writes its configuration."""
-    head = struct.pack("<BBHHH", 3, 0, 13, 8, 4) + b"\0model_config\0"[1:] + bytes(12)
+    head = struct.pack("<BBHHH", 3, 0, 13, 8, 4) + b"\0model_config\0" + bytes(12)
     return hdf5((0x0C, head + config))
 
 

@@ -180,6 +180,18 @@ def one_field(dtype: bytes, offset: int = 0) -> bytes:
     return b"\x8c\x01a\x85}\x8c\x01a" + field + b"K" + bytes([offset]) + b"\x86s"
 
 
+NAMELESS = b"Vposix\nVsystem\n\x93(Vtrue\ntR."
+
+
+def global_heap(*values: bytes) -> bytes:
+    """A heap of HDF5 for values of any length."""
+    kept = b"".join(
+        struct.pack("<HHIQ", number, 1, 0, len(value)) + value + bytes(-len(value) % 8)
+        for number, value in enumerate(values, 1)
+    )
+    return b"GCOL\x01\0\0\0" + struct.pack("<Q", 16 + len(kept) + 16) + kept + bytes(16)
+
+
 _FLOATS = b"(" + named(b"numpy", b"dtype") + b"\x8c\x02f8\x89\x88\x87RK\x64\x85t"
 DIFFERENT |= {
     "addresses for objects": (forged_array(b"O8", type_state()), "a.pkl"),
@@ -210,6 +222,18 @@ DIFFERENT |= {
     "pickle in an attribute of HDF5": (keras_h5(b"\0" * 9 + EVIL), "m.h5"),
     "pickle of protocol 0 in an attribute of HDF5": (keras_h5(b"\0" * 9 + EVIL_0), "m.h5"),
     "old instance in an attribute of HDF5": (keras_h5(b"(S'true'\niposix\nsystem\n."), "m.h5"),
+    **{
+        f"pickle made by hand in {where}": (data, "m.h5")
+        for where, data in {
+            "an attribute of HDF5": keras_h5(NAMELESS),
+            "an attribute of HDF5 that begins with a protocol in its midst": keras_h5(
+                b"Vposix\nVsystem\n\x80\x04\x93(NtR."
+            ),
+            "a heap of HDF5": hdf5(behind=global_heap(b"a", NAMELESS)),
+            "a heap of HDF5 behind a user's block": bytes(512) + hdf5(behind=global_heap(NAMELESS)),
+            "a shared attribute of HDF5": hdf5((0x0C, bytes(20))).replace(b"\x0c\x14\0\0", b"\x0c\x14\0\x02"),
+        }.items()
+    },
     "pickle behind a block in HDF5": (bytes(512) + hdf5(behind=EVIL), "m.h5"),
     "vocabulary from a file in HDF5": (
         keras_h5(b'{"class_name": "TextVectorization", "config": {"vocabulary": "/etc/passwd"}}'),
@@ -274,6 +298,10 @@ HONEST = {
         "a.joblib",
     ),
     "array of texts of any length": (pickle.dumps(np.array(["a", "bb"], dtype=np.dtypes.StringDType())), "a.pkl"),
+    "texts in HDF5 that begin as opcodes do": (
+        hdf5(behind=global_heap(*(b"Visit %d" % number for number in range(5000)))),
+        "m.h5",
+    ),
     "pickle of an array in HDF5": (keras_h5(pickle.dumps(np.array(["a", None], dtype=object))), "m.h5"),
     "function of numpy in skops": (skops_function("numpy", "log1p"), "m.skops"),
     "graph as text": (b'node { name: "a" op: "Relu" } node { op : \'Identity\'\n name: "b" }', "graph.pbtxt"),
@@ -313,6 +341,11 @@ def xz_with_window(size: int) -> bytes:
 
 
 EXHAUSTING = {
+    "heaps of HDF5 in each other": (
+        hdf5(behind=global_heap(*[b"GCOL\x01\0\0\0" + struct.pack("<Q", 1 << 20)] * 300)),
+        "m.h5",
+        "in each other",
+    ),
     "marks in marks": (with_proto(b"(" * 100_001), "m.pkl", "lists in each other"),
     "imports without an end": (b"".join(b"ca%d\nb\n0" % n for n in range(10_001)), "m.pkl", "different imports"),
     "template of a megabyte": (chat("{{a}}" * 200_000), "m.gguf", "far too long"),

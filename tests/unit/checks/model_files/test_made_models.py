@@ -48,7 +48,7 @@ from tests.unit.checks.model_files.makers import (
     zipped,
 )
 
-UNSAFE_ASSETS = ("leads-out-by-", "python-type", "tflite-mine", "r-runs-", "r-with-functions")
+UNSAFE_ASSETS = ("leads-out-by-", "pickle-in-", "python-type", "tflite-mine", "r-runs-", "r-with-functions")
 UNREAD_ASSETS = ("joblib-lz4",)
 NAMES = sorted(path.name for path in FILES.iterdir())
 
