@@ -134,6 +134,10 @@ def finished(process: subprocess.Popen[str]) -> Done:
         process.kill()
         out, err = process.communicate()
         raise AssertionError(f"{process.args!r} hangs:\n{out}\n{err}") from None
+    except KeyboardInterrupt:  # of the tests alone, where no terminal tells the command, too: it ends what it began
+        process.terminate()
+        process.communicate(timeout=TIMEOUT)
+        raise
     return Done(process.returncode, out, err)
 
 

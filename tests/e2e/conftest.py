@@ -61,9 +61,11 @@ def directory() -> Iterator[Path]:
 def server(directory: Path, engine: Engine) -> Iterator[Path]:
     """State directory of a local server that runs until the tests end."""
     node = Node(directory / "home", None, surroundings(DOCKER_HOST=engine.host))
-    assert node.run("up").code == 0
-    yield node.home / "server"
-    assert node.run("down").code == 0
+    try:
+        assert node.run("up").code == 0
+        yield node.home / "server"
+    finally:  # also where Ctrl-C came between its start and the first test
+        assert node.run("down").code == 0
 
 
 @pytest.fixture(scope="session")
