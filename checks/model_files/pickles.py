@@ -14,28 +14,16 @@ import contextlib
 import io
 from typing import Any, BinaryIO, Final
 
-from checks.model_files.allowlist import is_allowed, is_known_dangerous, is_of_torchscript, may_call, present_name
-from checks.model_files.arguments import odd_arguments, odd_state
+from checks.model_files.arguments import odd_state
 from checks.model_files.arrays import element_count, item_width, note_field, odd_type
-from checks.model_files.opcodes import OPAQUE, Long, Step, Unparsable, read_steps, starts_like_opcode
-from checks.model_files.report import (
-    ARRAY_KEYS,
-    DTYPE,
-    GETATTR,
-    KNOWN_METHODS,
-    Import,
-    Made,
-    Report,
-    Table,
-    plausible,
-    real_problems,
-)
+from checks.model_files.imports import Imports
+from checks.model_files.opcodes import OPAQUE, Step, Unparsable, read_steps, starts_like_opcode
+from checks.model_files.report import ARRAY_KEYS, DTYPE, Import, Made, Report, Table, plausible, real_problems
 
 MAX_STEPS = 3_000_000
 """Opcodes in one file; the models of scikit-learn and XGBoost have thousands."""
 _MAX_DEPTH = 8
 _MAX_MARKS = 100_000
-_MAX_IMPORTS = 10_000
 _MAX_TUPLE = 4096
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 
@@ -52,11 +40,8 @@ class Walk:
         self.marked: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.result: Any = OPAQUE
-        self.protocol = 0
+        self.imports = Imports(report)
         self.frame_end = 0
-        self.getattr_at = -1
-        self.getattr_unused = 0
-        self.getattr_names: set[tuple[str, str]] = set()
 
     def run(self) -> None:
         """Raises `Unparsable` where the bytes do not make a whole pickle."""
@@ -68,10 +53,7 @@ class Walk:
                 self._do(step)
             except (IndexError, KeyError) as error:
                 raise Unparsable(f"{step.name} finds nothing to work on", step.offset) from error
-        if self.getattr_unused:
-            self.report.add("dangerous-import", f"imports {GETATTR}, which can run code", self.getattr_at)
-        else:
-            self.report.listed |= self.getattr_names
+        self.imports.end()
         self.report.pickles += 1
 
     # --- the stack ---------------------------------------------------------------------------------------------------
@@ -96,7 +78,7 @@ class Walk:
 
     def set_protocol(self, step: Step) -> None:
         """PROTO may stand anywhere; below 3 the names of Python 2 are meant from here on."""
-        self.protocol = step.argument
+        self.imports.protocol = step.argument
 
     def begin_frame(self, step: Step) -> None:
         """FRAME: that many bytes are read ahead, which matters to who reads the stream besides (joblib's arrays)."""
@@ -129,8 +111,7 @@ class Walk:
         self._push_again(self.stack[-1])
 
     def _push_again(self, value: Any) -> None:
-        """Every use of `getattr` must be one that is known, also of one that was kept."""
-        self.getattr_unused += value == GETATTR
+        self.imports.kept(value)
         if isinstance(value, Made) and value.by == DTYPE and value.state is None:
             value.state = ()  # whoever uses it from here on must find it as it is
         self.stack.append(value)
@@ -170,7 +151,7 @@ class Walk:
         self._fill(self.stack[-1], items, step)
 
     def _fill(self, target: Any, items: list[Any], step: Step) -> None:
-        self._refuse_changed_import(target, step)
+        self.imports.changed(target, step)
         if isinstance(target, Table):
             if "\0" in target:
                 self.report.add("changes-code", f"{step.name} changes a type of numpy's that is in use", step.offset)
@@ -182,15 +163,11 @@ class Walk:
 
     def append(self, step: Step) -> None:
         self.stack.pop()
-        self._refuse_changed_import(self.stack[-1], step)
+        self.imports.changed(self.stack[-1], step)
 
     def appends(self, step: Step) -> None:
         self._pop_mark()
-        self._refuse_changed_import(self.stack[-1], step)
-
-    def _refuse_changed_import(self, target: Any, step: Step) -> None:
-        if isinstance(target, Import):
-            self.report.add("changes-code", f"{step.name} changes the imported object {target}", step.offset)
+        self.imports.changed(self.stack[-1], step)
 
     # --- the memo ----------------------------------------------------------------------------------------------------
 
@@ -208,90 +185,36 @@ class Walk:
     # --- imports and calls -------------------------------------------------------------------------------------------
 
     def import_by_argument(self, step: Step) -> None:
-        self.stack.append(self._import_written(step))
-
-    def _import_written(self, step: Step) -> Any:
-        if isinstance(written := _begin(step.argument), str):
-            module, _, name = written.partition(" ")
-            return self._import(module, name, step)
-        self.report.add("computed-import", "imports something whose name cannot be read", step.offset)
-        return OPAQUE
+        self.stack.append(self.imports.written(step))
 
     def import_from_stack(self, step: Step) -> None:
-        module, name = map(_begin, self._pop_many(2))
-        if isinstance(module, str) and isinstance(name, str):
-            self.stack.append(self._import(module, name, step))
-            return
-        self.report.add("computed-import", "imports something whose name is computed", step.offset)
-        self.stack.append(OPAQUE)
+        module, name = self._pop_many(2)
+        self.stack.append(self.imports.from_values(module, name, step))
 
     def import_by_code(self, step: Step) -> None:
-        self.report.add("extension-code", f"imports by the extension code {step.argument}", step.offset)
-        self.stack.append(OPAQUE)
-
-    def _import(self, module: str, name: str, step: Step) -> Import:
-        found = Import(*present_name(module, name)) if self.protocol < 3 else Import(module, name)
-        self.report.imports.add((module, name))
-        if len(self.report.imports) > _MAX_IMPORTS:
-            raise Unparsable(f"more than {_MAX_IMPORTS:,} different imports", step.offset)
-        if found == GETATTR:
-            self.getattr_at = step.offset
-            self.getattr_unused += 1
-            self.getattr_names.add((module, name))
-        elif is_allowed(found.module, found.name):
-            self.report.listed.add((module, name))
-        elif not (self.report.torchscript and is_of_torchscript(found.module, found.name)):
-            if is_known_dangerous(found.module, found.name):
-                self.report.add("dangerous-import", f"imports {found}, which can run code", step.offset)
-            else:
-                self.report.add("unlisted-import", f"imports {found}, which is not on the allow-list", step.offset)
-        return found
+        self.stack.append(self.imports.by_code(step))
 
     def call(self, step: Step) -> None:
         callee, arguments = self._pop_many(2)
-        self.stack.append(self._called(callee, arguments, step))
+        self.stack.append(self.imports.called(callee, arguments, step))
 
     def instantiate(self, step: Step) -> None:
         """NEWOBJ and NEWOBJ_EX make an instance by `__new__`; no constructor runs."""
         callee, arguments = self._pop_many(2 if step.name == "NEWOBJ" else 3)[:2]
-        self.stack.append(self._called(callee, arguments, step))
+        self.stack.append(self.imports.called(callee, arguments, step))
 
     def call_named(self, step: Step) -> None:
         items = self._pop_mark()
-        self.stack.append(self._called(self._import_written(step), tuple(items), step))
+        self.stack.append(self.imports.called(self.imports.written(step), tuple(items), step))
 
     def call_marked(self, step: Step) -> None:
         items = self._pop_mark()
-        self.stack.append(self._called(items[0], tuple(items[1:]), step))
-
-    def _called(self, callee: Any, arguments: Any, step: Step) -> Any:
-        if callee == GETATTR:
-            return self._attribute(arguments, step)
-        if not isinstance(callee, Import):
-            self.report.add("computed-call", f"{step.name} calls something that is not an import", step.offset)
-            return OPAQUE
-        self.report.calls += 1
-        by_constructor = step.name not in ("NEWOBJ", "NEWOBJ_EX")
-        if by_constructor and is_allowed(callee.module, callee.name) and not may_call(callee.module, callee.name):
-            self.report.add("unlisted-call", f"calls {callee}, which may be named but not called", step.offset)
-        if odd := odd_arguments(callee, arguments):
-            self.report.add("unlisted-call", odd, step.offset)
-        return Made(callee, arguments if isinstance(arguments, tuple) else ())
-
-    def _attribute(self, arguments: Any, step: Step) -> Any:
-        """`getattr` is how Python pickles a class method; one such is known, and harmless."""
-        if isinstance(arguments, tuple) and len(arguments) == 2 and isinstance(arguments[0], Import):
-            method = Import(arguments[0].module, f"{arguments[0].name}.{arguments[1]}")
-            if method in KNOWN_METHODS:
-                self.getattr_unused -= 1
-                return method
-        self.report.add("dangerous-import", f"calls {GETATTR}, which can run code", step.offset)
-        return OPAQUE
+        self.stack.append(self.imports.called(items[0], tuple(items[1:]), step))
 
     def build(self, step: Step) -> None:
         state = self.stack.pop()
         target = self.stack[-1]
-        self._refuse_changed_import(target, step)
+        self.imports.changed(target, step)
         if isinstance(target, Made):
             if target.by == DTYPE and (odd := odd_type(target, state)):
                 self.report.add("forged-type", odd, step.offset)
@@ -366,7 +289,7 @@ class Walk:
         onward = Walk(self.stream, self.size, self._aside(), self.depth + 1)
         onward.stack, onward.memo = list(self.stack), dict(self.memo)
         onward.marked = [list(items) for items in self.marked]
-        onward.protocol = self.protocol
+        onward.imports.protocol = self.imports.protocol
         self._keep_real(onward)
         return position
 
@@ -381,11 +304,6 @@ class Walk:
         self.report.steps = other.report.steps
         self.report.imports |= {pair for pair in other.report.imports if plausible(*pair)}
         self.report.problems += real_problems(other.report)
-
-
-def _begin(text: Any) -> Any:
-    """What is known of a text: a name that is too long to be kept is on no list, and is told by its beginning."""
-    return text.begin if isinstance(text, Long) else text
 
 
 _ACTIONS: Final = {
