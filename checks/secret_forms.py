@@ -128,15 +128,22 @@ _BARE_NAME = re.compile(
     r"[\w.-]*?(?:secret|token|passw(?:or)?d|passphrase|api_?key|access_?key|private_?key|credential)[\w.-]{0,20}\s*"
 )
 """An assignment without quotes, as in settings and scripts for the shell: what stands before it on its line."""
-_OWN = tuple(form for form in _FORMS if form.kind in {kind for kind, _, _ in PREFIXED})
-"""Forms that hardly any other text has, whatever was put together."""
+_PREFIXED = frozenset(kind for kind, _, _ in PREFIXED)
+_OWN = tuple(form for form in _FORMS if form.kind in _PREFIXED)
+"""Forms that hardly any other text has, whatever was put together; each lies whole in a run of letters."""
+_OTHERS = tuple(form for form in _FORMS if form.kind not in _PREFIXED)
+_RUN = re.compile(r"[A-Za-z0-9+/_=.~:-]{15,}+")
 _PACKED = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{24,20000}+={0,2}")
 _JOINT = re.compile(r"""(["'])[ \t]*(?:[+\\][ \t]*)?(?:\n[ \t]*)?[bru]{0,2}\1""")
 """Where one text ends and goes on as the next: Python, C and shells join them."""
+_ESCAPED = re.compile(r"\\(?:u00|x)([2-7][0-9A-Fa-f])|%([2-7][0-9A-Fa-f])")
+"""Letters written by their number, as in JSON, programs and addresses."""
+_HEX = re.compile(r"(?:[2-7][0-9A-Fa-f]){20,10000}")
 _URL_SAFE = str.maketrans("-_", "+/")
 _SEEN = 8
 """First letters of a joined secret by which its line is found."""
 _BEFORE = 70
+_WIDE = (("utf-16-le", 2, 0), ("utf-16-be", 2, 1), ("utf-32-le", 4, 0), ("utf-32-be", 4, 3))
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/=]{40}")
 _EXAMPLES = tuple(
     """example sample dummy user:pass username: password@ :pass@ :secret@ your xxxx < { placeholder changeme scott:tiger
@@ -148,7 +155,7 @@ _ENTROPY = 3.4
 
 
 def text_of(data: bytes) -> str:
-    """The first MiB of a text in UTF-8, or in UTF-16 as Windows writes it, with or without a mark."""
+    """The first MiB of a text in UTF-8, or in UTF-16 or UTF-32 as Windows writes it, with or without a mark."""
     return data[:MAX_TEXT].decode(_wide(data[:64]) or "utf-8", "replace")
 
 
@@ -158,10 +165,14 @@ def may_be_text(head: bytes) -> bool:
 
 
 def _wide(head: bytes) -> str:
-    """UTF-16 by its mark, or by its letters, of which every second byte is zero."""
+    """UTF-16 or UTF-32 by its mark, or by its letters, of which all bytes but one are zero."""
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
-    for name, letters, zeros in (("utf-16-le", head[::2], head[1::2]), ("utf-16-be", head[1::2], head[::2])):
+    for name, width, place in _WIDE:
+        letters = head[place::width]
+        zeros = b"".join(head[other::width] for other in range(width) if other != place)
         if len(zeros) >= 8 and not any(zeros) and b"\0" not in letters:
             return name
     return ""
@@ -170,12 +181,13 @@ def _wide(head: bytes) -> str:
 def find_hits(text: str) -> Iterator[Hit]:
     """Secrets in the first MiB of `text`: the certain ones first, then random values after telling names."""
     text = text[:MAX_TEXT]
-    for form in _FORMS:
-        if any(mark in text for mark in form.marks):
-            for found in form.pattern.finditer(text):
-                if _is_filled(form, found, text):
-                    yield Hit(form.kind, _line(text, found.start()))
-    yield from _hidden_hits(text)
+    plain = _plain(text)
+    runs = "\n".join(_RUN.findall(plain))
+    for form in _candidates(text, runs):
+        for found in form.pattern.finditer(text):
+            if _is_filled(form, found, text):
+                yield Hit(form.kind, _line(text, found.start()))
+    yield from _hidden_hits(text, plain, runs)
     for found in _QUOTED.finditer(text):
         before = text[max(0, found.start() - _BEFORE) : found.start()]
         if _is_random(found[1]) and (name := _TELLING.search(before)) and not _is_made_up(name[0] + found[1]):
@@ -189,39 +201,54 @@ def find_hits(text: str) -> Iterator[Hit]:
 def kind_of(text: str) -> str:
     """The first kind of secret whose form is in `text`, examples among them; empty for none."""
     text = text[:MAX_TEXT]
-    for form in _FORMS:
-        if any(mark in text for mark in form.marks) and any(_fits(form, one) for one in form.pattern.finditer(text)):
+    plain = _plain(text)
+    runs = "\n".join(_RUN.findall(plain))
+    for form in _candidates(text, runs):
+        if any(_fits(form, one) for one in form.pattern.finditer(text)):
             return form.kind
-    return next((hit.kind for hit in _in_base64(text)), "")
+    return next((hit.kind for hit in _hidden_hits(text, plain, runs)), "")
 
 
-def _hidden_hits(text: str) -> Iterator[Hit]:
-    """Secrets in base64, and those that are written in several pieces one after another."""
-    yield from _in_base64(text)
+def _plain(text: str) -> str:
+    """`text` with its pieces joined, and letters that are written by their number as letters."""
     joined = _JOINT.sub("", text)
-    for form in _OWN if joined != text else ():
-        if any(mark in joined for mark in form.marks):
-            for found in form.pattern.finditer(joined):
-                if found[0] not in text and _is_filled(form, found, joined):
-                    yield Hit(f"{form.kind} in pieces", _line(text, max(0, text.find(found[0][:_SEEN]))))
+    return _ESCAPED.sub(_letter, joined) if "\\u00" in joined or "\\x" in joined or "%" in joined else joined
 
 
-def _in_base64(text: str) -> Iterator[Hit]:
-    for packed in _PACKED.finditer(text):
-        inner = _unpacked(packed[0])
-        for form in _FORMS if inner else ():
-            found = form.pattern.search(inner) if any(mark in inner for mark in form.marks) else None
-            if found and _is_filled(form, found, inner):
-                yield Hit(f"{form.kind} in base64", _line(text, packed.start()))
+def _letter(found: re.Match[str]) -> str:
+    return chr(int(found[1] or found[2], 16))
 
 
-def _unpacked(packed: str) -> str:
-    """What base64 holds, where it is a text in ASCII; else nothing."""
+def _candidates(text: str, runs: str) -> Iterator[Form]:
+    """Forms of which a mark is there: looking for marks takes most of the time, and most belong to runs of letters."""
+    yield from (form for form in _OTHERS if any(mark in text for mark in form.marks))
+    yield from (form for form in _OWN if any(mark in runs for mark in form.marks))
+
+
+def _hidden_hits(text: str, plain: str, runs: str) -> Iterator[Hit]:
+    """Secrets in base64 or as hexadecimal digits, in several pieces one after another, and with letters as numbers."""
+    for packed in _PACKED.finditer(runs):
+        for how, inner in _unpacked(packed[0]):
+            for form in _FORMS:
+                found = form.pattern.search(inner) if any(mark in inner for mark in form.marks) else None
+                if found and _is_filled(form, found, inner):
+                    yield Hit(f"{form.kind} in {how}", _line_of(text, packed[0]))
+    for form in _OWN if plain != text else ():
+        if any(mark in runs for mark in form.marks):
+            for found in form.pattern.finditer(plain):
+                if found[0] not in text and _is_filled(form, found, plain):
+                    yield Hit(f"{form.kind} in pieces", _line_of(text, found[0]))
+
+
+def _unpacked(packed: str) -> Iterator[tuple[str, str]]:
+    """What base64 or hexadecimal digits hold, and which of both it is, where it is a text in ASCII."""
+    if _HEX.fullmatch(packed):
+        yield "hexadecimal digits", bytes.fromhex(packed).decode("ascii")
     plain = packed.rstrip("=").translate(_URL_SAFE)
     try:
-        return base64.b64decode(plain + "=" * (-len(plain) % 4)).decode("ascii")
+        yield "base64", base64.b64decode(plain + "=" * (-len(plain) % 4)).decode("ascii")
     except ValueError:
-        return ""
+        return
 
 
 def masked(text: str) -> str:
@@ -230,6 +257,13 @@ def masked(text: str) -> str:
         if any(mark in text for mark in form.marks):
             text = form.pattern.sub("***", text)
     return text
+
+
+def _line_of(text: str, secret: str) -> int:
+    """The line where a secret begins that may not stand in `text` as one, or not in letters."""
+    letters = (rf"(?:{re.escape(c)}|\\(?:u00|x)(?i:{ord(c):02x})|%(?i:{ord(c):02x}))" for c in secret[:_SEEN])
+    begun = re.search("".join(letters), text)
+    return _line(text, begun.start() if begun else 0)
 
 
 def _line(text: str, at: int) -> int:

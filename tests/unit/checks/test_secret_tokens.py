@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checks.interface import Level
-from checks.secret_forms import find_hits, kind_of, masked
+from checks.secret_forms import find_hits, kind_of, masked, may_be_text, text_of
 from tests.unit.checks.test_code import SITE
 from tests.unit.checks.test_image_secrets import KEY, judged, of, secrets
 
@@ -191,8 +191,16 @@ GITHUB = f"github_pat_{LETTERS[:22]}_{LETTERS[:59]}"
         (f"data:\n  key: {base64.urlsafe_b64encode(b'?>' + GITHUB.encode()).decode().rstrip('=')}\n", 2),
         (f'key = "{GITHUB[:30]}" + "{GITHUB[30:]}"', 1),
         (f"first = 1\nkey = (\n    '{GITHUB[:30]}'\n    '{GITHUB[30:]}'\n)", 3),
+        (f"first = 1\nkey = '{GITHUB.encode().hex()}'\n", 2),
+        (f"first = 1\nkey = '{GITHUB.encode().hex().upper()}'\n", 2),
+        ('{{\n"key": "{}"}}'.format(GITHUB.replace("_", "\\u005f")), 2),
+        ("{{\n'key': '{}'}}".format("".join(f"\\x{ord(letter):02X}" for letter in GITHUB)), 2),
+        (f"first = 1\ncurl https://example.org/?key={GITHUB.replace('_', '%5F')}\n", 2),
     ],
-    ids=["base64", "base64 for addresses", "added", "one after another"],
+    ids=[
+        *("base64", "base64 for addresses", "added", "one after another"),
+        *("hexadecimal", "HEXADECIMAL", "a letter of JSON", "letters by number", "of an address"),
+    ],
 )
 def test_a_token_that_is_packed_or_in_pieces_is_found_at_its_line(text: str, line: int) -> None:
     """Nobody writes a token so but to get it past a search."""
@@ -209,3 +217,17 @@ def test_a_token_in_base64_is_found_in_the_configuration_too() -> None:
 def test_what_base64_does_not_hold_is_no_secret(text: str) -> None:
     """Digests and paths are written in the same letters."""
     assert not [hit for hit in find_hits(text) if hit.certain]
+
+
+@pytest.mark.parametrize("encoding", ["utf-32", "utf-32-le", "utf-32-be"])
+def test_a_token_in_wide_letters_is_found(encoding: str) -> None:
+    """With a mark of byte order and without one."""
+    data = f'# settings of it\nkey = "{GITHUB}"\n'.encode(encoding)
+    assert may_be_text(data[:64])
+    assert [(hit.kind, hit.line) for hit in find_hits(text_of(data))] == [("a GitHub token", 2)]
+
+
+@pytest.mark.parametrize("kind", sorted(TOKENS))
+def test_a_token_is_found_whatever_stands_around_it(kind: str) -> None:
+    """Marks are looked for in runs of letters only; none may be lost so."""
+    assert kind_of(TOKENS[kind]) == kind_of(f"first = 'a' 'b' %41\n{TOKENS[kind]}\n")
