@@ -56,8 +56,8 @@ _FIXES = {
     "unowned-module": "Install the module as a package, or put the tool's own code outside site-packages.",
     "status-contradicted": "Remove packages with the package manager; never edit its database.",
     "system-file-changed": "Install the package unchanged; put programs of the tool's own below /opt or /usr/local.",
-    "system-file-unowned": "Build on an image that has its package manager's database (/var/lib/dpkg, /lib/apk/db), keep "
-    "that in the image, and install programs as packages; put the tool's own below /opt or /usr/local.",
+    "system-file-unowned": "Build on an image that has its package manager's database (/var/lib/dpkg, /lib/apk/db), "
+    "keep that in the image, and install programs as packages; put the tool's own below /opt or /usr/local.",
     "unowned-file": "Remove the file, or install the package that it belongs to.",
     "startup-file": "Remove the .pth file: its lines run whenever Python starts.",
     "archive-unreadable": "Leave the archive out of the image, or pack it again so that it can be read to its end.",
