@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MAX_DEPTH = 6
 MAX_UNPACKED = 4 * 1024**3
 MAX_MEMBERS = 20_000
+MAX_FOLLOWED = 12_000_000
 IN_MEMORY = 16 * 1024**2
 _CHUNK = 1024**2
 
@@ -69,6 +70,18 @@ class Found:
             raise Unparsable(f"more than {MAX_MEMBERS:,} members, at {member[:120]}")
 
 
+@dataclass
+class Followed:
+    """How many fields, items and opcodes were followed in a file and all that is packed in it."""
+
+    items: int = 0
+
+    @property
+    def too_many(self) -> bool:
+        """Whether the rest is not looked at any more: what is packed small may be long a thousand times."""
+        return self.items > MAX_FOLLOWED
+
+
 @dataclass(frozen=True)
 class Part:
     """A file, or a member of one: a seekable stream, its size, its name inside the whole, how deep it lies.
@@ -81,6 +94,7 @@ class Part:
     name: str
     depth: int = 0
     torchscript: bool = False
+    followed: Followed = field(default_factory=Followed)
 
     def head(self, length: int = 512) -> bytes:
         """The first bytes; the stream is then at its start."""
@@ -112,4 +126,4 @@ def unpacked(source: BinaryIO, parent: Part, name: str, found: Found, *, torchsc
             target.write(chunk)
         size = target.tell()
         target.seek(0)
-        yield Part(cast(BinaryIO, target), size, name, parent.depth + 1, torchscript)
+        yield Part(cast(BinaryIO, target), size, name, parent.depth + 1, torchscript, parent.followed)

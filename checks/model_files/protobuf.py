@@ -38,7 +38,8 @@ class Fields:
         position = start
         while position < end:
             self._read += 1
-            if self._read > _MAX_FIELDS:
+            self._part.followed.items += 1
+            if self._read > _MAX_FIELDS or self._part.followed.too_many:
                 raise Unparsable(f"more than {_MAX_FIELDS:,} fields", position)
             key, position = self._varint(position, end)
             if key > _MAX_KEY:

@@ -94,6 +94,7 @@ class _Walk:
 
     def _count(self) -> None:
         self.items += 1
+        self.part.followed.items += 1
         if self.items > _MAX_ITEMS:
             raise Unparsable(f"more than {_MAX_ITEMS:,} items of R")
 

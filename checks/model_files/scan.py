@@ -14,7 +14,7 @@ from checks.model_files.hdf5 import MARK
 from checks.model_files.opcodes import Unparsable, starts_like_opcode
 from checks.model_files.opinion import MAX_SIZE, Opinion, ask_picklescan, together
 from checks.model_files.opinion import MAX_STEPS as MAX_STEPS_OF_OPINION
-from checks.model_files.parts import Found, Part, Reason, Verdict
+from checks.model_files.parts import MAX_FOLLOWED, Found, Part, Reason, Verdict
 from checks.model_files.pickles import MAX_STEPS, Walk
 from checks.model_files.report import Problem, Report, plausible, real_problems
 from checks.model_files.templates import examine_template
@@ -115,7 +115,10 @@ def may_be_configuration(name: str) -> bool:
 def _examine(part: Part, found: Found) -> None:
     """Look at a part and at all that is packed in it; what cannot be followed is noted, never raised."""
     try:
-        _by_content(part, found)
+        if not part.followed.too_many:
+            _by_content(part, found)
+        if part.followed.too_many:
+            raise Unparsable(f"more than {MAX_FOLLOWED:,} opcodes, fields and items, all parts together")
     except Unparsable as error:
         found.unreadable(str(error), part.name)
     except RecursionError:
@@ -324,8 +327,11 @@ def _ask_second(part: Part, start: int, report: Report, found: Found) -> None:
 def _run_of_pickles(part: Part, report: Report, found: Found) -> None:
     legacy_torch = False
     while True:
-        walk = Walk(part.stream, part.size, report)
-        walk.run()
+        walk, before = Walk(part.stream, part.size, report), report.steps
+        try:
+            walk.run()
+        finally:
+            part.followed.items += report.steps - before
         legacy_torch = legacy_torch or (report.pickles == 1 and walk.result == _TORCH_MAGIC)
         if legacy_torch and report.pickles == _TORCH_PICKLES:
             found.formats.append("PyTorch before 1.6")

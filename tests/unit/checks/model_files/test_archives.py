@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from checks.model_files import Verdict, check_model_files
+from checks.model_files import Verdict, check_model_files, parts
 from pratique.intake.image import LayoutImage, open_image, read_inventory
 from tests.assets.images import made
 from tests.unit.checks.model_files.makers import EVIL, protobuf, scan, tarred, zipped
@@ -129,3 +129,14 @@ def test_pipelines_of_core_ml_are_not_followed_without_end() -> None:
     for _ in range(40):
         model = b"\x08\x04" + protobuf(202, protobuf(1, model))
     assert scan(model, "m.mlmodel").verdict is Verdict.UNREADABLE
+
+
+def test_what_is_packed_many_times_is_not_followed_for_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "MAX_FOLLOWED", 100_000)
+    many = b"\x80\x04](" + b"}" * 30_000 + b"e."
+    model = b"\x08\x08" + protobuf(2, b"m") + protobuf(7, protobuf(1, b"") * 30_000)
+    for member in (many, model):
+        assert scan(zipped({"0": member}), "m.zip").verdict is Verdict.SAFE
+        verdict = scan(zipped({f"{number}.dat": member for number in range(5)}), "m.zip")
+        assert verdict.verdict is Verdict.UNREADABLE
+        assert any("all parts together" in reason.message for reason in verdict.reasons)
