@@ -23,9 +23,9 @@ from pratique.intake.image.streams import ByteSource
 
 BLOCK = 512
 _MAX_EXTENDED = 1 << 20
+"""Longest extended header, bytes; Go's limit too."""
 _WHOLE = "Copy or export it again; it was cut off on the way."
 _BUILT = "Build the image again with a current docker, buildah, kaniko or skopeo."
-"""Longest extended header, bytes; Go's limit too."""
 _ZERO = bytes(BLOCK)
 _BLANK = b" \0"
 _KINDS = {
