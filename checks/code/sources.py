@@ -82,7 +82,7 @@ def find_own_code(image: Image, inventory: Inventory, commands: Sequence[str], l
     found.sources += [Source(f"command line {n}", w.encode()) for n, w in enumerate(written_in(commands), 1)]
     folders = {path.rpartition("/")[0] for path in inventory.files if path.endswith(".py")} | started.folders
     _linked(inventory, ownership, folders, found)
-    chosen = started.python | started.shell
+    chosen = started.python | started.by_line | started.shell
     wanted: list[FileEntry] = []
     for entry in inventory.files.values():
         if entry.kind is not Kind.FILE or not entry.size:
@@ -209,7 +209,7 @@ def _text(path: str, data: bytes, found: OwnCode) -> Iterator[Source]:
     started = found.started
     named = path.lower().endswith(_SCRIPTS) or path in started.shell
     other = named or (data.startswith(b"#!") and not SHEBANG.match(data))
-    if not other or path in started.python or path.lower().endswith(_MODULES):
+    if not other or path in started.python | started.by_line or path.lower().endswith(_MODULES):
         yield Source(path, data)
         return
     try:

@@ -37,11 +37,13 @@ class Started:
 
     `python` and `shell` are files that an interpreter is given, or that Python imports from; `native` are programs of
     the processor's own code that are no interpreters; `folders` are where the environment has modules looked for.
-    `whole` is false where there was more to follow than is followed.
+    `by_line` are all files whose first line names Python, started or not. `whole` is false where there was more to
+    follow than is followed.
     """
 
     words: list[str] = field(default_factory=list)
     python: set[str] = field(default_factory=set)
+    by_line: set[str] = field(default_factory=set)
     shell: set[str] = field(default_factory=set)
     native: set[str] = field(default_factory=set)
     folders: set[str] = field(default_factory=set)
@@ -118,7 +120,7 @@ def find_started(image: Image, inventory: Inventory, commands: Sequence[str]) ->
     for found in _imported_from(image, inventory):
         (started.python if found.kind is Kind.FILE else started.folders).add(found.path)
     scripts = (e for e in inventory.files.values() if e.kind is Kind.FILE and e.head.startswith(_SHEBANGS))
-    started.python |= {entry.path for entry in scripts if files.interpreter(entry) == "python"}
+    started.by_line |= {entry.path for entry in scripts if files.interpreter(entry) == "python"}
     started.whole = not files.full and not started.shell - done
     return started
 

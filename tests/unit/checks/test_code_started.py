@@ -138,6 +138,11 @@ def test_a_script_that_starts_python_is_no_python(tmp_path: Path) -> None:
     assert (result.status, result.findings, result.measured("files")) == (Status.PASSED, (), 1)
 
 
+def test_a_package_is_no_tool_for_a_script_that_nothing_starts(tmp_path: Path) -> None:
+    items = forged("other/m.py", f"{SITE}/other/m.py", b"#!/usr/bin/env python3\n" + EVIL)
+    assert judged(tmp_path, made(*items, ("app/m.py", PLAIN)), "python3", "/app/m.py").findings == ()
+
+
 def test_too_many_words_leave_it_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(started_module, "_MAX_WORDS", 10)
     words = " ".join(f"w{number}" for number in range(50))
