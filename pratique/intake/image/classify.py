@@ -105,6 +105,9 @@ _LZMA_HEADER = 14
 _ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _GZIP = b"\x1f\x8b\x08"
 _ZIP = b"PK\x03\x04"
+_OPENINGS = (*_STARTS, *_COMPRESSED, *_ZLIB, _ZIP)
+_JSON = re.compile(rb"[\0\xff\xfe \t\r\n]*[{\[]")
+_XML = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*<")
 _GZIP_RATIO = 1032
 """A byte of gzip data unpacks to as many at most."""
 
@@ -122,14 +125,13 @@ def looks_like_model(head: bytes, size: int) -> bool:
 
 
 def _opens_model(head: bytes, size: int) -> bool:
-    if head.startswith((*_STARTS, *_COMPRESSED, *_ZLIB, _ZIP)) or head[4:8] == b"TFL3" or is_lzma(head):
+    if head.startswith(_OPENINGS) or head[4:8] == b"TFL3" or is_lzma(head):
         return True
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 27:
         return True  # safetensors: the length of a JSON header, then the header
-    text = head.replace(b"\0", b"").lstrip(b"\xff\xfe \t\r\n") if b"class" in head or b"\0c" in head else b""
-    if text[:1] in (b"{", b"[") and b'"class_name"' in text:
+    if _JSON.match(head) and b'"class_name"' in head.replace(b"\0", b""):
         return True  # a configuration of Keras, which names what its loader imports
-    if b"<PMML" in head or b"<net name=" in head:
+    if _XML.match(head) and (b"<PMML" in head or b"<net name=" in head):
         return True
     return looks_like_pickle(head, size)
 
