@@ -106,7 +106,7 @@ _ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _GZIP = b"\x1f\x8b\x08"
 _ZIP = b"PK\x03\x04"
 _OPENINGS = (*_STARTS, *_COMPRESSED, *_ZLIB, _ZIP)
-_JSON = re.compile(rb"[\0\xff\xfe \t\r\n]*[{\[]")
+_JSON = re.compile(rb"[\0\xff\xfe\xef\xbb\xbf \t\r\n]*[{\[]")
 _XML = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*<")
 _GZIP_RATIO = 1032
 """A byte of gzip data unpacks to as many at most."""

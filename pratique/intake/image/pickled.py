@@ -15,9 +15,11 @@ _MAX_PROTOCOL = 5
 _MAX_STEPS = 200
 """What goes on for so many opcodes is taken for a pickle."""
 _MAX_NAMES = 404
-"""A module and a name that an import may ask for, two lines."""
+"""A module and a name that an import may ask for, two lines; those in pieces may be longer."""
 _NAMES: Final = re.compile(rb"[A-Za-z_][\w.]{0,200}\n[A-Za-z_][\w.]{0,200}\n")
-_NUMBER: Final = re.compile(rb"[\s0-9a-fox_+.\-ntyjl]*(?:\0.*)?", re.IGNORECASE | re.DOTALL)
+_NAMES_BEGUN: Final = re.compile(rb"(?:[\w\x80-\xff]{1,255}+[.\n])*+[\w\x80-\xff]{0,255}")
+"""Names in pieces, which lead from one to the next (`os.path.os.path`) for as long as one likes."""
+_NUMBER: Final = re.compile(rb"[\s0-9a-fox_+.\-intyjl]*(?:\0.*)?", re.IGNORECASE | re.DOTALL)
 """Letters of numbers in any base and of `nan` and `infinity`; unpicklers written in C stop at a zero byte."""
 _QUOTED: Final = re.compile(rb"(?P<quote>['\"]).*(?P=quote)\s*", re.DOTALL)
 _QUOTE: Final = re.compile(rb"(?:['\"].*)?", re.DOTALL)
@@ -154,7 +156,8 @@ class _Count:
             return True
         lines = self.head[start:].split(b"\n", 2)
         if len(lines) < 3:
-            return len(self.head) < self.size and len(self.head) - start < _MAX_NAMES
+            short = len(self.head) - start < _MAX_NAMES
+            return len(self.head) < self.size and (short or _NAMES_BEGUN.fullmatch(self.head, start) is not None)
         self.at = len(self.head) - len(lines[2])
         self.given = True
         return None

@@ -20,6 +20,10 @@ IMPORT = b"cposix\nsystem\n(Vtrue\ntR."
 ODD = {
     "number": b"I1\n" + IMPORT,
     "number in hexadecimal": b"I0x1F\n" + IMPORT,
+    "number without an end": b"Finf\n0" + IMPORT,
+    "number without an end, in full": b"F-Infinity\n0" + IMPORT,
+    "name in pieces, longer than what is looked at": b"N0\x80\x04cos\n" + b"path.os." * 600 + b"system\n(Vtrue\ntR.",
+    "module in pieces, longer than what is looked at": b"N0\x80\x04cos" + b".path.os" * 600 + b"\nsystem\n(Vtrue\ntR.",
     "number with anything behind a zero byte": b"I1\0 and so on\n" + IMPORT,
     "text": b"Vsome words\n0" + IMPORT,
     "text in quotes": b"S'some words'\n0" + IMPORT,
@@ -45,6 +49,8 @@ TEXTS = (
     "Life is\ncposix\nsystem\n",
     "class Model:\n    pass\n",
     "copyright\nnotice of this\n",
+    "can be said in many words, " * 200,
+    "cat" * 2000,
     "import os\nimport sys\n",
     "(function () {\n})();\n",
     "(import os\nsystem\n",
@@ -67,7 +73,14 @@ def test_a_pickle_is_kept_whatever_it_begins_with(kind: str) -> None:
 @pytest.mark.parametrize("text", TEXTS)
 def test_an_ordinary_text_is_not_kept(text: str) -> None:
     data = text.encode()
-    assert not looks_like_pickle(data, len(data))
+    assert not looks_like_pickle(data[:HEAD], len(data))
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf", b"\xff\xfe"])
+def test_a_configuration_of_keras_is_kept_with_any_mark_before_it(mark: bytes) -> None:
+    text = '{"class_name": "Lambda"}'
+    data = mark + text.encode("utf-16-le" if mark == b"\xff\xfe" else "utf-8")
+    assert classify("app/weights", data, len(data)) is FileClass.MODEL
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
