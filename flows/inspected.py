@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from checks.interface import CheckResult
 from flows.node import Node, has_ledger
 from flows.roles import verifiers_of
 from pratique.digests import Digest, hex_of, parse_digest, sha256_bytes
-from pratique.errors import InvalidInput, UsageError
+from pratique.errors import CouldNotDecide, InvalidInput, UsageError
 from records.admissions import images_of, inspection_of, moment_of
 from records.dsse import open_envelope
 from records.intoto import Descriptor, descriptor, digest_in
@@ -198,15 +200,26 @@ def results_in(extension: Mapping[str, Any]) -> dict[str, Digest]:
     return {str(one.get("name")): digest for one, digest in named if digest is not None}
 
 
-def evidence_of(node: Node, results: Mapping[str, Digest], check: str, name: str) -> Digest | None:
-    """Digest of what a check of an inspection left under `name`, None where it left nothing.
+def result_of(node: Node, results: Mapping[str, Digest], check: str) -> CheckResult | None:
+    """What a check answered in an inspection, None where it was not asked.
 
-    Raises `CouldNotDecide` where the check's answer is not in the store.
+    Raises `CouldNotDecide` where the answer is not in the store, or has another form than this version gives it.
     """
     if check not in results:
         return None
-    result = CheckResult.model_validate_json(node.store.get(results[check]))
-    return next((evidence.digest for evidence in result.evidence if evidence.name == name), None)
+    try:
+        return CheckResult.model_validate_json(node.store.get(results[check]))
+    except ValidationError as error:
+        raise CouldNotDecide(
+            f"what the check {check} answered in the inspection cannot be read by this version",
+            next_step="Onboard the tool again.",
+        ) from error
+
+
+def evidence_of(node: Node, results: Mapping[str, Digest], check: str, name: str) -> Digest | None:
+    """Digest of what a check of an inspection left under `name`, None where it left nothing; raises as `result_of`."""
+    result = result_of(node, results, check)
+    return next((evidence.digest for evidence in result.evidence if evidence.name == name), None) if result else None
 
 
 def _digest_of(described: Mapping[str, Any]) -> Digest:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from checks.interface import CheckResult
-from flows.inspected import Inspected, evidence_of
+from flows.inspected import Inspected, evidence_of, result_of
 from flows.node import Node
 from policies.model import Outcome, Rule
 from policies.rules import compile_expression
@@ -60,9 +60,10 @@ def _checks_of(rule: Rule) -> tuple[str, ...]:
 
 def _then(node: Node, inspected: Inspected, check: str) -> CheckResult:
     """What a check answered in the inspection."""
-    if check not in inspected.results:
+    result = result_of(node, inspected.results, check)
+    if result is None:
         raise CouldNotDecide(f"the inspection has no answer of the check {check}", next_step="Onboard the tool again.")
-    return CheckResult.model_validate_json(node.store.get(inspected.results[check]))
+    return result
 
 
 def _today(node: Node, inspected: Inspected) -> CheckResult:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from checks.interface import Evidence, Level, Status
+from checks.interface import CheckResult, Evidence, Level, Status
 from checks.sbom.declared import read_listing
 from checks.vulnerabilities.report import document_bytes
 from flows.background import locked, read_state, write_state
-from flows.inspected import evidence_of, results_in
+from flows.inspected import evidence_of, result_of, results_in
 from flows.node import Node, has_ledger
 from flows.vulnerabilities import LookedUp, look_up_listing, scan_predicate
 from pratique.bounds import strict_json
@@ -111,7 +111,8 @@ def rescan(node: Node, *, record: bool = True) -> Iterator[Rescanned]:
     """Ask about every tool whose admission stands, one after the other.
 
     With `record`, what is new is signed into the ledger, and a tool that fails is withdrawn where the policy says so.
-    A tool whose SBOM cannot be read, or that the advisories cannot answer for, is *inconclusive* and stays.
+    A tool whose SBOM cannot be read or misses packages that nobody knows of, or that the advisories cannot answer for,
+    is *inconclusive* and stays, unless what is known of it fails.
     Raises `CouldNotDecide` where the ledger cannot be trusted.
     """
     if not has_ledger(node.settings):
@@ -194,7 +195,8 @@ def worst(rescanned: Iterable[Rescanned]) -> int:
 def _rescan(node: Node, one: ValidatedVersion, past: _Past, *, record: bool) -> Rescanned:
     remembered, sbom = past.of(node, one)
     listing = read_listing(node.store.get(sbom), where="sbom.cdx.json")
-    answer = look_up_listing(node, listing, f"{one.name} {one.version}", one.image_digest)
+    found = look_up_listing(node, listing, f"{one.name} {one.version}", one.image_digest)
+    answer = _of_all_there_is(found, result_of(node, remembered.results, "sbom"))
     known = remembered.known if remembered.asked_again else _known_then(node, remembered.results)
     new = tuple(dict.fromkeys(f["id"] for f in _counted(answer.document) if not _names(f) & known))
     withdraw = answer.status is Status.FAILED and node.policy.policy.advisories.rescan == "withdraw"
@@ -203,6 +205,15 @@ def _rescan(node: Node, one: ValidatedVersion, past: _Past, *, record: bool) -> 
     return Rescanned(
         one.name, one.version, one.image_digest, answer.status, answer.result.summary, new, record and withdraw
     )
+
+
+def _of_all_there_is(answer: LookedUp, bill: CheckResult | None) -> LookedUp:
+    """An SBOM that the inspection left undecided misses packages that nobody knows: no pass is theirs."""
+    if answer.status is not Status.PASSED or bill is None or bill.status is not Status.INCONCLUSIVE:
+        return answer
+    summary = f"{answer.result.summary}; not all that is in the image is known ({bill.summary})"
+    result = answer.result.model_copy(update={"status": Status.INCONCLUSIVE, "summary": summary})
+    return replace(answer, result=result)
 
 
 # --- what was known --------------------------------------------------------------------------------------------------

@@ -73,8 +73,12 @@ def inspected(
     sbom: bytes | None = None,
     leaving: Sequence[str] = ("sbom", "vulnerabilities"),
     tool: ToolIdentity | None = None,
+    known: Status = Status.PASSED,
 ) -> str:
-    """An inspection in the ledger, with the results of the checks in `leaving`, of `tool` or one called `name`."""
+    """An inspection in the ledger, with the results of the checks in `leaving`, of `tool` or one called `name`.
+
+    `known` is what the sbom check says of the packages.
+    """
     node = home.node()
     components = [component(*package) for package in packages or (("widget", "1.0"),)]
     tool = tool or ToolIdentity(
@@ -83,7 +87,7 @@ def inspected(
     document = sbom or write_document(components, image_name=name, image_digest=tool.image_digest)
     bill = node.store.put(document, name="sbom.cdx.json", media_type="application/json")
     results = {
-        "sbom": CheckResult(check="sbom", version="1", status=Status.PASSED, summary="", evidence=(bill,)),
+        "sbom": CheckResult(check="sbom", version="1", status=known, summary="", evidence=(bill,)),
         "vulnerabilities": check_vulnerabilities(
             components,
             node.settings.advisories,
@@ -317,6 +321,35 @@ def test_a_tool_that_cannot_be_answered_for_is_undecided_and_stays(case: str, ad
     assert (found.status, found.withdrawn) == (Status.INCONCLUSIVE, False)
     assert len(admitted.node().validated()) == 1
     assert worst([found]) == 3
+
+
+def test_a_tool_with_packages_that_nobody_knows_of_never_passes_but_may_fail(home: Home) -> None:
+    """Its SBOM is there, and names only what could be read: a hub may have admitted it on other grounds."""
+    home.policy["advisories"] = {"rescan": "withdraw"}
+    advisories(home, OLD)
+    admit(home.node(), inspected(home, known=Status.INCONCLUSIVE), ANNA)
+    found = rescanned(home)["scorer"]
+    assert (found.status, found.withdrawn, worst([found])) == (Status.INCONCLUSIVE, False, 3)
+    assert "not all that is in the image is known" in found.summary
+    advisories(home, OLD, NEW)
+    found = rescanned(home)["scorer"]
+    assert (found.status, found.withdrawn, worst([found])) == (Status.FAILED, True, 1)
+
+
+def test_an_answer_in_another_form_does_not_hide_another_tool(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another version of the check would have left it."""
+    advisories(home, OLD)
+    with monkeypatch.context() as patched:
+        patched.setattr(f"{__name__}.canonical_json", lambda _: b'{"check": "sbom", "status": "settled"}')
+        run_id = inspected(home, "broken")
+    admit(home.node(), run_id, ANNA)
+    onboarded(home, "scorer")
+    found = rescanned(home)
+    assert {name: one.status for name, one in found.items()} == {
+        "broken": Status.INCONCLUSIVE,
+        "scorer": Status.PASSED,
+    }
+    assert "Onboard the tool again" in found["broken"].problem
 
 
 def test_an_image_handed_in_again_with_papers_that_break_its_inspection_is_asked_about_all_the_same(
