@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from typing import BinaryIO, cast
 
 MAX_LIST = 8 * 1024**2
@@ -14,17 +15,21 @@ class LongList(zipfile.BadZipFile):
 
 
 class _FirstReads:
-    """A seekable stream that gives no more than `most` bytes at once, until it is `free`."""
+    """A seekable stream that gives no more than `most` bytes at once and tells `took` of them, until it is `free`."""
 
-    def __init__(self, stream: BinaryIO, most: int) -> None:
+    def __init__(self, stream: BinaryIO, most: int, took: Callable[[int], None] | None) -> None:
         self._stream = stream
         self._most = most
+        self._took = took
         self.free = False
 
     def read(self, size: int = -1) -> bytes:
         if size > self._most and not self.free:
             raise LongList(f"a list of members of more than {self._most:,} bytes")
-        return self._stream.read(size)
+        data = self._stream.read(size)
+        if self._took and not self.free:
+            self._took(len(data))
+        return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._stream.seek(offset, whence)
@@ -39,12 +44,13 @@ class _FirstReads:
         """Leave the stream to whoever opened it."""
 
 
-def open_zip(stream: BinaryIO, most: int = MAX_LIST) -> zipfile.ZipFile:
+def open_zip(stream: BinaryIO, most: int = MAX_LIST, *, took: Callable[[int], None] | None = None) -> zipfile.ZipFile:
     """The archive in `stream`, for reading; its list of members has at most `most` bytes.
 
-    Raises what `zipfile.ZipFile` does, and `LongList`.
+    `took` hears how many bytes were read, before they are made into a list. Raises what `zipfile.ZipFile` and `took`
+    do, and `LongList`.
     """
-    source = _FirstReads(stream, most)
+    source = _FirstReads(stream, most, took)
     opened = zipfile.ZipFile(cast(BinaryIO, source))
     source.free = True
     return opened

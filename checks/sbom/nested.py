@@ -33,6 +33,8 @@ from pratique.intake.image.notes import MAX_CODE, openings
 MAX_DEPTH = 3
 MAX_MEMBERS = 100_000
 """Archives, their members and the packages that these state, of all archives of an image together."""
+MAX_LISTS = 64 * 1024**2
+"""Bytes of the lists of members of all zips of an image together, also of those that turn out to be broken."""
 MAX_METADATA = 1024**2
 MAX_UNPACKED = 256 * 1024**2
 """Bytes that are unpacked of all archives of an image together."""
@@ -174,6 +176,7 @@ class _Search:
     lies: list[Lie]
     unpacked: int = 0
     members: int = 0
+    lists: int = 0
     code: list[CodeFile] = field(default_factory=list)
 
     def archive(self, stream: BinaryIO, path: str, *, certain: bool, depth: int = 0) -> Iterator[Component]:
@@ -186,7 +189,7 @@ class _Search:
         try:
             self._count()  # before a list of members is read in vain
             if _is_zip(head):
-                with open_zip(stream) as opened:
+                with open_zip(stream, took=self._took_list) as opened:
                     yield from self._zip(opened, path, depth)
             else:
                 plain = head[257:262] == b"ustar"
@@ -259,6 +262,11 @@ class _Search:
         self.members += 1
         if self.members > MAX_MEMBERS:
             raise ValueError(f"more than {MAX_MEMBERS:,} members and packages in all archives")
+
+    def _took_list(self, count: int) -> None:
+        self.lists += count
+        if self.lists > MAX_LISTS:
+            raise ValueError(f"more than {MAX_LISTS:,} bytes of lists of members in all zips")
 
     def _passed_over(self, _: int) -> None:
         """Bytes of the image itself cost no unpacking."""

@@ -133,6 +133,17 @@ def test_lists_of_copies_without_end_are_no_pass(case: str, monkeypatch: pytest.
     assert len(bom.components) <= 50 + len(files)
 
 
+def test_broken_zips_have_their_lists_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long list is made first and found broken at its last member: a second of work, and not one member counted."""
+    listed = struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, *(0,) * 15) * 500 + bytes(46)
+    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 501, 501, len(listed), 30, 0)
+    broken = b"PK\3\4" + bytes(26) + listed + end
+    monkeypatch.setattr("checks.sbom.nested.MAX_LISTS", 2 * len(listed) + 1000)
+    result, _ = asked({f"opt/{n}.zip": broken for n in range(4)})
+    assert (result.status, rules(result)) == (Status.INCONCLUSIVE, {"sbom/archive-unreadable"})
+    assert sum("bytes of lists of members" in finding.message for finding in result.findings) == 2
+
+
 def test_a_document_is_written_in_little_more_memory_than_its_own() -> None:
     components = [
         Component(name=f"p{n}", version="1", purl=f"pkg:pypi/p{n}@1", ecosystem="PyPI", path=f"opt/p{n}")
