@@ -9,7 +9,7 @@ from pathlib import Path
 def prefect_environment(server: Path, api_url: str | None) -> dict[str, str]:
     """Environment for Prefect with its state below `server`: no analytics, JSON results, quiet.
 
-    Without `api_url` Prefect starts an ephemeral server inside the process, which costs some 20 seconds.
+    Without `api_url` a command starts a server for itself (`flows.ephemeral`), which costs some 20 seconds.
     """
     environment = {
         "PREFECT_HOME": str(server / "prefect"),
