@@ -20,6 +20,8 @@ _NAME = "model_config.yaml"
 _KEYS = ("_target_", "target", "cls")
 _MAX_SIZE = 4 * 1024**2
 _MAX_NODES = 100_000
+_MAX_TARGET = 1000
+"""Letters of the longest name that is judged."""
 _RULE = "python-code"
 
 
@@ -29,7 +31,7 @@ def is_configuration(part: Part) -> bool:
 
 
 def examine_configuration(part: Part, found: Found) -> None:
-    """Raises `Unparsable` where it is no YAML without anchors and tags, which is what NeMo writes."""
+    """Raises `Unparsable` where it is no YAML without anchors and tags, as NeMo writes it, or a name is too long."""
     found.formats.append("NeMo configuration")
     part.stream.seek(0)
     data = part.stream.read(_MAX_SIZE + 1)
@@ -39,6 +41,8 @@ def examine_configuration(part: Part, found: Found) -> None:
     except InvalidInput as error:
         raise Unparsable(f"a configuration that cannot be read: {error}"[:300]) from error
     for target in dict.fromkeys(_targets(document)):
+        if len(target) > _MAX_TARGET:
+            raise Unparsable(f"a configuration that has called what a name of {len(target):,} letters stands for")
         if "${" in target:
             found.unsafe(
                 _RULE, f"a configuration: has called what {target[:80]!r} stands for, when it is loaded", part.name
@@ -65,5 +69,5 @@ def _targets(document: Any) -> Iterator[str]:
 def _endings(target: str) -> Iterator[str]:
     """The name, and what it is to a module that imports others: `os.system` of `torch.os.system`."""
     yield target
-    parts = target[:1000].split(".")
+    parts = target.split(".")
     yield from (".".join(parts[start:]) for start in range(1, len(parts) - 1))

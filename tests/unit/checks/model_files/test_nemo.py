@@ -59,6 +59,7 @@ UNREADABLE = {
     "no YAML": b"a: [\n",
     "wide letters": HONEST.decode().encode("utf-16"),
     "a second document": HONEST + b"---\na: 1\n",
+    "a name too long to be judged": b"a: {_target_: torch" + b".nn.torch" * 200 + b".os.system}\n",
     "endless": b"a: 1\n# " + b"x" * (5 << 20),
 }
 
